@@ -1,0 +1,1 @@
+//! Configuration: types with defaults, loading, checks, redaction.

@@ -1,0 +1,2 @@
+//! pi-gateway: one mind (`core`), many hands. The floors are described in CONTRIBUTING.md.
+pub mod config;
