@@ -1,2 +1,4 @@
 //! pi-gateway: one mind (`core`), many hands. The floors are described in CONTRIBUTING.md.
 pub mod config;
+pub mod live;
+pub mod message;

@@ -1,0 +1,386 @@
+//! The live view: what a running turn shows before its reply is recorded.
+//!
+//! One [`Live`] per session holds the latest state of the run; `pi-<n>-out` writes it, any number of
+//! viewers read it at their own pace with a [`Cursor`] and are woken by a doorbell. Nothing durable depends
+//! on it, a slow viewer costs nothing, and one that comes late catches up from the same place.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crossbeam_channel::Sender;
+
+/// Text kept for the view of one run, bytes; what comes after is counted but not shown live.
+pub const MAX_BYTES: usize = 4 << 20;
+/// Pieces kept for one run.
+pub const MAX_ITEMS: usize = 4096;
+
+/// One piece of the view, in order of appearance. Text pieces grow, tool pieces change state.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    Text(String),
+    Thinking(String),
+    Tool(Tool),
+    /// Any other event of pi worth showing, as a JSON object's text (`{"type":"agent_start"}`).
+    Event(Arc<str>),
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tool {
+    pub id: String,
+    pub name: String,
+    pub label: String,
+    /// Arguments as JSON text, at most 2 KiB.
+    pub args: String,
+    /// Output so far (its tail), at most 4 KiB.
+    pub output: String,
+    pub done: bool,
+    pub error: bool,
+    /// Rises with every change, so that a cursor sees it.
+    pub version: u32,
+}
+
+/// State of one session's view.
+#[derive(Debug, Default)]
+pub struct View {
+    /// Rises whenever `items` starts anew.
+    pub generation: u64,
+    /// External id of the message being answered.
+    pub run: String,
+    pub active: bool,
+    pub items: Vec<Item>,
+    bytes: usize,
+}
+
+/// Where a viewer is. `Default` = has seen nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cursor {
+    pub generation: u64,
+    item: usize,
+    offset: usize,
+    /// Last seen versions of tools that were not done when the cursor passed them.
+    open: Vec<(usize, u32)>,
+}
+
+/// What a viewer has to show next, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// Forget what was shown of this run; what follows is all of it.
+    Restart {
+        run: String,
+    },
+    Text {
+        run: String,
+        delta: String,
+    },
+    /// `first`: a new block begins.
+    Thinking {
+        run: String,
+        delta: String,
+        first: bool,
+    },
+    ThinkingEnd {
+        run: String,
+    },
+    ToolStart {
+        run: String,
+        tool: Tool,
+    },
+    ToolChange {
+        run: String,
+        tool: Tool,
+    },
+    Event {
+        run: String,
+        json: Arc<str>,
+    },
+}
+
+#[derive(Debug)]
+pub struct Live {
+    pub session: Arc<str>,
+    view: Mutex<View>,
+    bells: Arc<Mutex<Vec<Sender<()>>>>,
+}
+
+/// All sessions' views, and who wants to be woken.
+#[derive(Debug, Default)]
+pub struct Board {
+    lives: Mutex<HashMap<Arc<str>, Arc<Live>>>,
+    bells: Arc<Mutex<Vec<Sender<()>>>>,
+}
+
+fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(|e| e.into_inner()) // plain data: a panic elsewhere leaves it usable
+}
+
+fn ring(bells: &Mutex<Vec<Sender<()>>>) {
+    lock(bells).retain(|b| !matches!(b.try_send(()), Err(crossbeam_channel::TrySendError::Disconnected(()))));
+}
+
+impl Board {
+    /// The view of a session; made if missing.
+    pub fn open(&self, session: &str) -> Arc<Live> {
+        let mut lives = lock(&self.lives);
+        if let Some(l) = lives.get(session) {
+            return l.clone();
+        }
+        let key: Arc<str> = session.into();
+        let live = Arc::new(Live { session: key.clone(), view: Mutex::default(), bells: self.bells.clone() });
+        lives.insert(key, live.clone());
+        live
+    }
+    /// The view of a session if anything was ever shown there.
+    pub fn get(&self, session: &str) -> Option<Arc<Live>> {
+        lock(&self.lives).get(session).cloned()
+    }
+    /// Sessions that have a run on view.
+    pub fn active(&self) -> Vec<Arc<Live>> {
+        lock(&self.lives).values().filter(|l| lock(&l.view).active).cloned().collect()
+    }
+    /// Every session's view.
+    pub fn all(&self) -> Vec<Arc<Live>> {
+        lock(&self.lives).values().cloned().collect()
+    }
+    /// Ring this bell (capacity 1) whenever any view changes, until its receiver is dropped.
+    pub fn watch(&self, bell: Sender<()>) {
+        lock(&self.bells).push(bell);
+    }
+    /// Drops the views of sessions that are not running and not in `keep`.
+    pub fn forget(&self, keep: impl Fn(&str) -> bool) {
+        lock(&self.lives).retain(|k, l| keep(k) || lock(&l.view).active);
+    }
+}
+
+impl Live {
+    fn change(&self, f: impl FnOnce(&mut View)) {
+        f(&mut lock(&self.view));
+        ring(&self.bells);
+    }
+    /// A run begins, or begins anew: nothing is on view.
+    pub fn begin(&self, run: &str) {
+        self.change(|v| {
+            v.generation += 1;
+            v.run = run.to_owned();
+            v.active = true;
+            v.items.clear();
+            v.items.shrink_to(64);
+            v.bytes = 0;
+        });
+    }
+    /// The rest of the run answers another message (a steer); nothing is cleared.
+    pub fn rename(&self, run: &str) {
+        self.begin(run);
+    }
+    /// The run is over; the view stays until the next begins.
+    pub fn end(&self) {
+        self.change(|v| v.active = false);
+    }
+    pub fn text(&self, delta: &str) {
+        self.change(|v| v.grow(delta, false));
+    }
+    pub fn thinking(&self, delta: &str) {
+        self.change(|v| v.grow(delta, true));
+    }
+    pub fn tool(&self, tool: Tool) {
+        self.change(|v| v.tool(tool));
+    }
+    pub fn event(&self, json: &str) {
+        self.change(|v| {
+            if v.items.len() < MAX_ITEMS {
+                v.items.push(Item::Event(json.into()));
+            }
+        });
+    }
+    /// Text shown so far does not count (pi tries again).
+    pub fn discard(&self) {
+        let run = lock(&self.view).run.clone();
+        self.begin(&run);
+    }
+    /// Reads what is new for this viewer, at most about `max` bytes of text, and moves the cursor.
+    /// Empty = nothing new.
+    pub fn read(&self, at: &mut Cursor, max: usize) -> Vec<News> {
+        lock(&self.view).read(at, max)
+    }
+    /// `(active, run, items)` now.
+    pub fn snapshot(&self) -> (bool, String, Vec<Item>) {
+        let v = lock(&self.view);
+        (v.active, v.run.clone(), v.items.clone())
+    }
+    /// A cursor that has seen everything so far.
+    pub fn now(&self) -> Cursor {
+        let v = lock(&self.view);
+        let mut c = Cursor { generation: v.generation, ..Cursor::default() };
+        v.read(&mut c, usize::MAX);
+        c
+    }
+}
+
+impl View {
+    fn grow(&mut self, delta: &str, thinking: bool) {
+        self.bytes += delta.len();
+        if self.bytes > MAX_BYTES {
+            return;
+        }
+        let full = self.items.len() >= MAX_ITEMS;
+        match (self.items.last_mut(), thinking) {
+            (Some(Item::Text(t)), false) | (Some(Item::Thinking(t)), true) => t.push_str(delta),
+            _ if full => {}
+            (_, false) => self.items.push(Item::Text(delta.to_owned())),
+            (_, true) => self.items.push(Item::Thinking(delta.to_owned())),
+        }
+    }
+
+    fn tool(&mut self, new: Tool) {
+        let known = self.items.iter().rposition(|i| matches!(i, Item::Tool(t) if t.id == new.id));
+        let full = self.items.len() >= MAX_ITEMS;
+        match known.and_then(|at| self.items.get_mut(at)) {
+            Some(Item::Tool(t)) => {
+                let keep = |new: String, old: &mut String| if new.is_empty() { std::mem::take(old) } else { new };
+                *t = Tool {
+                    name: keep(new.name, &mut t.name),
+                    label: keep(new.label, &mut t.label),
+                    args: keep(new.args, &mut t.args),
+                    output: keep(new.output, &mut t.output),
+                    version: t.version + 1,
+                    ..new
+                };
+            }
+            _ if full => {}
+            _ => self.items.push(Item::Tool(new)),
+        }
+    }
+
+    fn read(&self, at: &mut Cursor, max: usize) -> Vec<News> {
+        let mut news = Vec::new();
+        let mut taken = 0;
+        let run = || self.run.clone();
+        if at.generation != self.generation {
+            *at = Cursor { generation: self.generation, ..Cursor::default() };
+            news.push(News::Restart { run: run() });
+        }
+        at.open.retain_mut(|(i, seen)| match self.items.get(*i) {
+            Some(Item::Tool(t)) => {
+                if t.version != *seen {
+                    *seen = t.version;
+                    news.push(News::ToolChange { run: run(), tool: t.clone() });
+                }
+                !t.done
+            }
+            _ => false,
+        });
+        while let Some(item) = self.items.get(at.item) {
+            if taken >= max {
+                break;
+            }
+            let last = at.item + 1 == self.items.len();
+            match item {
+                Item::Text(t) | Item::Thinking(t) => {
+                    let mut end = t.len().min(at.offset.saturating_add(max - taken));
+                    while !t.is_char_boundary(end) {
+                        end += 1;
+                    }
+                    if end > at.offset {
+                        let delta = t[at.offset..end].to_owned();
+                        taken += delta.len();
+                        news.push(match item {
+                            Item::Text(_) => News::Text { run: run(), delta },
+                            _ => News::Thinking { run: run(), delta, first: at.offset == 0 },
+                        });
+                        at.offset = end;
+                    }
+                    if last || end < t.len() {
+                        break;
+                    }
+                    if matches!(item, Item::Thinking(_)) {
+                        news.push(News::ThinkingEnd { run: run() });
+                    }
+                }
+                Item::Tool(t) => {
+                    news.push(News::ToolStart { run: run(), tool: t.clone() });
+                    if !t.done {
+                        at.open.push((at.item, t.version));
+                    }
+                    taken += t.args.len() + t.output.len();
+                }
+                Item::Event(json) => {
+                    news.push(News::Event { run: run(), json: json.clone() });
+                    taken += json.len();
+                }
+            }
+            at.item += 1;
+            at.offset = 0;
+        }
+        news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(news: &[News]) -> String {
+        news.iter().filter_map(|n| if let News::Text { delta, .. } = n { Some(delta.as_str()) } else { None }).collect()
+    }
+
+    #[test]
+    fn given_two_viewers_when_one_is_slow_then_both_see_the_same_text() {
+        let board = Board::default();
+        let live = board.open("s");
+        let (mut quick, mut slow) = (Cursor::default(), Cursor::default());
+        live.begin("r1");
+        let mut seen = String::new();
+        for word in ["one ", "zwei ", "trois ✓ "] {
+            live.text(word);
+            seen += &text(&live.read(&mut quick, usize::MAX));
+        }
+        assert_eq!(seen, "one zwei trois ✓ ");
+        let mut late = String::new();
+        loop {
+            let news = live.read(&mut slow, 5);
+            if news.is_empty() {
+                break;
+            }
+            late += &text(&news);
+        }
+        assert_eq!(late, seen);
+    }
+
+    #[test]
+    fn a_tool_that_changes_behind_the_cursor_is_told_again_until_it_is_done() {
+        let live = Board::default().open("s");
+        live.begin("r");
+        let mut at = Cursor::default();
+        live.tool(Tool { id: "c1".into(), name: "bash".into(), ..Tool::default() });
+        live.text("x");
+        assert_eq!(live.read(&mut at, usize::MAX).len(), 3);
+        live.tool(Tool { id: "c1".into(), output: "hi".into(), done: true, ..Tool::default() });
+        let news = live.read(&mut at, usize::MAX);
+        assert!(matches!(&news[..], [News::ToolChange { tool, .. }] if tool.name == "bash" && tool.output == "hi"));
+        assert!(live.read(&mut at, usize::MAX).is_empty());
+    }
+
+    #[test]
+    fn discarding_restarts_every_viewer() {
+        let live = Board::default().open("s");
+        live.begin("r");
+        live.text("half an ans");
+        let mut at = live.now();
+        live.discard();
+        live.text("again");
+        let news = live.read(&mut at, usize::MAX);
+        assert!(matches!(&news[0], News::Restart { run } if run == "r"));
+        assert_eq!(text(&news), "again");
+    }
+
+    #[test]
+    fn a_bell_rings_once_however_much_changes() {
+        let board = Board::default();
+        let (tx, rx) = crossbeam_channel::bounded(1);
+        board.watch(tx);
+        let live = board.open("s");
+        live.begin("r");
+        live.text("a");
+        live.text("b");
+        assert_eq!(rx.try_iter().count(), 1);
+    }
+}
