@@ -1,4 +1,5 @@
 //! pi-gateway: one mind (`core`), many hands. The floors are described in CONTRIBUTING.md.
+pub mod ask;
 pub mod config;
 pub mod live;
 pub mod message;
