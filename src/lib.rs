@@ -1,5 +1,10 @@
 //! pi-gateway: one mind (`core`), many hands. The floors are described in CONTRIBUTING.md.
 pub mod ask;
+pub mod clock;
 pub mod config;
+pub mod core;
+pub mod fault;
 pub mod live;
 pub mod message;
+pub mod rules;
+pub mod store;

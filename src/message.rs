@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::rules::Rules;
 
 /// Wall clock, unix milliseconds.
 pub type Wall = i64;
@@ -209,7 +209,7 @@ pub enum Request {
         session: Option<String>,
     },
     /// New configuration, already checked. Answer: `Ok`.
-    Reload(Arc<Config>),
+    Reload(Arc<Rules>),
     /// Is the mind awake? Answer: `Ok`.
     Ping,
 }
@@ -640,8 +640,6 @@ pub enum Job {
     PrepareFile { path: PathBuf, cwd: PathBuf, fresh: PathBuf },
     /// Read pi's session file (core.md 22.4). Result: `FileRead`.
     ReadFile { path: PathBuf, marker: String, from: u64, position_only: bool },
-    /// Cut a reply for a platform. Result: `Rendered`.
-    Render { target: Target, text: String },
     /// Append to the session's transcript. No result is needed; it still reports `Done`.
     Transcript { session: String, lines: Vec<String> },
 }
@@ -656,9 +654,6 @@ pub enum JobDone {
         notice: Option<String>,
     },
     FileRead(Found),
-    Rendered {
-        chunks: Vec<String>,
-    },
     Done,
     Failed {
         why: String,

@@ -1,0 +1,268 @@
+//! What comes in: acceptance, duplicates, the queue and what happens when it is full (core.md 6, 22.2).
+
+use super::session::{Key, Session, Stage, Work};
+use super::turn::AbortWhy;
+use super::{commands, prompt, State, Todo};
+use crate::message::*;
+use crate::rules::{DropPolicy, Mode};
+use crate::store::{inbox_state as st, InboxRow, NewInbox, Result};
+
+/// Most that one message may hold, bytes.
+pub const MAX_TEXT: usize = 4 << 20;
+
+impl State {
+    /// `chat.send`, `/api/chat`: stored, then answered after the sync.
+    pub(super) fn on_chat(&mut self, id: ReqId, req: ChatRequest) -> Result<()> {
+        if let Some(known) = self.known(req.dkey.as_deref())? {
+            self.counters.duplicates += 1;
+            if known.body_hash.as_deref().unwrap_or("") != req.body_hash {
+                self.refuse(id, Code::IdempotencyConflict, "This idempotency key was used for another message.");
+                return Ok(());
+            }
+            let run = self.store.ext('i', known.id);
+            self.answer(id, Answer::Accepted { row: known.id, run, replayed: true }, true);
+            return Ok(());
+        }
+        if let Some((code, why)) = self.closed() {
+            self.refuse(id, code, why);
+            return Ok(());
+        }
+        if req.text.trim().is_empty() && req.images.is_empty() {
+            self.refuse(id, Code::InvalidRequest, "The message is empty.");
+            return Ok(());
+        }
+        if req.text.len() > MAX_TEXT {
+            self.refuse(id, Code::InvalidRequest, format!("The message is longer than {} MiB.", MAX_TEXT >> 20));
+            return Ok(());
+        }
+        let inbound = Inbound {
+            dkey: req.dkey.unwrap_or_default(),
+            dkey2: None,
+            source: req.source,
+            text: req.text,
+            images: req.images,
+        };
+        match self.accept(&req.session, inbound, Some(&req.body_hash), true)? {
+            Some(row) => {
+                let run = self.store.ext('i', row);
+                self.answer(id, Answer::Accepted { row, run, replayed: false }, true);
+            }
+            None => {
+                self.counters.rejected += 1;
+                self.refuse(id, Code::QueueFull, "Too many messages queued. Please wait.");
+            }
+        }
+        Ok(())
+    }
+
+    /// A reader's batch: one answer, when all of it is on disk.
+    pub(super) fn on_batch(&mut self, id: ReqId, batch: Batch) -> Result<()> {
+        if let Some((code, why)) = self.closed() {
+            self.refuse(id, code, why);
+            return Ok(());
+        }
+        for update in batch.updates {
+            if self.known(Some(&update.dkey))?.is_some() || self.known(update.dkey2.as_deref())?.is_some() {
+                self.counters.duplicates += 1;
+                continue;
+            }
+            if !self.rules.admits(&update.source.channel, &update.source.sender) {
+                continue; // refused senders are not stored
+            }
+            let session = session_key(self.rules.agent_of(""), &update.source);
+            self.accept(&session, update, None, false)?;
+        }
+        if let Some(value) = &batch.cursor {
+            self.store.set_cursor(&batch.channel, &batch.account, value, self.now.wall)?;
+        }
+        self.answer(id, Answer::Ok, true);
+        Ok(())
+    }
+
+    fn known(&self, dkey: Option<&str>) -> Result<Option<InboxRow>> {
+        match dkey {
+            Some(k) if !k.is_empty() => self.store.inbox_by_key(k),
+            _ => Ok(None),
+        }
+    }
+
+    /// Why nothing is accepted now.
+    pub(super) fn closed(&self) -> Option<(Code, String)> {
+        if self.draining.is_some() {
+            return Some((Code::ShuttingDown, "The gateway is stopping; send it again in a moment.".into()));
+        }
+        self.degraded.as_ref().map(|why| (Code::StoreFailing, format!("Nothing can be stored now: {why}.")))
+    }
+
+    /// Stores one message and decides what becomes of it. `None`: the queue is full and the sender can be
+    /// told directly (`refusable`); otherwise a refused message is a row too.
+    fn accept(&mut self, session: &str, m: Inbound, hash: Option<&str>, refusable: bool) -> Result<Option<Row>> {
+        let key = self.load(session, Some(&m.source))?.unwrap_or_else(|| session.into());
+        self.current = Some(key.clone());
+        let command = commands::parse(&m.text, &self.rules.abort_words);
+        let prio = self.priority(&m.source);
+        if command.is_none() && !self.make_room(&key, prio)? && refusable {
+            return Ok(None);
+        }
+        let full = command.is_none() && self.is_full(&key);
+        let row = self.store.add_inbox(&NewInbox {
+            dkey: (!m.dkey.is_empty()).then_some(m.dkey.as_str()),
+            dkey2: m.dkey2.as_deref(),
+            kind: if command.is_some() { "command" } else { "message" },
+            session,
+            agent: self.rules.agent_of(session),
+            state: st::QUEUED,
+            prio,
+            at: self.now.wall,
+            clock_ok: self.clock_confirmed,
+            source: &m.source,
+            text: &m.text,
+            images: &m.images,
+            body_hash: hash,
+        })?;
+        self.counters.accepted += 1;
+        let run = self.store.ext('i', row);
+        self.frame(Frame::Message { session: session.to_owned(), run, text: m.text.clone(), at: self.now.wall });
+        self.with(&key, |core, s| {
+            s.row.last = Some(m.source.clone());
+            s.row.last_at = core.now.wall;
+            s.row.count += 1;
+            core.save(s)?;
+            let Some(item) = core.store.inbox(row)? else { return Ok(()) };
+            match command {
+                Some(c) => core.command(s, item, c),
+                None if full => {
+                    core.drop_row(s, &item, "queue full")?;
+                    core.notice(s, Some(row), "Too many messages queued. Please wait.", st::DROPPED, Some("queue full"))
+                }
+                None => core.enqueue(s, item),
+            }
+        })?;
+        Ok(Some(row))
+    }
+
+    fn priority(&self, source: &Source) -> i64 {
+        let base = if source.chat_type == ChatType::Dm { self.rules.prio_dm } else { self.rules.prio_group };
+        let listed = self.rules.channels.get(&source.channel).is_some_and(|c| c.allow.contains(&source.sender));
+        base + if listed { self.rules.prio_bonus } else { 0 }
+    }
+
+    fn waiting(&self) -> usize {
+        self.sessions.values().map(|s| s.queue.len()).sum()
+    }
+
+    fn is_full(&self, key: &Key) -> bool {
+        let mine = self.sessions.get(key).map_or(0, |s| s.queue.len());
+        mine >= self.rules.max_per_session || self.waiting() >= self.rules.max_waiting
+    }
+
+    /// Lets something give way if the queue is full; false: nothing can, the new one is refused.
+    fn make_room(&mut self, key: &Key, prio: i64) -> Result<bool> {
+        if !self.is_full(key) {
+            return Ok(true);
+        }
+        if self.rules.drop_policy == DropPolicy::New {
+            return Ok(false);
+        }
+        let mine = self.sessions.get(key).map_or(0, |s| s.queue.len());
+        // Its own session first; another session's only if that is of lower priority.
+        let victim = if mine > 0 {
+            Some(key.clone())
+        } else {
+            let lowest = |s: &Session| s.queue.iter().map(|r| r.prio).min().unwrap_or(i64::MAX);
+            self.sessions.values().filter(|s| lowest(s) < prio).min_by_key(|s| lowest(s)).map(|s| s.key.clone())
+        };
+        let Some(victim) = victim else { return Ok(false) };
+        self.with(&victim, |core, s| {
+            let Some(at) = (0..s.queue.len()).min_by_key(|i| (s.queue[*i].prio, s.queue[*i].id)) else { return Ok(()) };
+            let row = s.queue.remove(at);
+            if core.rules.drop_policy == DropPolicy::Summarize {
+                s.dropped.push(prompt::head(&row.text, 140));
+            }
+            core.drop_row(s, &row, "gave way to newer messages")?;
+            let told = std::mem::replace(&mut s.told_full, true);
+            let text = "Too many messages are waiting; the oldest were dropped.";
+            if told {
+                core.store.set_inbox(row.id, st::DROPPED, None, None, Some("queue full"))?;
+                core.settled(row.id)
+            } else {
+                core.notice(s, Some(row.id), text, st::DROPPED, Some("queue full"))
+            }
+        })?;
+        Ok(!self.is_full(key))
+    }
+
+    fn drop_row(&mut self, s: &Session, row: &InboxRow, why: &str) -> Result<()> {
+        self.counters.queue_drops += 1;
+        log::info!("{}: message {} dropped: {why}", s.key, row.id);
+        Ok(())
+    }
+
+    /// A message of a session: injected, interrupting, or waiting.
+    fn enqueue(&mut self, s: &mut Session, item: InboxRow) -> Result<()> {
+        let mode = s.row.mode.as_deref().and_then(Mode::parse).unwrap_or(self.rules.mode);
+        let can_inject = matches!(&s.stage, Stage::Turn(t) if t.can_inject());
+        match mode {
+            Mode::Steer | Mode::FollowUp if can_inject => {
+                let how = if mode == Mode::Steer { Inject::Steer } else { Inject::FollowUp };
+                return self.inject(s, item, how);
+            }
+            Mode::Interrupt if matches!(s.stage, Stage::Turn(_)) => {
+                s.queue.push(item);
+                return self.abort_turn(s, AbortWhy::Interrupt);
+            }
+            _ => s.queue.push(item),
+        }
+        match s.stage {
+            Stage::Idle if self.rules.collect && self.rules.debounce > 0 => {
+                s.stage = Stage::Debounce { due: self.now.mono + self.rules.debounce.min(300) };
+            }
+            Stage::Idle => self.begin(s, Work::Queue)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Begins a turn if something waits and nothing is going on.
+    pub(super) fn kick(&mut self, s: &mut Session) -> Result<()> {
+        match s.stage {
+            Stage::Idle if !s.queue.is_empty() && self.draining.is_none() && self.degraded.is_none() => {
+                self.begin(s, Work::Queue)
+            }
+            Stage::Recover { .. } if self.degraded.is_none() => Ok(()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the members of the next turn out of the queue: the most urgent message, and in collect mode
+    /// all others that go to the same chat.
+    pub(super) fn take_members(&mut self, s: &mut Session) -> Vec<InboxRow> {
+        let Some(first) = s.queue.iter().min_by_key(|r| (-r.prio, r.id)) else { return Vec::new() };
+        let (id, target) = (first.id, Target::from(&first.source));
+        let collect = self.rules.collect && !first.text.starts_with('/');
+        let joins =
+            |r: &InboxRow| r.id == id || (collect && !r.text.starts_with('/') && Target::from(&r.source) == target);
+        let (members, rest) = std::mem::take(&mut s.queue).into_iter().partition(joins);
+        s.queue = rest;
+        members
+    }
+
+    pub(super) fn requeue(&mut self, s: &mut Session, rows: Vec<InboxRow>) -> Result<()> {
+        for r in rows.into_iter().rev() {
+            self.store.set_inbox(r.id, st::QUEUED, None, None, None)?;
+            s.queue.insert(0, InboxRow { state: st::QUEUED.into(), turn: None, inj: None, ..r });
+        }
+        s.queue.sort_by_key(|r| r.id);
+        self.todo.push_back(Todo::Kick(s.key.clone()));
+        Ok(())
+    }
+}
+
+/// Session key of a message from a platform (core.md 3.1, `per-channel-peer`).
+fn session_key(agent: &str, s: &Source) -> String {
+    let account = s.account.as_deref().map(|a| format!(":account:{a}")).unwrap_or_default();
+    match s.chat_type {
+        ChatType::Dm => format!("agent:{agent}:{}{account}:dm:{}", s.channel, s.sender),
+        _ => format!("agent:{agent}:{}{account}:group:{}", s.channel, s.chat),
+    }
+}

@@ -1,0 +1,364 @@
+//! The mind: all decisions and all durable state.
+//!
+//! [`State::step`] takes one event and the time and leaves effects; it does no I/O but SQL on the store's own
+//! connection, never waits and knows no thread. The loop around it is [`run`]. What lasts is in the store;
+//! what is here can be built from it at any moment ([`State::open`]): start and recovery are the same path.
+
+mod commands;
+pub mod failover;
+mod intake;
+mod lanes;
+mod pool;
+pub mod prompt;
+mod recover;
+mod reply;
+mod requests;
+
+pub mod run;
+mod session;
+mod turn;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::message::*;
+use crate::store::{Result, Store};
+
+use crate::rules::{self, Rules};
+use failover::Health;
+use lanes::{Account, Lane};
+use pool::Proc;
+use session::{Session, Stage};
+
+pub use session::Key;
+
+/// What a due time belongs to; each has at most one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Session(Key),
+    Proc(ProcId),
+    Lane(Target),
+    Dialog(String),
+    Warm,
+    Clean,
+    Drain,
+}
+
+/// Work that follows from an event and touches something else than the event did.
+#[derive(Debug)]
+enum Todo {
+    /// The pool may have room for somebody who waits.
+    Pool,
+    /// The session may begin a turn.
+    Kick(Key),
+    Lane(Target),
+}
+
+/// The mind's state.
+pub struct State {
+    store: Store,
+    rules: Arc<Rules>,
+    now: Now,
+    sessions: BTreeMap<Key, Session>,
+    procs: BTreeMap<ProcId, Proc>,
+    lanes: BTreeMap<Target, Lane>,
+    accounts: BTreeMap<(String, String), Account>,
+    /// Who waits for the fate of which message.
+    waiters: BTreeMap<Row, Vec<ReqId>>,
+    jobs: BTreeMap<JobId, Key>,
+    dialogs: BTreeMap<String, OpenDialog>,
+    timers: BTreeSet<(Mono, Due)>,
+    dues: BTreeMap<Due, Mono>,
+    todo: VecDeque<Todo>,
+    out: Vec<Effect>,
+    next_cmd: CmdId,
+    next_job: JobId,
+    health: Health,
+    /// `agent_settled` was seen from the configured executable.
+    new_pi: bool,
+    /// Slash commands that pi knows, and models: the last known lists.
+    pi_commands: Option<Vec<(String, String)>>,
+    pi_models: Option<Vec<String>>,
+    counters: Counters,
+    clock_confirmed: bool,
+    draining: Option<Mono>,
+    drained: bool,
+    /// The store cannot be written, or the disk is sick: why.
+    degraded: Option<String>,
+    spawn_failures: u32,
+    /// Session the event at hand belongs to (for healing after a panic).
+    current: Option<Key>,
+}
+
+struct OpenDialog {
+    proc: ProcId,
+    dialog: Dialog,
+    until: Mono,
+}
+
+impl State {
+    /// Builds the state from the store. The effects finish what an earlier life left undone.
+    pub fn open(store: Store, rules: Arc<Rules>, now: Now) -> Result<(State, Vec<Effect>)> {
+        let mut state = State {
+            store,
+            rules,
+            now,
+            sessions: BTreeMap::new(),
+            procs: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            waiters: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            dialogs: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            dues: BTreeMap::new(),
+            todo: VecDeque::new(),
+            out: Vec::new(),
+            next_cmd: 1,
+            next_job: 1,
+            health: Health::default(),
+            new_pi: false,
+            pi_commands: None,
+            pi_models: None,
+            counters: Counters::default(),
+            clock_confirmed: false,
+            draining: None,
+            drained: false,
+            degraded: None,
+            spawn_failures: 0,
+            current: None,
+        };
+        state.store.begin()?;
+        state.recover_all()?;
+        state.work()?;
+        state.store.commit()?;
+        state.arm(Due::Clean, now.mono + 60_000);
+        state.arm(Due::Warm, now.mono);
+        let effects = std::mem::take(&mut state.out);
+        Ok((state, effects))
+    }
+
+    /// One event. The caller has opened a transaction; an error means: give the whole batch up.
+    pub fn step(&mut self, event: Event, now: Now) -> Result<Vec<Effect>> {
+        self.now = now;
+        self.current = None;
+        match event {
+            Event::Request { id, req } => self.on_request(id, *req)?,
+            Event::Gone { id } => self.waiters.retain(|_, ids| {
+                ids.retain(|i| *i != id);
+                !ids.is_empty()
+            }),
+            Event::Inbound { id, batch } => self.on_batch(id, *batch)?,
+            Event::Outcome { row, outcome } => self.on_outcome(row, *outcome)?,
+            Event::Job { id, done } => self.on_job(id, *done)?,
+            Event::Spawned { proc, pid } => self.on_spawned(proc, pid),
+            Event::SpawnFailed { proc, why } => self.on_spawn_failed(proc, why.into())?,
+            Event::Pi { proc, event } => self.on_pi(proc, *event)?,
+            Event::Exit { proc, info } => self.on_exit(proc, *info)?,
+            Event::Swept { proc } => self.on_swept(proc)?,
+            Event::Clock { confirmed } => self.on_clock(confirmed)?,
+            Event::Trouble { what } => self.on_trouble(what.map(Into::into)),
+            Event::Drain { deadline } => {
+                self.draining = Some(deadline);
+                self.arm(Due::Drain, deadline);
+            }
+            Event::Due => {}
+        }
+        self.on_due()?;
+        self.work()?;
+        self.check_drained();
+        Ok(std::mem::take(&mut self.out))
+    }
+
+    /// When `step` wants to be called with [`Event::Due`] at the latest.
+    pub fn next_due(&self) -> Option<Mono> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// The store, for the loop's transactions.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Gives the store back (shutdown).
+    pub fn into_store(self) -> Store {
+        self.store
+    }
+
+    pub fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    /// After a panic in `step` (its savepoint is rolled back): the session's memory is thrown away and
+    /// built anew from the store. Returns the effects of that.
+    pub fn heal(&mut self, now: Now) -> Result<Vec<Effect>> {
+        self.now = now;
+        self.out.clear();
+        self.todo.clear();
+        self.counters.errors += 1;
+        if let Some(key) = self.current.take() {
+            log::error!("rebuilding session {key} from the store after a panic");
+            self.forget(&key);
+            self.recover_session(&key)?;
+        }
+        self.work()?;
+        Ok(std::mem::take(&mut self.out))
+    }
+
+    // ---- timers
+
+    fn arm(&mut self, due: Due, at: Mono) {
+        if let Some(old) = self.dues.insert(due.clone(), at) {
+            self.timers.remove(&(old, due.clone()));
+        }
+        self.timers.insert((at, due));
+    }
+
+    fn disarm(&mut self, due: &Due) {
+        if let Some(old) = self.dues.remove(due) {
+            self.timers.remove(&(old, due.clone()));
+        }
+    }
+
+    fn on_due(&mut self) -> Result<()> {
+        while let Some((at, due)) = self.timers.first().cloned() {
+            if at > self.now.mono {
+                break;
+            }
+            self.disarm(&due);
+            match due {
+                Due::Session(key) => self.with(&key, |core, s| core.on_session_due(s))?,
+                Due::Proc(id) => self.on_proc_due(id)?,
+                Due::Lane(target) => self.todo.push_back(Todo::Lane(target)),
+                Due::Dialog(id) => self.close_dialog(&id, UiAnswer::Cancelled),
+                Due::Warm => self.keep_warm()?,
+                Due::Clean => self.clean()?,
+                Due::Drain => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn work(&mut self) -> Result<()> {
+        while let Some(todo) = self.todo.pop_front() {
+            match todo {
+                Todo::Pool => self.pump_pool()?,
+                Todo::Kick(key) => self.with(&key, |core, s| core.kick(s))?,
+                Todo::Lane(target) => self.pump_lane(&target)?,
+            }
+        }
+        Ok(())
+    }
+
+    // ---- small things everybody needs
+
+    /// Runs `f` on a session that is in memory, then sets its due time.
+    fn with(&mut self, key: &Key, f: impl FnOnce(&mut State, &mut Session) -> Result<()>) -> Result<()> {
+        let Some(mut s) = self.sessions.remove(key) else { return Ok(()) };
+        self.current = Some(key.clone());
+        let done = f(self, &mut s);
+        match self.due_of(&s) {
+            Some(at) => self.arm(Due::Session(key.clone()), at),
+            None => self.disarm(&Due::Session(key.clone())),
+        }
+        let keep = !s.quiet() || s.proc.is_some();
+        if keep {
+            self.sessions.insert(key.clone(), s);
+        }
+        done
+    }
+
+    fn emit(&mut self, effect: Effect) {
+        self.out.push(effect);
+    }
+
+    fn frame(&mut self, frame: Frame) {
+        self.out.push(Effect::Frame(Box::new(frame)));
+    }
+
+    fn answer(&mut self, id: ReqId, answer: Answer, durable: bool) {
+        let durable = durable && self.rules.durable;
+        self.out.push(Effect::Answer { id, answer: AnswerBox(Box::new(answer)), durable });
+    }
+
+    fn refuse(&mut self, id: ReqId, code: Code, message: impl Into<String>) {
+        self.answer(id, Answer::Error { code, message: message.into() }, false);
+    }
+
+    /// Writes a command to pi; its response comes with the returned number.
+    fn write(&mut self, proc: ProcId, cmd: PiCmd) -> CmdId {
+        let id = self.next_cmd;
+        self.next_cmd += 1;
+        self.out.push(Effect::Write { proc, id, cmd: Box::new(cmd) });
+        id
+    }
+
+    fn job(&mut self, key: &Key, job: Job) -> JobId {
+        let id = self.next_job;
+        self.next_job += 1;
+        self.jobs.insert(id, key.clone());
+        self.out.push(Effect::Job { id, session: key.clone(), job: Box::new(job) });
+        id
+    }
+
+    /// A new session file's path.
+    fn fresh_file(&self, key: &str) -> Result<PathBuf> {
+        let n = self.store.next_counter()?;
+        let name = self.store.ext('f', n as i64);
+        Ok(self.rules.sessions_dir.join(rules::file_name(key)).join(format!("{name}.jsonl")))
+    }
+
+    fn on_job(&mut self, id: JobId, done: JobDone) -> Result<()> {
+        match self.jobs.remove(&id) {
+            Some(key) => self.with(&key, |core, s| core.on_job_done(s, id, done)),
+            None => Ok(()), // of a session that was reset meanwhile, or a repeat
+        }
+    }
+
+    fn on_clock(&mut self, confirmed: bool) -> Result<()> {
+        if confirmed && !self.clock_confirmed {
+            self.store.confirm_clock(self.now.wall, self.rules.max_age)?;
+        }
+        self.clock_confirmed |= confirmed;
+        Ok(())
+    }
+
+    fn on_trouble(&mut self, what: Option<String>) {
+        if self.degraded != what {
+            match &what {
+                Some(why) => self.emit(Effect::Notice(format!("degraded: {why}").into())),
+                None => self.emit(Effect::Notice("the disk works again".into())),
+            }
+        }
+        self.degraded = what;
+        if self.degraded.is_none() {
+            let keys: Vec<Key> = self.sessions.keys().cloned().collect();
+            self.todo.extend(keys.into_iter().map(Todo::Kick));
+            self.todo.extend(self.lanes.keys().cloned().map(Todo::Lane));
+            self.todo.push_back(Todo::Pool);
+        }
+    }
+
+    fn clean(&mut self) -> Result<()> {
+        let mut again = 3_600_000;
+        if self.clock_confirmed {
+            let day = 86_400_000;
+            let before = self.now.wall - self.rules.keep_days * day;
+            if self.store.clean(before, self.now.wall - 2 * day, self.rules.keep_keys)? {
+                again = 1_000;
+            }
+        }
+        self.arm(Due::Clean, self.now.mono + again);
+        Ok(())
+    }
+
+    fn check_drained(&mut self) {
+        let Some(deadline) = self.draining else { return };
+        let busy = self.sessions.values().any(|s| matches!(s.stage, Stage::Turn(_)));
+        if !self.drained && (!busy || self.now.mono >= deadline) {
+            self.drained = true;
+            self.emit(Effect::Drained);
+        }
+    }
+}

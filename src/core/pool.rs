@@ -1,0 +1,601 @@
+//! The pool of pi processes: states, acquisition, eviction, stopping (core.md 7).
+
+use std::path::PathBuf;
+
+use super::session::{Key, Open, Session, Stage, Step, Work};
+use super::{Due, State, Todo};
+use crate::message::*;
+use crate::store::Result;
+
+const STOP_WAIT: u64 = 3_000;
+const READY_WAIT: u64 = 60_000;
+
+pub struct Proc {
+    pub id: ProcId,
+    pub pid: u32,
+    pub profile: Profile,
+    /// Model and level of its command line: `switch_session` returns to them.
+    flags: (Option<String>, String),
+    pub state: ProcState,
+    /// The session it belongs to; `None`: warm.
+    pub session: Option<Key>,
+    /// The session file it works on.
+    file: Option<PathBuf>,
+    pub since: Mono,
+    /// Last use.
+    pub used: Mono,
+    asked: CmdId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ProcState {
+    /// Spawned; its first `get_state` is not answered yet.
+    Starting {
+        until: Mono,
+    },
+    Ready,
+    /// SIGTERM was sent; SIGKILL follows at `until`, and again until it is gone.
+    Stopping {
+        until: Mono,
+    },
+}
+
+impl Proc {
+    pub fn usable(&self) -> bool {
+        self.state == ProcState::Ready
+    }
+    fn stopping(&self) -> bool {
+        matches!(self.state, ProcState::Stopping { .. })
+    }
+}
+
+impl State {
+    /// What the session's process has to be started with.
+    pub(super) fn wanted(&self, s: &Session, turn_model: Option<&str>) -> Profile {
+        let role = s.row.role.clone().unwrap_or_else(|| "default".into());
+        let primary = self.rules.model_of(&s.row.agent);
+        let model = turn_model
+            .map(str::to_owned)
+            .or_else(|| s.row.model.clone())
+            .or_else(|| primary.map(|p| self.health.choose(p, &self.rules.fallbacks, self.now.mono).to_owned()));
+        Profile {
+            agent: s.row.agent.clone(),
+            cwd: self.rules.cwd(&s.row.agent, &role),
+            role,
+            channel: s.row.last.as_ref().map_or_else(|| "webchat".into(), |l| l.channel.clone()),
+            model: model.filter(|_| !s.plain_model),
+            thinking: s.row.thinking.clone().unwrap_or_else(|| self.rules.thinking.clone()),
+            generation: self.rules.generation,
+        }
+    }
+
+    fn wanted_for(&self, s: &Session, work: &Work) -> Profile {
+        let model = match work {
+            Work::Resume(t) => t.model.as_deref(),
+            _ => None,
+        };
+        self.wanted(s, model)
+    }
+
+    /// Starts to get a process ready for this work.
+    pub(super) fn begin(&mut self, s: &mut Session, work: Work) -> Result<()> {
+        let wanted = self.wanted_for(s, &work);
+        let bound = s.proc.and_then(|id| self.procs.get(&id));
+        let same =
+            bound.is_some_and(|p| p.usable() && p.profile.same_hard(&wanted) && p.file.as_ref() == Some(&s.row.file));
+        let open = |step| Open { work, step, since: self.now.mono, told: false, file_len: 0 };
+        if same {
+            s.stage = Stage::Open(open(Step::Slot));
+            return self.apply_model(s);
+        }
+        let fresh = self.fresh_file(&s.key)?;
+        let job = Job::PrepareFile { path: s.row.file.clone(), cwd: wanted.cwd, fresh };
+        s.stage = Stage::Open(open(Step::Slot));
+        let id = self.job(&s.key, job);
+        set_step(s, Step::File(id), self.now.mono);
+        Ok(())
+    }
+
+    pub(super) fn on_job_done(&mut self, s: &mut Session, id: JobId, done: JobDone) -> Result<()> {
+        match (&mut s.stage, done) {
+            (Stage::Open(o), JobDone::FileReady { path, len, notice }) if o.step == Step::File(id) => {
+                o.file_len = len;
+                if path != s.row.file {
+                    s.row.file = path;
+                    self.save(s)?;
+                }
+                if let Some(text) = notice {
+                    self.frame(Frame::Notice { session: s.key.to_string(), level: "warning".into(), message: text });
+                }
+                self.acquire(s)
+            }
+            (Stage::Open(o), JobDone::Failed { why }) if o.step == Step::File(id) => {
+                self.start_failed(s, &format!("the session file cannot be used: {why}"))
+            }
+            (Stage::Recover { step, .. }, done) if *step == super::session::RecoverStep::File(id) => {
+                self.on_file_read(s, done)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The session file is in order: a process for it (core.md 7.3).
+    fn acquire(&mut self, s: &mut Session) -> Result<()> {
+        let Stage::Open(o) = &s.stage else { return Ok(()) };
+        let wanted = self.wanted_for(s, &o.work);
+        if let Some(id) = s.proc {
+            if let Some(p) = self.procs.get_mut(&id) {
+                if p.usable() && p.profile.same_hard(&wanted) {
+                    // Same process, another file (`/new`).
+                    return self.bind(s, id);
+                }
+                if !p.stopping() {
+                    self.stop_proc(id);
+                }
+                set_step(s, Step::Exit, self.now.mono);
+                return Ok(());
+            }
+            s.proc = None;
+        }
+        let warm = self
+            .procs
+            .values()
+            .filter(|p| p.session.is_none() && p.usable() && p.profile.same_hard(&wanted))
+            .max_by_key(|p| p.profile.same_soft(&wanted))
+            .map(|p| p.id);
+        if let Some(id) = warm {
+            if let Some(p) = self.procs.get_mut(&id) {
+                p.session = Some(s.key.clone());
+            }
+            s.proc = Some(id);
+            self.arm(Due::Warm, self.now.mono + 1_000);
+            return self.bind(s, id);
+        }
+        set_step(s, Step::Slot, self.now.mono);
+        if self.procs.len() < self.rules.pool_max {
+            return self.spawn_for(s, wanted);
+        }
+        self.todo.push_back(Todo::Pool);
+        Ok(())
+    }
+
+    fn spawn_for(&mut self, s: &mut Session, profile: Profile) -> Result<()> {
+        let id = self.spawn(profile, s.row.file.clone(), Some(s.key.clone()))?;
+        s.proc = Some(id);
+        set_step(s, Step::Starting, self.now.mono);
+        Ok(())
+    }
+
+    fn spawn(&mut self, profile: Profile, file: PathBuf, session: Option<Key>) -> Result<ProcId> {
+        let id = ProcId(self.store.next_counter()?);
+        self.emit(Effect::Spawn { proc: id, profile: Box::new(profile.clone()), session_file: file.clone() });
+        let until = self.now.mono + READY_WAIT;
+        let p = Proc {
+            id,
+            pid: 0,
+            flags: (profile.model.clone(), profile.thinking.clone()),
+            profile,
+            state: ProcState::Starting { until },
+            session,
+            file: Some(file),
+            since: self.now.mono,
+            used: self.now.mono,
+            asked: 0,
+        };
+        self.counters.spawns += 1;
+        self.procs.insert(id, p);
+        self.arm(Due::Proc(id), until);
+        Ok(id)
+    }
+
+    /// A process that is ready switches to the session's file.
+    fn bind(&mut self, s: &mut Session, id: ProcId) -> Result<()> {
+        let cmd = self.write(id, PiCmd::SwitchSession { path: s.row.file.clone() });
+        if let Some(p) = self.procs.get_mut(&id) {
+            p.file = None; // until pi says so
+            p.profile.model = p.flags.0.clone();
+            p.profile.thinking = p.flags.1.clone();
+        }
+        set_step(s, Step::Binding(cmd), self.now.mono);
+        Ok(())
+    }
+
+    /// Bound: model and level, then the work itself.
+    fn apply_model(&mut self, s: &mut Session) -> Result<()> {
+        let Stage::Open(o) = &s.stage else { return Ok(()) };
+        let wanted = self.wanted_for(s, &o.work);
+        let Some(id) = s.proc else { return self.acquire(s) };
+        let Some(p) = self.procs.get_mut(&id) else { return self.acquire(s) };
+        if p.profile.same_soft(&wanted) {
+            return self.ready(s, id);
+        }
+        let new_model = (p.profile.model != wanted.model).then(|| wanted.model.clone());
+        match new_model {
+            // Old pi would write the choice into the settings that all processes share: respawn instead.
+            // A pattern without `/`, or back to pi's own default, needs flags too.
+            _ if !self.new_pi => {}
+            Some(None) => {}
+            Some(Some(m)) if !m.contains('/') => {}
+            model => {
+                let level = (p.profile.thinking != wanted.thinking).then(|| wanted.thinking.clone());
+                p.profile.model = wanted.model.clone();
+                p.profile.thinking = wanted.thinking.clone();
+                let mut last = 0;
+                if let Some((provider, model)) = model.flatten().as_deref().and_then(|m| m.split_once('/')) {
+                    last = self.write(id, PiCmd::SetModel { provider: provider.into(), model: model.into() });
+                }
+                if let Some(level) = level {
+                    last = self.write(id, PiCmd::SetThinking { level });
+                }
+                set_step(s, Step::Model(last), self.now.mono);
+                return Ok(());
+            }
+        }
+        self.stop_proc(id);
+        set_step(s, Step::Exit, self.now.mono);
+        Ok(())
+    }
+
+    fn ready(&mut self, s: &mut Session, id: ProcId) -> Result<()> {
+        match std::mem::replace(&mut s.stage, Stage::Idle) {
+            Stage::Open(o) if self.draining.is_none() => self.prompt_turn(s, o.work, id, o.file_len),
+            Stage::Open(o) => self.put_back(s, o.work),
+            other => {
+                s.stage = other;
+                Ok(())
+            }
+        }
+    }
+
+    /// Work that cannot go on now: queued messages are in the queue still, a turn stays open in the store.
+    fn put_back(&mut self, s: &mut Session, work: Work) -> Result<()> {
+        if let Work::Compact { row, .. } = work {
+            self.end_compact(s, row, Err("the gateway is stopping".into()))?;
+        }
+        Ok(())
+    }
+
+    // ---- what processes report
+
+    pub(super) fn on_spawned(&mut self, id: ProcId, pid: u32) {
+        let Some(p) = self.procs.get_mut(&id) else { return };
+        p.pid = pid;
+        let asked = self.write(id, PiCmd::GetState);
+        self.write(id, PiCmd::GetCommands);
+        if let Some(p) = self.procs.get_mut(&id) {
+            p.asked = asked;
+        }
+    }
+
+    pub(super) fn on_spawn_failed(&mut self, id: ProcId, why: String) -> Result<()> {
+        let info = ExitInfo { stderr: why, ..ExitInfo::default() };
+        self.on_exit(id, info)
+    }
+
+    /// The process is gone, reaped, and its leftovers with it.
+    pub(super) fn on_exit(&mut self, id: ProcId, info: ExitInfo) -> Result<()> {
+        let Some(p) = self.procs.remove(&id) else { return self.on_swept(id) };
+        self.disarm(&Due::Proc(id));
+        self.drop_dialogs(id);
+        let starting = matches!(p.state, ProcState::Starting { .. });
+        if starting {
+            self.spawn_failures += 1;
+            log::warn!("pi did not start: {}", why_ended(&info));
+        } else if p.stopping() {
+            self.counters.kills += 1;
+        }
+        let back = 1000u64 << self.spawn_failures.min(8);
+        self.arm(Due::Warm, self.now.mono + back.min(300_000));
+        self.todo.push_back(Todo::Pool);
+        let Some(key) = p.session else { return Ok(()) };
+        self.with(&key, |core, s| core.session_lost_proc(s, id, &info, starting))
+    }
+
+    fn session_lost_proc(&mut self, s: &mut Session, id: ProcId, info: &ExitInfo, starting: bool) -> Result<()> {
+        if s.proc != Some(id) {
+            return Ok(());
+        }
+        s.proc = None;
+        match &s.stage {
+            Stage::Idle | Stage::Debounce { .. } => Ok(()),
+            Stage::Open(o) => match o.step {
+                Step::Exit => self.acquire(s),
+                Step::Starting | Step::Binding(_) | Step::Model(_) => {
+                    let text = why_ended(info);
+                    let unknown = text.contains("Unknown provider") || text.contains("nknown model");
+                    if unknown && !s.plain_model && self.wanted_for(s, &o.work).model.is_some() {
+                        s.plain_model = true;
+                        let message = format!("pi does not know the configured model and uses its own default: {text}");
+                        self.frame(Frame::Notice { session: s.key.to_string(), level: "warning".into(), message });
+                        return self.acquire(s);
+                    }
+                    if !starting && s.start_failures < 2 {
+                        s.start_failures += 1;
+                        return self.acquire(s);
+                    }
+                    self.start_failed(s, &text)
+                }
+                Step::File(_) | Step::Slot => Ok(()),
+            },
+            Stage::Turn(_) => self.turn_lost_proc(s, info),
+            Stage::Recover { step, .. } => match step {
+                super::session::RecoverStep::Sweep(p) if *p == id => self.read_file(s),
+                _ => Ok(()),
+            },
+            Stage::Settle { .. } | Stage::Clean { .. } => {
+                self.settled_down(s);
+                Ok(())
+            }
+            Stage::Compact { row, .. } => {
+                let row = *row;
+                self.end_compact(s, row, Err("the agent process ended".into()))
+            }
+        }
+    }
+
+    pub(super) fn on_pi(&mut self, id: ProcId, ev: PiEvent) -> Result<()> {
+        let Some(p) = self.procs.get_mut(&id) else { return Ok(()) };
+        match &ev {
+            PiEvent::Settled { .. } => self.new_pi = true,
+            PiEvent::Eof | PiEvent::Broken { .. } => {
+                if let PiEvent::Broken { why } = &ev {
+                    log::error!("pi {}: {why}", p.pid);
+                }
+                if p.pid != 0 {
+                    self.kill_proc(id);
+                }
+                return Ok(());
+            }
+            PiEvent::Response { id: cmd, result } => {
+                if let ProcState::Starting { .. } = p.state {
+                    if *cmd == p.asked {
+                        p.state = ProcState::Ready;
+                        self.spawn_failures = 0;
+                        return self.proc_ready(id);
+                    }
+                }
+                match result {
+                    Ok(PiData::Commands(list)) => {
+                        self.pi_commands = Some(list.clone());
+                        return Ok(());
+                    }
+                    Ok(PiData::Models(list)) => self.pi_models = Some(list.clone()),
+                    _ => {}
+                }
+            }
+            PiEvent::Ui(dialog) => return self.open_dialog(id, dialog),
+            PiEvent::ExtensionError { message } => log::warn!("pi extension: {message}"),
+            _ => {}
+        }
+        let Some(key) = self.procs.get(&id).and_then(|p| p.session.clone()) else { return Ok(()) };
+        self.with(&key, |core, s| core.on_session_pi(s, id, ev))
+    }
+
+    fn proc_ready(&mut self, id: ProcId) -> Result<()> {
+        self.disarm(&Due::Proc(id));
+        self.arm_idle(Some(id));
+        let Some(p) = self.procs.get(&id) else { return Ok(()) };
+        let Some(key) = p.session.clone() else {
+            self.todo.push_back(Todo::Pool);
+            return Ok(());
+        };
+        self.with(&key, |core, s| match &s.stage {
+            Stage::Open(o) if s.proc == Some(id) && o.step == Step::Starting => core.apply_model(s),
+            _ => Ok(()),
+        })
+    }
+
+    fn on_session_pi(&mut self, s: &mut Session, id: ProcId, ev: PiEvent) -> Result<()> {
+        if s.proc != Some(id) {
+            return Ok(());
+        }
+        if let PiEvent::Notice { level, message } = ev {
+            self.frame(Frame::Notice { session: s.key.to_string(), level, message });
+            return Ok(());
+        }
+        match (&mut s.stage, ev) {
+            (Stage::Turn(_), ev) => self.on_turn_event(s, ev),
+            (Stage::Open(o), PiEvent::Response { id: cmd, result }) => match (o.step, result) {
+                (Step::Binding(c), Ok(_)) if c == cmd => {
+                    if let Some(p) = self.procs.get_mut(&id) {
+                        p.file = Some(s.row.file.clone());
+                    }
+                    self.apply_model(s)
+                }
+                (Step::Binding(c), Err(why)) if c == cmd => {
+                    log::warn!("{}: switch_session failed: {why}", s.key);
+                    self.stop_proc(id);
+                    set_step(s, Step::Exit, self.now.mono);
+                    Ok(())
+                }
+                (Step::Model(c), result) if c == cmd => {
+                    if let Err(why) = result {
+                        let message = format!("The model could not be chosen: {why}");
+                        self.frame(Frame::Notice { session: s.key.to_string(), level: "warning".into(), message });
+                    }
+                    self.ready(s, id)
+                }
+                _ => Ok(()),
+            },
+            (Stage::Settle { barrier, .. }, PiEvent::Response { id: cmd, result }) if *barrier == Some(cmd) => {
+                match result {
+                    Ok(PiData::State(st)) if st.streaming || st.compacting => {}
+                    _ => self.settled_down(s),
+                }
+                Ok(())
+            }
+            (Stage::Settle { .. }, PiEvent::Settled { .. }) => {
+                self.settled_down(s);
+                Ok(())
+            }
+            (Stage::Settle { .. }, PiEvent::CompactionEnd { .. } | PiEvent::AgentEnd { .. }) => {
+                let cmd = self.write(id, PiCmd::GetState);
+                if let Stage::Settle { barrier, .. } = &mut s.stage {
+                    *barrier = Some(cmd);
+                }
+                Ok(())
+            }
+            (Stage::Clean { cmd, .. }, PiEvent::Response { id: got, .. }) if *cmd == got => {
+                self.settled_down(s);
+                Ok(())
+            }
+            (Stage::Compact { row, cmd, .. }, PiEvent::Response { id: got, result }) if *cmd == got => {
+                let row = *row;
+                self.end_compact(s, row, result.map(|_| ()))
+            }
+            // An extension began a run of its own: the next prompt waits for its end.
+            (Stage::Idle, PiEvent::AgentStart) => {
+                s.stage = Stage::Settle { until: self.now.mono + 600_000, barrier: None };
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    // ---- stopping
+
+    /// SIGTERM, 3 s, SIGKILL. The session keeps the process until it is gone.
+    pub(super) fn stop_proc(&mut self, id: ProcId) {
+        let until = self.now.mono + STOP_WAIT;
+        let Some(p) = self.procs.get_mut(&id) else { return };
+        if p.stopping() {
+            return;
+        }
+        p.state = ProcState::Stopping { until };
+        self.emit(Effect::Signal { proc: id, sig: Sig::Term });
+        self.arm(Due::Proc(id), until);
+    }
+
+    pub(super) fn kill_proc(&mut self, id: ProcId) {
+        let until = self.now.mono + STOP_WAIT;
+        let Some(p) = self.procs.get_mut(&id) else { return };
+        if !matches!(p.state, ProcState::Starting { .. }) {
+            p.state = ProcState::Stopping { until };
+        }
+        self.emit(Effect::Signal { proc: id, sig: Sig::Kill });
+        self.arm(Due::Proc(id), until);
+    }
+
+    /// The session's process does not answer any more.
+    pub(super) fn give_up_proc(&mut self, s: &mut Session) {
+        if let Some(id) = s.proc {
+            self.stop_proc(id);
+        }
+    }
+
+    pub(super) fn on_proc_due(&mut self, id: ProcId) -> Result<()> {
+        let Some(p) = self.procs.get(&id) else { return Ok(()) };
+        match p.state {
+            ProcState::Starting { .. } | ProcState::Stopping { .. } => self.kill_proc(id),
+            ProcState::Ready => {
+                let idle = p.session.as_ref().is_none_or(|k| self.sessions.get(k).is_none_or(|s| !s.running()));
+                let over = self.now.mono.saturating_sub(p.used) >= self.rules.pool_idle;
+                let above_min = self.procs.values().filter(|p| !p.stopping()).count() > self.rules.pool_min;
+                let stale = p.profile.generation != self.rules.generation;
+                if idle && (over && above_min || stale) {
+                    self.stop_proc(id);
+                } else {
+                    self.arm(Due::Proc(id), self.now.mono + self.rules.pool_idle.max(1000));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn arm_idle(&mut self, id: Option<ProcId>) {
+        let Some(p) = id.and_then(|id| self.procs.get(&id)) else { return };
+        if p.usable() {
+            let stale = p.profile.generation != self.rules.generation;
+            let at = if stale { self.now.mono } else { self.now.mono + self.rules.pool_idle };
+            self.arm(Due::Proc(p.id), at);
+        }
+    }
+
+    /// Gives free places to those who wait, or makes room.
+    pub(super) fn pump_pool(&mut self) -> Result<()> {
+        loop {
+            let now = self.now.mono;
+            let mut waiting: Vec<(i64, Key)> = Vec::new();
+            for s in self.sessions.values() {
+                if let Stage::Open(Open { step: Step::Slot, since, .. }) = &s.stage {
+                    let prio = s.queue.iter().map(|r| r.prio).max().unwrap_or(self.rules.prio_dm);
+                    let age = now.saturating_sub(*since);
+                    waiting.push((prio * 30_000 + age as i64, s.key.clone()));
+                }
+            }
+            let Some((_, key)) = waiting.iter().max_by_key(|(p, _)| *p).cloned() else { return Ok(()) };
+            if self.procs.len() < self.rules.pool_max {
+                self.with(&key, |core, s| core.acquire(s))?;
+                continue;
+            }
+            let stopping = self.procs.values().filter(|p| p.stopping()).count();
+            if stopping >= waiting.len() {
+                return Ok(());
+            }
+            let idle = |p: &&Proc| {
+                p.usable() && p.session.as_ref().is_none_or(|k| self.sessions.get(k).is_none_or(|s| !s.running()))
+            };
+            match self.procs.values().filter(idle).min_by_key(|p| p.used).map(|p| p.id) {
+                Some(id) => self.stop_proc(id),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Keeps `pool.min` processes alive, so that a first message finds one ready.
+    pub(super) fn keep_warm(&mut self) -> Result<()> {
+        if self.draining.is_some()
+            || self.degraded.is_some()
+            || self.procs.len() >= self.rules.pool_min.min(self.rules.pool_max)
+        {
+            return Ok(());
+        }
+        let agent = self.rules.default_agent.clone();
+        let role = self.rules.role_of(&agent).unwrap_or("default").to_owned();
+        let profile = Profile {
+            cwd: self.rules.cwd(&agent, &role),
+            model: self.rules.model_of(&agent).map(str::to_owned),
+            agent,
+            role,
+            channel: "webchat".into(),
+            thinking: self.rules.thinking.clone(),
+            generation: self.rules.generation,
+        };
+        let name = self.store.next_counter()?;
+        let file = self.rules.sessions_dir.join("_warm").join(format!("{}.jsonl", self.store.ext('f', name as i64)));
+        self.spawn(profile, file, None)?;
+        self.arm(Due::Warm, self.now.mono + 1_000);
+        Ok(())
+    }
+
+    /// New settings for processes: idle ones are recycled at once, busy ones when their turn ends.
+    pub(super) fn recycle(&mut self) {
+        let ids: Vec<ProcId> = self.procs.keys().copied().collect();
+        for id in ids {
+            self.arm_idle(Some(id));
+        }
+        self.arm(Due::Warm, self.now.mono + 1_000);
+    }
+}
+
+fn set_step(s: &mut Session, step: Step, now: Mono) {
+    if let Stage::Open(o) = &mut s.stage {
+        if step == Step::Slot && o.step == Step::Slot {
+            return; // keeps its age
+        }
+        o.step = step;
+        o.since = now;
+    }
+}
+
+/// Why a process ended, for people: its last words, else its code.
+pub fn why_ended(info: &ExitInfo) -> String {
+    let words: Vec<&str> = info.stderr.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    let error = words.iter().rev().find(|l| l.contains("rror")).or(words.last());
+    match (error, info.code, info.signal) {
+        (Some(line), ..) => super::prompt::head(line, 300),
+        (None, Some(code), _) => format!("it ended with exit code {code} and said nothing"),
+        (None, None, Some(sig)) => format!("it was ended by signal {sig}"),
+        _ => "it ended".into(),
+    }
+}

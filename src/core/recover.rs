@@ -1,0 +1,268 @@
+//! Recovery: at start and after a crash of pi, the same path (core.md 22.4).
+
+use super::prompt::{injection, resume_note, Why};
+use super::reply::End;
+use super::session::{RecoverStep, Session, Stage, Work};
+use super::turn::{Injected, Turn, MAX_ATTEMPTS};
+use super::{State, Todo};
+use crate::message::*;
+use crate::store::{inbox_state as st, Result, TurnRow};
+
+const READ_WAIT: u64 = 60_000;
+
+impl State {
+    /// At start: every session that has something open is built and goes on.
+    pub(super) fn recover_all(&mut self) -> Result<()> {
+        for turn in self.store.open_turns()? {
+            self.recover_session(&turn.session)?;
+        }
+        for state in [st::QUEUED, st::EXECUTING] {
+            for session in self.store.sessions_with(state)? {
+                self.recover_session(&session)?;
+            }
+        }
+        for state in ["sending", "ready"] {
+            let mut after = 0;
+            loop {
+                let rows = self.store.outbox_open(state, after, 200)?;
+                let Some(last) = rows.last() else { break };
+                after = last.id;
+                for row in rows {
+                    self.todo.push_back(Todo::Lane(row.target));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds one session from the store.
+    pub(super) fn recover_session(&mut self, session: &str) -> Result<()> {
+        let source = Source { channel: "webchat".into(), ..Source::default() };
+        if self.sessions.contains_key(session) {
+            return Ok(());
+        }
+        let Some(key) = self.load(session, Some(&source))? else { return Ok(()) };
+        for row in self.store.inbox_waiting(session, st::EXECUTING)? {
+            let text = "This command was interrupted by a restart of the gateway and was not run again.";
+            self.with(&key, |core, s| core.notice(s, Some(row.id), text, st::FAILED, Some("interrupted")))?;
+        }
+        match self.store.open_turn_of(session)? {
+            Some(row) => {
+                self.counters.recovered += 1;
+                let turn = Box::new(self.turn_of(row)?);
+                self.load(session, None)?;
+                self.with(&key, |core, s| core.recover_turn(s, turn, true))?;
+            }
+            None => self.todo.push_back(Todo::Kick(key)),
+        }
+        Ok(())
+    }
+
+    fn turn_of(&self, row: TurnRow) -> Result<Turn> {
+        let ext = self.store.ext('t', row.id);
+        let rows = self.store.inbox_of_turn(row.id)?;
+        let (injected, members): (Vec<_>, Vec<_>) = rows.into_iter().partition(|r| r.inj.is_some());
+        let mut t = Turn::new(row, ext, members, self.now.mono);
+        t.injected = injected
+            .into_iter()
+            .map(|row| Injected { n: row.inj.unwrap_or(0), seen: row.state == st::INJECTED, row, cmd: None })
+            .collect();
+        Ok(t)
+    }
+
+    /// The turn's process is gone, or belongs to an earlier life: leftovers first, then pi's file decides.
+    pub(super) fn recover_turn(&mut self, s: &mut Session, mut turn: Box<Turn>, after_restart: bool) -> Result<()> {
+        turn.proc = None;
+        let proc = ProcId(turn.row.proc);
+        let (pid, since) = (turn.row.pid, turn.row.at_boot);
+        let until = self.now.mono + READ_WAIT;
+        s.stage = Stage::Recover { turn, step: RecoverStep::Sweep(proc), until, after_restart };
+        if after_restart {
+            self.emit(Effect::Sweep { proc, pid, since });
+            return Ok(());
+        }
+        self.read_file(s) // main swept before it reported the exit
+    }
+
+    pub(super) fn on_swept(&mut self, proc: ProcId) -> Result<()> {
+        let key = self.sessions.values().find_map(|s| match &s.stage {
+            Stage::Recover { step: RecoverStep::Sweep(p), .. } if *p == proc => Some(s.key.clone()),
+            _ => None,
+        });
+        match key {
+            Some(key) => self.with(&key, |core, s| core.read_file(s)),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn read_file(&mut self, s: &mut Session) -> Result<()> {
+        let Stage::Recover { turn, .. } = &s.stage else { return Ok(()) };
+        let job = Job::ReadFile {
+            path: turn.row.file.clone(),
+            marker: turn.ext.clone(),
+            from: turn.row.file_len,
+            position_only: turn.row.plain,
+        };
+        let id = self.job(&s.key, job);
+        if let Stage::Recover { step, until, .. } = &mut s.stage {
+            *step = RecoverStep::File(id);
+            *until = self.now.mono + READ_WAIT;
+        }
+        Ok(())
+    }
+
+    /// The step at hand took too long: again.
+    pub(super) fn recover_again(&mut self, s: &mut Session) -> Result<()> {
+        let Stage::Recover { turn, step, until, .. } = &mut s.stage else { return Ok(()) };
+        *until = self.now.mono + READ_WAIT;
+        match *step {
+            RecoverStep::Sweep(proc) => {
+                let (pid, since) = (turn.row.pid, turn.row.at_boot);
+                self.emit(Effect::Sweep { proc, pid, since });
+                Ok(())
+            }
+            RecoverStep::File(job) => {
+                self.jobs.remove(&job);
+                self.read_file(s)
+            }
+        }
+    }
+
+    /// Decides by what pi's file holds.
+    pub(super) fn on_file_read(&mut self, s: &mut Session, done: JobDone) -> Result<()> {
+        let found = match done {
+            JobDone::FileRead(found) => found,
+            JobDone::Failed { why } => {
+                log::warn!("{}: reading pi's session file failed: {why}", s.key);
+                return Ok(()); // tried again at the deadline
+            }
+            _ => return Ok(()),
+        };
+        let Stage::Recover { turn: mut t, after_restart, .. } = std::mem::replace(&mut s.stage, Stage::Idle) else {
+            return Ok(());
+        };
+        let why = if after_restart { Why::Restart } else { Why::Crash };
+        let state = self.replay(&mut t, &found)?;
+        // What the model never got goes back to the queue.
+        let (kept, back): (Vec<_>, Vec<_>) = std::mem::take(&mut t.injected).into_iter().partition(|i| i.seen);
+        t.injected = kept;
+        let back: Vec<_> = back.into_iter().map(|i| i.row).collect();
+        if !back.is_empty() {
+            self.requeue(s, back)?;
+        }
+        if state == Reading::Complete {
+            let end = self.end_of(&t, None);
+            return self.finish(s, *t, end);
+        }
+        if t.row.attempts >= MAX_ATTEMPTS {
+            let what = t.members.last().map(|m| super::prompt::head(&m.text, 80)).unwrap_or_default();
+            let text = format!("The agent ended {MAX_ATTEMPTS} times while working on this message; it was given up: \"{what}\". Send /retry to try again.");
+            let end = End { text: text.clone(), failed: Some((Code::UpstreamFailed, text)), silent: false };
+            return self.finish(s, *t, end);
+        }
+        t.note = match state {
+            Reading::Nothing => String::new(),
+            _ => resume_note(&t.ext, state == Reading::Tools, &self.already_sent(&t)?, why),
+        };
+        if state == Reading::Nothing {
+            t.n = 0;
+            t.said.clear();
+        }
+        let late = self.now.wall - t.row.at > 3_600_000 && self.clock_confirmed && after_restart;
+        if late {
+            if let Some(m) = t.members.last().cloned() {
+                let at = super::prompt::local_time(m.at, self.rules.zone.as_ref());
+                let text = format!("I was offline; your message of {} was not answered. Answering now.", &at[11..16]);
+                self.remark(s, &m, &text)?;
+            }
+        }
+        self.begin(s, Work::Resume(t))
+    }
+
+    /// Brings the turn to where pi's file is: texts of segments not yet stored, which injections were seen.
+    fn replay(&mut self, t: &mut Turn, found: &Found) -> Result<Reading> {
+        if !found.user {
+            return Ok(Reading::Nothing);
+        }
+        let stored: Vec<i64> = self.store.segments_of(t.row.id)?.iter().filter_map(|g| g.n).collect();
+        let mut n = 0;
+        let mut said: Vec<String> = Vec::new();
+        let mut state = Reading::Asked;
+        let session = t.row.session.clone();
+        t.sent = !stored.is_empty();
+        for entry in &found.entries {
+            match entry {
+                FoundEntry::User { head } => {
+                    state = if state == Reading::Tools { Reading::Tools } else { Reading::Asked };
+                    let Some(next) = injection(head, &t.ext).filter(|n| *n > 0) else { continue };
+                    // A boundary that may not have been committed before the crash.
+                    t.n = n;
+                    let to = t.addressee().cloned();
+                    let text = std::mem::take(&mut said).join("\n\n");
+                    if !stored.contains(&n) && !text.trim().is_empty() {
+                        self.add_reply(&session, Some(t.row.id), n, to.as_ref(), &text, false)?;
+                        t.sent = true;
+                    }
+                    if let Some(i) = t.injected.iter_mut().find(|i| i.n == next) {
+                        i.seen = true;
+                    }
+                    n = next;
+                }
+                FoundEntry::Assistant(m) => {
+                    match m.stop.as_str() {
+                        "stop" | "length" => state = Reading::Complete,
+                        "toolUse" => state = Reading::Tools,
+                        _ if state == Reading::Complete => state = Reading::Asked,
+                        _ => {}
+                    }
+                    if m.stop != "error" && m.stop != "aborted" && !m.text.trim().is_empty() {
+                        said.push(m.text.clone());
+                    }
+                    t.last = Some(m.clone());
+                }
+                FoundEntry::ToolResult => {
+                    t.tools_ran = true;
+                    state = Reading::Tools;
+                }
+            }
+        }
+        t.n = n;
+        t.said = if stored.contains(&n) { Vec::new() } else { said };
+        t.tools_ran |= state == Reading::Tools;
+        Ok(state)
+    }
+
+    /// No process could be started for this work: everybody concerned is told.
+    pub(super) fn start_failed(&mut self, s: &mut Session, why: &str) -> Result<()> {
+        self.counters.errors += 1;
+        let text = format!("The agent could not be started: {why}");
+        let failed = End { text: text.clone(), failed: Some((Code::UpstreamFailed, text.clone())), silent: false };
+        s.start_failures = 0;
+        let Stage::Open(o) = std::mem::replace(&mut s.stage, Stage::Idle) else { return Ok(()) };
+        match o.work {
+            Work::Queue => {
+                let members = self.take_members(s);
+                if members.is_empty() {
+                    return Ok(());
+                }
+                let t = self.new_turn(s, members)?;
+                self.finish(s, t, failed)
+            }
+            Work::Resume(t) => self.finish(s, *t, failed),
+            Work::Compact { row, .. } => self.end_compact(s, row, Err(why.to_owned())),
+        }
+    }
+}
+
+/// How far a turn had come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Reading {
+    /// pi never got the message.
+    Nothing,
+    /// It has the message; no tool has run since.
+    Asked,
+    /// Cut off with tools called.
+    Tools,
+    /// The last answer is complete.
+    Complete,
+}

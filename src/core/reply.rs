@@ -1,0 +1,200 @@
+//! The end of a turn: reply, fates and what is owed, in one commit (core.md 22.3).
+
+use super::session::Session;
+use super::turn::Turn;
+use super::{State, Todo};
+use crate::message::*;
+use crate::store::{inbox_state as st, InboxRow, NewSegment, Result};
+
+/// How a turn ended.
+#[derive(Debug)]
+pub struct End {
+    /// Text of the last segment, or empty.
+    pub text: String,
+    pub failed: Option<(Code, String)>,
+    pub silent: bool,
+}
+
+impl State {
+    /// Records the turn's end: last segment, outbox rows, the fate of every member.
+    pub(super) fn finish(&mut self, s: &mut Session, t: Turn, end: End) -> Result<()> {
+        let at = t.addressee().cloned();
+        let code = end.failed.as_ref().map(|f| f.0);
+        if !end.text.trim().is_empty() {
+            if let (Some((code, why)), Some(at)) = (&end.failed, &at) {
+                let run = self.store.ext('i', at.id);
+                self.frame(Frame::Error { session: s.key.to_string(), run, code: *code, message: why.clone() });
+            }
+            self.add_reply(&s.key, Some(t.row.id), t.n, at.as_ref(), &end.text, true)?;
+        }
+        let reason = end.failed.as_ref().map(|f| f.1.as_str());
+        let fate = match (&code, end.silent) {
+            (Some(_), _) => st::FAILED,
+            (None, true) => st::SILENT,
+            (None, false) => st::ANSWERED,
+        };
+        let last = t.members.last().map(|m| m.id);
+        for m in &t.members {
+            let state = if Some(m.id) == last || fate == st::FAILED { fate } else { st::MERGED };
+            self.store.set_inbox(m.id, state, Some(t.row.id), None, reason)?;
+        }
+        let mut back = Vec::new();
+        for i in t.injected {
+            if i.seen {
+                self.store.set_inbox(i.row.id, st::INJECTED, Some(t.row.id), Some(i.n), None)?;
+                self.settled(i.row.id)?;
+            } else {
+                back.push(i.row);
+            }
+        }
+        let usage = t.last.as_ref().map(|m| {
+            serde_json::json!({"input": m.input_tokens, "output": m.output_tokens, "cost": m.cost}).to_string()
+        });
+        let stop = t.last.as_ref().map_or("", |m| m.stop.as_str());
+        let model = t.last.as_ref().map_or(String::new(), |m| format!("{}/{}", m.provider, m.model));
+        let state = if code.is_some() { "failed" } else { "finished" };
+        self.store.end_turn(t.row.id, state, stop, &model, usage.as_deref().unwrap_or("{}"))?;
+        if code.is_some() {
+            self.counters.failed += 1;
+        } else {
+            self.counters.answered += 1;
+        }
+        for m in &t.members {
+            self.settled(m.id)?;
+        }
+        if let Some(proc) = t.proc {
+            self.emit(Effect::Show { proc, live: None });
+            if let Some(p) = self.procs.get_mut(&proc) {
+                p.used = self.now.mono;
+            }
+        }
+        let run = at.map(|m| self.store.ext('i', m.id)).unwrap_or_default();
+        self.frame(Frame::Typing { session: s.key.to_string(), run, on: false });
+        self.cancel_dialogs(&s.key);
+        s.stage = super::Stage::Idle;
+        self.take_back(s, back, t.proc)?;
+        self.frame(Frame::Updated(Box::new(self.info(&s.row))));
+        self.todo.push_back(Todo::Kick(s.key.clone()));
+        self.todo.push_back(Todo::Pool);
+        self.arm_idle(t.proc);
+        Ok(())
+    }
+
+    /// Stores one segment of a turn's reply, addressed to the message it answers.
+    pub(super) fn add_reply(
+        &mut self,
+        key: &str,
+        turn: Option<Row>,
+        n: i64,
+        to: Option<&InboxRow>,
+        text: &str,
+        last: bool,
+    ) -> Result<()> {
+        if text.trim().is_empty() {
+            return Ok(());
+        }
+        let Some(to) = to else { return Ok(()) };
+        self.add_segment(key, turn, Some(n), "reply", to, text, last)
+    }
+
+    fn add_segment(
+        &mut self,
+        key: &str,
+        turn: Option<Row>,
+        n: Option<i64>,
+        origin: &'static str,
+        to: &InboxRow,
+        text: &str,
+        last: bool,
+    ) -> Result<()> {
+        let target = Target::from(&to.source);
+        let segment = self.store.add_segment(&NewSegment {
+            turn,
+            session: key,
+            n,
+            origin,
+            inbox: Some(to.id),
+            text,
+            target: &target,
+            at: self.now.wall,
+        })?;
+        let run = self.store.ext('i', to.id);
+        let runs = match turn {
+            Some(turn) if n == Some(0) => {
+                let members = self.store.inbox_of_turn(turn)?;
+                members.iter().filter(|m| m.inj.is_none()).map(|m| self.store.ext('i', m.id)).collect()
+            }
+            _ => vec![run.clone()],
+        };
+        let id = self.store.ext('s', segment);
+        self.frame(Frame::Reply { session: key.to_owned(), run, runs, id, text: text.to_owned(), last });
+        if !self.rules.mailbox(&target.channel) {
+            let expires = self.now.wall + self.rules.max_age;
+            self.store.add_outbox(segment, 0, &target, text, self.now.wall, self.clock_confirmed, expires)?;
+            self.todo.push_back(Todo::Lane(target));
+        }
+        Ok(())
+    }
+
+    /// A text of the gateway itself, which also decides the fate of the message it answers.
+    pub(super) fn notice(
+        &mut self,
+        s: &Session,
+        to: Option<Row>,
+        text: &str,
+        fate: &str,
+        reason: Option<&str>,
+    ) -> Result<()> {
+        let Some(row) = to else { return Ok(()) };
+        let Some(to) = self.store.inbox(row)? else { return Ok(()) };
+        let origin = if fate == st::COMMAND { "command" } else { "notice" };
+        self.add_segment(&s.key, None, None, origin, &to, text, true)?;
+        self.store.set_inbox(row, fate, to.turn, to.inj, reason)?;
+        self.settled(row)
+    }
+
+    /// A text of the gateway that changes nobody's fate.
+    pub(super) fn remark(&mut self, s: &Session, to: &InboxRow, text: &str) -> Result<()> {
+        self.add_segment(&s.key, None, None, "notice", to, text, false)
+    }
+
+    /// Tells everybody who waits for this message's fate.
+    pub(super) fn settled(&mut self, row: Row) -> Result<()> {
+        let Some(ids) = self.waiters.remove(&row) else { return Ok(()) };
+        let reply = self.reply_of(row)?;
+        for id in ids {
+            let answer = match &reply {
+                Some(r) => Answer::Reply(Box::new(r.clone())),
+                None => Answer::Error { code: Code::NotFound, message: "No such message.".into() },
+            };
+            self.answer(id, answer, true);
+        }
+        Ok(())
+    }
+
+    /// The recorded fate of a message; `None`: unknown row, or not decided yet.
+    pub(super) fn reply_of(&self, row: Row) -> Result<Option<ChatReply>> {
+        let Some(m) = self.store.inbox(row)? else { return Ok(None) };
+        if !st::terminal(&m.state) {
+            return Ok(None);
+        }
+        let segment = match (self.store.segment_for(row)?, m.turn) {
+            (Some(s), _) => Some(s),
+            (None, Some(turn)) if m.inj.is_none() => self.store.segments_of(turn)?.into_iter().find(|s| s.n == Some(0)),
+            _ => None,
+        };
+        let error = match m.state.as_str() {
+            st::FAILED => Some((Code::UpstreamFailed, m.reason.clone().unwrap_or_default())),
+            st::DROPPED => Some((Code::QueueFull, m.reason.clone().unwrap_or_default())),
+            _ => None,
+        };
+        Ok(Some(ChatReply {
+            session: m.session,
+            run: self.store.ext('i', row),
+            id: segment.as_ref().map(|s| self.store.ext('s', s.id)).unwrap_or_default(),
+            took_ms: segment.as_ref().map_or(0, |s| (s.at - m.at).max(0) as u64),
+            text: segment.map(|s| s.text).unwrap_or_default(),
+            error,
+        }))
+    }
+}

@@ -1,0 +1,234 @@
+//! Requests of pages, API and CLI; dialogs of pi's extensions.
+
+use super::session::Stage;
+use super::turn::AbortWhy;
+use super::{Due, OpenDialog, State};
+use crate::message::*;
+use crate::store::Result;
+
+/// Longest time a dialog stays open, ms (core.md 8.5).
+const DIALOG_MAX: u64 = 300_000;
+/// Dialogs open at once, all sessions together.
+const DIALOGS: usize = 64;
+
+impl State {
+    pub(super) fn on_request(&mut self, id: ReqId, req: Request) -> Result<()> {
+        match req {
+            Request::Chat(chat) => return self.on_chat(id, chat),
+            Request::Wait { row } => match self.reply_of(row)? {
+                Some(reply) => self.answer(id, Answer::Reply(Box::new(reply)), true),
+                None if self.store.inbox(row)?.is_some() => self.waiters.entry(row).or_default().push(id),
+                None => self.refuse(id, Code::NotFound, "No such message."),
+            },
+            Request::Abort { session } => {
+                if let Some(key) = self.load(&session, None)? {
+                    self.with(&key, |core, s| core.stop(s).map(|_| ()))?;
+                }
+                self.answer(id, Answer::Ok, false);
+            }
+            Request::Reset { session, all } => match self.load(&session, None)? {
+                Some(key) => {
+                    self.with(&key, |core, s| core.reset(s, all))?;
+                    self.answer(id, Answer::Ok, true);
+                }
+                None => self.answer(id, Answer::Ok, false),
+            },
+            Request::Delete { session } => {
+                self.delete(&session)?;
+                self.answer(id, Answer::Ok, true);
+            }
+            Request::SetModel { session, model } => match self.load(&session, None)? {
+                Some(key) => {
+                    let mut result = Ok(String::new());
+                    self.with(&key, |core, s| {
+                        result = core.choose_model(s, &model)?;
+                        Ok(())
+                    })?;
+                    self.chosen(id, result);
+                }
+                None => self.refuse(id, Code::NotFound, "Session not found"),
+            },
+            Request::SetThinking { session, level } => match self.load(&session, None)? {
+                Some(key) => {
+                    let mut result = Ok(String::new());
+                    self.with(&key, |core, s| {
+                        result = core.choose_level(s, &level)?;
+                        Ok(())
+                    })?;
+                    self.chosen(id, result);
+                }
+                None => self.refuse(id, Code::NotFound, "Session not found"),
+            },
+            Request::Sessions { key: Some(key) } => {
+                let list = self.store.session(&key)?.iter().map(|r| self.info(r)).collect();
+                self.answer(id, Answer::Sessions(list), false);
+            }
+            Request::Sessions { key: None } => {
+                let list = self.store.sessions(1000)?.iter().map(|r| self.info(r)).collect();
+                self.answer(id, Answer::Sessions(list), false);
+            }
+            Request::Snapshot => {
+                let snapshot = self.snapshot()?;
+                self.answer(id, Answer::Snapshot(Box::new(snapshot)), false);
+            }
+            Request::Ui { id: dialog, answer } => {
+                let first = self.dialogs.contains_key(&dialog);
+                self.close_dialog(&dialog, answer);
+                self.answer(id, Answer::Bool(first), false);
+            }
+            Request::Dialogs { session } => {
+                let open = self.dialogs.values().filter(|d| session.as_ref().is_none_or(|s| *s == d.dialog.session));
+                let list =
+                    open.map(|d| Dialog { ttl: d.until.saturating_sub(self.now.mono), ..d.dialog.clone() }).collect();
+                self.answer(id, Answer::Dialogs(list), false);
+            }
+            Request::Reload(rules) => {
+                self.reload(rules);
+                self.answer(id, Answer::Ok, false);
+            }
+            Request::Ping => self.answer(id, Answer::Ok, false),
+        }
+        Ok(())
+    }
+
+    fn chosen(&mut self, id: ReqId, result: std::result::Result<String, String>) {
+        match result {
+            Ok(_) => self.answer(id, Answer::Ok, true),
+            Err(why) => self.refuse(id, Code::InvalidRequest, why),
+        }
+    }
+
+    fn reload(&mut self, rules: std::sync::Arc<crate::rules::Rules>) {
+        let recycle = rules.generation != self.rules.generation;
+        self.rules = rules;
+        if recycle {
+            self.recycle();
+        }
+        self.arm(Due::Warm, self.now.mono);
+        self.frame(Frame::Reloaded);
+    }
+
+    fn delete(&mut self, session: &str) -> Result<()> {
+        let Some(key) = self.load(session, None)? else { return Ok(()) };
+        self.with(&key, |core, s| {
+            core.reset(s, true)?;
+            if matches!(s.stage, Stage::Turn(_)) {
+                core.abort_turn(s, AbortWhy::Reset)?;
+            }
+            core.give_up_proc(s);
+            core.store.delete_session(&s.key)
+        })?;
+        self.frame(Frame::Deleted { session: session.to_owned() });
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Result<Snapshot> {
+        let (owed, oldest) = self.store.outbox_owed()?;
+        let procs = self.procs.values().map(|p| ProcInfo {
+            id: p.id,
+            pid: p.pid,
+            session: p.session.as_ref().map(|k| k.to_string()),
+            state: match p.state {
+                super::pool::ProcState::Starting { .. } => "starting",
+                super::pool::ProcState::Ready => "ready",
+                super::pool::ProcState::Stopping { .. } => "stopping",
+            },
+            since: p.since,
+            new_pi: self.new_pi,
+        });
+        let waits = |s: &&super::Session| matches!(&s.stage, Stage::Open(o) if o.step == super::session::Step::Slot);
+        Ok(Snapshot {
+            procs: procs.collect(),
+            pool_max: self.rules.pool_max,
+            pool_min: self.rules.pool_min,
+            waiting_for_pool: self.sessions.values().filter(waits).count(),
+            queues: self
+                .sessions
+                .values()
+                .filter(|s| !s.queue.is_empty() || s.running())
+                .map(|s| (s.key.to_string(), s.queue.len(), s.running()))
+                .collect(),
+            sessions: self.store.count_sessions()?,
+            outbox_ready: owed,
+            outbox_oldest_ms: oldest.map_or(0, |at| (self.now.wall - at).max(0)),
+            counters: self.counters.clone(),
+            problems: self.degraded.iter().cloned().collect(),
+            clock_confirmed: self.clock_confirmed,
+            draining: self.draining.is_some(),
+        })
+    }
+
+    /// There is no room: one word to the user, the wait goes on.
+    pub(super) fn tell_waiting(&mut self, s: &super::Session) -> Result<()> {
+        let ahead = self
+            .sessions
+            .values()
+            .filter(|o| matches!(&o.stage, Stage::Open(o) if o.step == super::session::Step::Slot))
+            .count();
+        let message = format!("All agent processes are busy; you are next in line ({}).", ahead + 1);
+        self.frame(Frame::Notice { session: s.key.to_string(), level: "info".into(), message: message.clone() });
+        let mailbox = s.row.last.as_ref().is_none_or(|l| self.rules.mailbox(&l.channel));
+        match s.queue.last() {
+            Some(row) if !mailbox => self.remark(s, &row.clone(), &message),
+            _ => Ok(()),
+        }
+    }
+
+    // ---- dialogs
+
+    pub(super) fn open_dialog(&mut self, proc: ProcId, d: &PiDialog) -> Result<()> {
+        let session = self.procs.get(&proc).and_then(|p| p.session.clone());
+        let answerable = session.as_ref().and_then(|k| self.sessions.get(k)).is_some_and(|s| {
+            let channel = s.row.last.as_ref().map(|l| l.channel.as_str());
+            s.running() && channel == Some("webchat")
+        });
+        let Some(session) = session.filter(|_| answerable && self.dialogs.len() < DIALOGS) else {
+            self.write(proc, PiCmd::UiResponse { id: d.id.clone(), answer: UiAnswer::Cancelled });
+            return Ok(());
+        };
+        let ttl = d.timeout.unwrap_or(DIALOG_MAX).min(DIALOG_MAX);
+        let dialog = Dialog {
+            id: d.id.clone(),
+            session: session.to_string(),
+            method: d.method.clone(),
+            title: d.title.clone(),
+            message: d.message.clone(),
+            options: d.options.clone(),
+            placeholder: d.placeholder.clone(),
+            prefill: d.prefill.clone(),
+            ttl,
+        };
+        self.frame(Frame::Dialog(dialog.clone()));
+        let until = self.now.mono + ttl;
+        self.arm(Due::Dialog(d.id.clone()), until);
+        self.dialogs.insert(d.id.clone(), OpenDialog { proc, dialog, until });
+        Ok(())
+    }
+
+    pub(super) fn close_dialog(&mut self, id: &str, answer: UiAnswer) {
+        let Some(d) = self.dialogs.remove(id) else { return };
+        self.disarm(&Due::Dialog(id.to_owned()));
+        if self.procs.contains_key(&d.proc) {
+            self.write(d.proc, PiCmd::UiResponse { id: id.to_owned(), answer });
+        }
+        self.frame(Frame::DialogDone { session: d.dialog.session, id: id.to_owned() });
+    }
+
+    /// Answers all open dialogs of a session with cancelled; how many there were.
+    pub(super) fn cancel_dialogs(&mut self, session: &str) -> usize {
+        let ids: Vec<String> =
+            self.dialogs.values().filter(|d| d.dialog.session == session).map(|d| d.dialog.id.clone()).collect();
+        for id in &ids {
+            self.close_dialog(id, UiAnswer::Cancelled);
+        }
+        ids.len()
+    }
+
+    /// The process that asked is gone.
+    pub(super) fn drop_dialogs(&mut self, proc: ProcId) {
+        let ids: Vec<String> = self.dialogs.values().filter(|d| d.proc == proc).map(|d| d.dialog.id.clone()).collect();
+        for id in ids {
+            self.close_dialog(&id, UiAnswer::Cancelled);
+        }
+    }
+}

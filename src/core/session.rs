@@ -1,0 +1,275 @@
+//! A session: its row, its waiting messages, and the one thing it is doing.
+
+use std::sync::Arc;
+
+use super::turn::Turn;
+use super::{Due, State, Todo};
+use crate::message::*;
+use crate::store::{inbox_state as st, random_id, InboxRow, Result, SessionRow};
+
+/// A session key, shared.
+pub type Key = Arc<str>;
+
+pub struct Session {
+    pub key: Key,
+    pub row: SessionRow,
+    /// Rows in state `queued`, in order of arrival.
+    pub queue: Vec<InboxRow>,
+    /// First characters of messages that gave way, for the next prompt.
+    pub dropped: Vec<String>,
+    /// The user was told that messages are being dropped (once per burst).
+    pub told_full: bool,
+    pub stage: Stage,
+    /// The process bound to this session; also one that is just stopping.
+    pub proc: Option<ProcId>,
+    /// Starts that failed in a row.
+    pub start_failures: u32,
+    /// Start without `--model` once (pi said it does not know it).
+    pub plain_model: bool,
+}
+
+/// What a session is doing.
+pub enum Stage {
+    Idle,
+    /// More messages may follow at once.
+    Debounce {
+        due: Mono,
+    },
+    /// Getting a process ready for some work.
+    Open(Open),
+    Turn(Box<Turn>),
+    /// A turn lost its process: leftovers are killed, pi's file is read.
+    Recover {
+        turn: Box<Turn>,
+        step: RecoverStep,
+        until: Mono,
+        after_restart: bool,
+    },
+    /// The reply is recorded, pi is not idle yet.
+    Settle {
+        until: Mono,
+        barrier: Option<CmdId>,
+    },
+    /// pi's queue holds messages that went back to ours: it is being emptied.
+    Clean {
+        cmd: CmdId,
+        until: Mono,
+    },
+    Compact {
+        row: Row,
+        cmd: CmdId,
+        until: Mono,
+    },
+}
+
+pub struct Open {
+    pub work: Work,
+    pub step: Step,
+    /// When this step began.
+    pub since: Mono,
+    /// The user knows that there is no room.
+    pub told: bool,
+    /// Length of the session file when it was checked.
+    pub file_len: u64,
+}
+
+pub enum Work {
+    /// A turn for what waits.
+    Queue,
+    /// Another attempt of an unfinished turn.
+    Resume(Box<Turn>),
+    Compact {
+        row: Row,
+        instructions: Option<String>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Step {
+    /// The hands check the session file.
+    File(JobId),
+    /// Waiting for a place in the pool.
+    Slot,
+    /// Waiting for the old process to be gone.
+    Exit,
+    /// A process starts with our file.
+    Starting,
+    /// A warm process switches to our file.
+    Binding(CmdId),
+    /// Model and level are being set; the last command's number.
+    Model(CmdId),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RecoverStep {
+    /// The store or the disk is sick, or the process is not gone yet.
+    Sweep(ProcId),
+    File(JobId),
+}
+
+impl Session {
+    /// Nothing is going on and nothing waits: the store knows everything.
+    pub fn quiet(&self) -> bool {
+        matches!(self.stage, Stage::Idle) && self.queue.is_empty() && self.dropped.is_empty()
+    }
+    pub fn running(&self) -> bool {
+        !matches!(self.stage, Stage::Idle | Stage::Debounce { .. })
+    }
+    pub fn turn(&mut self) -> Option<&mut Turn> {
+        match &mut self.stage {
+            Stage::Turn(t) => Some(t),
+            _ => None,
+        }
+    }
+}
+
+impl State {
+    /// Makes sure the session is in memory; creates it if `source` says who writes.
+    pub(super) fn load(&mut self, key: &str, source: Option<&Source>) -> Result<Option<Key>> {
+        if let Some((k, _)) = self.sessions.get_key_value(key) {
+            return Ok(Some(k.clone()));
+        }
+        let row = match (self.store.session(key)?, source) {
+            (Some(row), _) => row,
+            (None, None) => return Ok(None),
+            (None, Some(source)) => {
+                let agent = source.agent.clone().unwrap_or_else(|| self.rules.agent_of(key).to_owned());
+                let row = SessionRow {
+                    key: key.to_owned(),
+                    sid: random_id(12),
+                    role: self.rules.role_of(&agent).map(str::to_owned),
+                    agent,
+                    role_manual: false,
+                    file: self.fresh_file(key)?,
+                    last: None,
+                    mode: None,
+                    model: None,
+                    thinking: None,
+                    count: 0,
+                    last_at: self.now.wall,
+                    created: self.now.wall,
+                    reset_at: 0,
+                };
+                self.store.put_session(&row)?;
+                row
+            }
+        };
+        let queue = self.store.inbox_waiting(key, st::QUEUED)?;
+        let key: Key = key.into();
+        let s = Session {
+            key: key.clone(),
+            row,
+            queue,
+            dropped: Vec::new(),
+            told_full: false,
+            stage: Stage::Idle,
+            proc: None,
+            start_failures: 0,
+            plain_model: false,
+        };
+        self.sessions.insert(key.clone(), s);
+        Ok(Some(key))
+    }
+
+    /// Drops a session's memory; its process is killed.
+    pub(super) fn forget(&mut self, key: &Key) {
+        self.sessions.remove(key);
+        self.disarm(&Due::Session(key.clone()));
+        self.jobs.retain(|_, k| k != key);
+        let bound: Vec<ProcId> =
+            self.procs.values().filter(|p| p.session.as_ref() == Some(key)).map(|p| p.id).collect();
+        for id in bound {
+            if let Some(p) = self.procs.get_mut(&id) {
+                p.session = None;
+            }
+            self.kill_proc(id);
+        }
+    }
+
+    pub(super) fn save(&mut self, s: &Session) -> Result<()> {
+        self.store.put_session(&s.row)
+    }
+
+    /// The session's next due time.
+    pub(super) fn due_of(&self, s: &Session) -> Option<Mono> {
+        match &s.stage {
+            Stage::Idle => None,
+            Stage::Debounce { due } => Some(*due),
+            Stage::Open(o) => match o.step {
+                Step::File(_) | Step::Starting => Some(o.since + 60_000),
+                Step::Binding(_) | Step::Model(_) => Some(o.since + 30_000),
+                Step::Exit => Some(o.since + 30_000),
+                Step::Slot => (!o.told).then_some(o.since + self.rules.pool_wait),
+            },
+            Stage::Turn(t) => Some(self.turn_due(t)),
+            Stage::Recover { until, .. }
+            | Stage::Settle { until, .. }
+            | Stage::Clean { until, .. }
+            | Stage::Compact { until, .. } => Some(*until),
+        }
+    }
+
+    pub(super) fn on_session_due(&mut self, s: &mut Session) -> Result<()> {
+        match &mut s.stage {
+            Stage::Idle => {}
+            Stage::Debounce { .. } => {
+                s.stage = Stage::Idle;
+                self.begin(s, Work::Queue)?;
+            }
+            Stage::Open(o) => match o.step {
+                Step::Slot => {
+                    o.told = true;
+                    self.tell_waiting(s)?;
+                }
+                Step::Exit => {
+                    o.since = self.now.mono;
+                    if let Some(id) = s.proc {
+                        self.kill_proc(id);
+                    }
+                }
+                Step::File(job) => {
+                    self.jobs.remove(&job);
+                    self.start_failed(s, "the session file could not be checked in time")?;
+                }
+                Step::Starting | Step::Binding(_) | Step::Model(_) => {
+                    self.counters.rpc_timeouts += 1;
+                    self.give_up_proc(s);
+                    self.start_failed(s, "the agent did not answer in time")?;
+                }
+            },
+            Stage::Turn(_) => self.on_turn_due(s)?,
+            Stage::Recover { .. } => self.recover_again(s)?,
+            Stage::Settle { .. } | Stage::Clean { .. } => {
+                self.counters.rpc_timeouts += 1;
+                self.give_up_proc(s);
+                s.stage = Stage::Idle;
+                self.todo.push_back(Todo::Kick(s.key.clone()));
+            }
+            Stage::Compact { row, .. } => {
+                let row = *row;
+                self.counters.rpc_timeouts += 1;
+                self.give_up_proc(s);
+                self.end_compact(s, row, Err("pi did not answer within 10 minutes".into()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The state of a session as lists show it.
+    pub(super) fn info(&self, row: &SessionRow) -> SessionInfo {
+        let live = self.sessions.get(row.key.as_str());
+        SessionInfo {
+            key: row.key.clone(),
+            agent: row.agent.clone(),
+            role: row.role.clone(),
+            streaming: live.is_some_and(|s| matches!(s.stage, Stage::Turn(_) | Stage::Recover { .. })),
+            last_activity: row.last_at,
+            message_count: row.count,
+            proc: live.and_then(|s| s.proc),
+            last: row.last.clone(),
+            model: row.model.clone(),
+            thinking: row.thinking.clone(),
+            waiting: live.map_or(0, |s| s.queue.len()),
+        }
+    }
+}

@@ -1,0 +1,731 @@
+//! A turn: one run of pi for one or more merged messages (core.md 5, 8, 9).
+
+use super::failover::{classify, Category};
+use super::prompt::{self, Item};
+use super::reply::End;
+use super::session::{Session, Stage, Work};
+use super::{State, Todo};
+use crate::message::*;
+use crate::store::{inbox_state as st, InboxRow, Result, TurnRow};
+
+/// A prompt may compact first.
+const PROMPT_WAIT: u64 = 120_000;
+/// The answer to `get_state`.
+const BARRIER_WAIT: u64 = 30_000;
+const ABORT_WAIT: u64 = 10_000;
+/// Crashes of one turn before it is given up.
+pub const MAX_ATTEMPTS: i64 = 3;
+const TOOL_LIMIT: u64 = 30 * 60_000;
+
+pub struct Turn {
+    pub row: TurnRow,
+    /// The turn's marker in pi's file.
+    pub ext: String,
+    pub members: Vec<InboxRow>,
+    pub injected: Vec<Injected>,
+    pub phase: Phase,
+    pub proc: Option<ProcId>,
+    /// What to write for the next attempt; empty: the prompt itself.
+    pub note: String,
+    /// Complete assistant texts of the current segment.
+    pub said: Vec<String>,
+    /// Number of the current segment: the injection that opened it, 0 for the first.
+    pub n: i64,
+    /// A segment of this turn is stored already.
+    pub sent: bool,
+    pub tools_ran: bool,
+    pub tools_open: usize,
+    pub started: bool,
+    pub retrying: bool,
+    pub compacting: Option<String>,
+    pub pi_queue: usize,
+    pub aborting: Option<(AbortWhy, Mono)>,
+    /// The process is being ended because of this; the turn ends with it.
+    pub give_up: Option<String>,
+    pub last: Option<AssistantMessage>,
+    /// Refused before it ran.
+    pub refused: Option<String>,
+    /// pi is idle, but has not answered for an injected message yet.
+    pub idle_waits: bool,
+    /// Model for this turn, after a failover.
+    pub model: Option<String>,
+    pub fallbacks: usize,
+    pub begun: Mono,
+    pub last_event: Mono,
+}
+
+pub struct Injected {
+    pub n: i64,
+    pub row: InboxRow,
+    /// The model has it.
+    pub seen: bool,
+    /// pi has not yet said that it took the command.
+    pub cmd: Option<CmdId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Phase {
+    Prompting {
+        cmd: CmdId,
+        until: Mono,
+    },
+    /// A run is on, or will be in a moment.
+    Running,
+    /// `get_state` was asked: is anything still going on?
+    Barrier {
+        cmd: CmdId,
+        until: Mono,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum AbortWhy {
+    /// `/stop`, the page's button.
+    User,
+    Interrupt,
+    /// `/new`, deletion: nothing is answered.
+    Reset,
+    Inactive,
+    TooLong,
+}
+
+impl Turn {
+    pub fn new(row: TurnRow, ext: String, members: Vec<InboxRow>, now: Mono) -> Turn {
+        Turn {
+            row,
+            ext,
+            members,
+            injected: Vec::new(),
+            phase: Phase::Running,
+            proc: None,
+            note: String::new(),
+            said: Vec::new(),
+            n: 0,
+            sent: false,
+            tools_ran: false,
+            tools_open: 0,
+            started: false,
+            retrying: false,
+            compacting: None,
+            pi_queue: 0,
+            aborting: None,
+            give_up: None,
+            last: None,
+            refused: None,
+            idle_waits: false,
+            model: None,
+            fallbacks: 0,
+            begun: now,
+            last_event: now,
+        }
+    }
+
+    /// A run is on as the gateway sees it: pi would take a steer now.
+    pub fn can_inject(&self) -> bool {
+        self.phase == Phase::Running
+            && self.started
+            && !self.retrying
+            && self.compacting.is_none()
+            && self.aborting.is_none()
+            && self.give_up.is_none()
+            && !self.row.plain
+    }
+
+    /// The message that the current segment answers.
+    pub fn addressee(&self) -> Option<&InboxRow> {
+        self.injected.iter().find(|i| i.n == self.n && i.n > 0).map(|i| &i.row).or(self.members.last())
+    }
+
+    fn reset_run(&mut self, now: Mono) {
+        self.started = false;
+        self.retrying = false;
+        self.compacting = None;
+        self.pi_queue = 0;
+        self.tools_open = 0;
+        self.aborting = None;
+        self.give_up = None;
+        self.last = None;
+        self.refused = None;
+        self.idle_waits = false;
+        self.last_event = now;
+    }
+}
+
+impl State {
+    /// The process is ready and bound: the turn begins, or goes on.
+    pub(super) fn prompt_turn(&mut self, s: &mut Session, work: Work, proc: ProcId, len: u64) -> Result<()> {
+        let mut t = match work {
+            Work::Resume(t) => t,
+            Work::Queue => {
+                let members = self.take_members(s);
+                if members.is_empty() {
+                    s.stage = Stage::Idle;
+                    return Ok(());
+                }
+                Box::new(self.new_turn(s, members)?)
+            }
+            Work::Compact { row, instructions } => {
+                let cmd = self.write(proc, PiCmd::Compact { instructions });
+                s.stage = Stage::Compact { row, cmd, until: self.now.mono + 600_000 };
+                return Ok(());
+            }
+        };
+        t.reset_run(self.now.mono);
+        t.proc = Some(proc);
+        t.row.attempts += 1;
+        t.row.file = s.row.file.clone();
+        t.row.file_len = len;
+        t.row.proc = proc.0;
+        t.row.pid = self.procs.get(&proc).map_or(0, |p| p.pid);
+        t.row.at_boot = self.now.mono;
+        self.store.set_turn(&t.row)?;
+        for m in &t.members {
+            self.store.set_inbox(m.id, st::IN_TURN, Some(t.row.id), None, None)?;
+        }
+        let first = t.note.is_empty();
+        let message = if first { t.row.prompt.clone() } else { t.note.clone() };
+        let images = if first { t.row.images.clone() } else { Vec::new() };
+        let run = t.addressee().map(|m| self.store.ext('i', m.id)).unwrap_or_default();
+        let live = LiveRef { session: s.key.clone(), run: run.clone(), fresh: true };
+        self.emit(Effect::Show { proc, live: Some(Box::new(live)) });
+        let cmd = self.write(proc, PiCmd::Prompt { message, images, inject: None });
+        t.phase = Phase::Prompting { cmd, until: self.now.mono + PROMPT_WAIT };
+        self.frame(Frame::Typing { session: s.key.to_string(), run, on: true });
+        if let Some(p) = self.procs.get_mut(&proc) {
+            p.used = self.now.mono;
+        }
+        s.start_failures = 0;
+        s.told_full = false;
+        s.stage = Stage::Turn(t);
+        Ok(())
+    }
+
+    /// Makes the turn's row and its prompt.
+    pub(super) fn new_turn(&mut self, s: &mut Session, members: Vec<InboxRow>) -> Result<Turn> {
+        let id = self.store.add_turn(&s.key, self.now.wall, self.now.mono)?;
+        let ext = self.store.ext('t', id);
+        let dropped = std::mem::take(&mut s.dropped);
+        let plain = match &members[..] {
+            [one] => dropped.is_empty() && self.is_pi_command(&one.text),
+            _ => false,
+        };
+        let ids: Vec<String> =
+            members.iter().map(|m| m.source.message_id.clone().unwrap_or_else(|| self.store.ext('i', m.id))).collect();
+        let items: Vec<Item> = members
+            .iter()
+            .zip(&ids)
+            .map(|(m, id)| Item { source: &m.source, msg_id: id, at: m.at, text: &m.text, images: m.images.len() })
+            .collect();
+        let text = match (plain, &members[..]) {
+            (true, [one]) => one.text.trim().to_owned(),
+            _ => prompt::prompt(&items, &dropped, &ext, self.now.wall, self.rules.zone.as_ref()),
+        };
+        let row = TurnRow {
+            id,
+            session: s.key.to_string(),
+            state: "prompting".into(),
+            attempts: 0,
+            prompt: text,
+            images: members.iter().flat_map(|m| m.images.clone()).collect(),
+            plain,
+            file: s.row.file.clone(),
+            file_len: 0,
+            proc: 0,
+            pid: 0,
+            at: self.now.wall,
+            at_boot: self.now.mono,
+        };
+        Ok(Turn::new(row, ext, members, self.now.mono))
+    }
+
+    fn is_pi_command(&self, text: &str) -> bool {
+        let Some(rest) = text.trim_start().strip_prefix('/') else { return false };
+        let name = rest.split_whitespace().next().unwrap_or("");
+        self.pi_commands.as_ref().is_some_and(|list| list.iter().any(|(n, _)| n == name))
+    }
+
+    /// Hands a message into the running turn; its row stays in the turn until the finish.
+    pub(super) fn inject(&mut self, s: &mut Session, item: InboxRow, how: Inject) -> Result<()> {
+        let (now, new_pi) = (self.now, self.new_pi);
+        let zone = self.rules.zone.clone();
+        let Some(t) = s.turn() else {
+            s.queue.push(item);
+            return Ok(());
+        };
+        let (Some(proc), n) = (t.proc, t.injected.iter().map(|i| i.n).max().unwrap_or(0) + 1) else {
+            s.queue.push(item);
+            return Ok(());
+        };
+        let marker = format!("{}.{n}", t.ext);
+        let msg_id = item.source.message_id.clone().unwrap_or_else(|| self.store.ext('i', item.id));
+        let line =
+            Item { source: &item.source, msg_id: &msg_id, at: item.at, text: &item.text, images: item.images.len() };
+        let message = prompt::prompt(&[line], &[], &marker, now.wall, zone.as_ref());
+        let images = item.images.clone();
+        self.store.set_inbox(item.id, st::IN_TURN, Some(t.row.id), Some(n), None)?;
+        t.injected.push(Injected { n, row: item, seen: false, cmd: None });
+        t.pi_queue += 1;
+        let cmd = match (new_pi, how) {
+            (true, how) => PiCmd::Prompt { message, images, inject: Some(how) },
+            (false, Inject::Steer) => PiCmd::Steer { message, images },
+            (false, Inject::FollowUp) => PiCmd::FollowUp { message, images },
+        };
+        let cmd = self.write(proc, cmd);
+        if let Some(i) = s.turn().and_then(|t| t.injected.last_mut()) {
+            i.cmd = Some(cmd);
+        }
+        Ok(())
+    }
+
+    /// Ends the running turn; what it said so far is its reply.
+    pub(super) fn abort_turn(&mut self, s: &mut Session, why: AbortWhy) -> Result<()> {
+        self.cancel_dialogs(&s.key);
+        let (new_pi, until) = (self.new_pi, self.now.mono + ABORT_WAIT);
+        let Some(t) = s.turn() else { return Ok(()) };
+        if let Some((old, _)) = &mut t.aborting {
+            if why == AbortWhy::Reset {
+                *old = why;
+            }
+            return Ok(());
+        }
+        t.aborting = Some((why, until));
+        let waiting = t.injected.iter().any(|i| !i.seen);
+        if let Some(proc) = t.proc {
+            if new_pi && waiting {
+                self.write(proc, PiCmd::ClearQueue);
+            }
+            self.write(proc, PiCmd::Abort);
+        }
+        Ok(())
+    }
+
+    pub(super) fn turn_due(&self, t: &Turn) -> Mono {
+        let mut due = Mono::MAX;
+        let limit = if t.tools_open > 0 { self.rules.inactivity.max(TOOL_LIMIT) } else { self.rules.inactivity };
+        if self.rules.inactivity > 0 {
+            due = due.min(t.last_event + limit);
+        }
+        if self.rules.turn_max > 0 {
+            due = due.min(t.begun + self.rules.turn_max);
+        }
+        match t.phase {
+            Phase::Prompting { until, .. } if !t.row.plain => due = due.min(until),
+            Phase::Barrier { until, .. } => due = due.min(until),
+            _ => {}
+        }
+        if let Some((_, until)) = t.aborting {
+            due = until; // everything else is over then
+        }
+        if t.give_up.is_some() {
+            due = Mono::MAX; // the process is being ended; its exit goes on
+        }
+        due.max(self.now.mono + 1)
+    }
+
+    pub(super) fn on_turn_due(&mut self, s: &mut Session) -> Result<()> {
+        let now = self.now.mono;
+        let rules = self.rules.clone();
+        let Some(t) = s.turn() else { return Ok(()) };
+        if t.aborting.is_some_and(|(_, until)| until <= now) {
+            t.give_up = Some(String::new());
+            self.give_up_proc(s);
+            return Ok(());
+        }
+        let hung = match t.phase {
+            Phase::Prompting { until, .. } => !t.row.plain && until <= now,
+            Phase::Barrier { until, .. } => until <= now,
+            Phase::Running => false,
+        };
+        if hung {
+            // No answer to a command: the process is useless. The turn goes on with another one.
+            self.counters.rpc_timeouts += 1;
+            self.give_up_proc(s);
+            t_touch(s, now);
+            return Ok(());
+        }
+        let limit = if t.tools_open > 0 { rules.inactivity.max(TOOL_LIMIT) } else { rules.inactivity };
+        if rules.turn_max > 0 && t.begun + rules.turn_max <= now {
+            return self.abort_turn(s, AbortWhy::TooLong);
+        }
+        if rules.inactivity > 0 && t.last_event + limit <= now {
+            return self.abort_turn(s, AbortWhy::Inactive);
+        }
+        Ok(())
+    }
+
+    /// An event of the process that runs this turn.
+    pub(super) fn on_turn_event(&mut self, s: &mut Session, ev: PiEvent) -> Result<()> {
+        let now = self.now.mono;
+        let Some(t) = s.turn() else { return Ok(()) };
+        t.last_event = now;
+        match ev {
+            PiEvent::Response { id, result } => self.on_turn_response(s, id, result),
+            PiEvent::AgentStart => {
+                t.started = true;
+                t.retrying = false;
+                t.phase = Phase::Running;
+                Ok(())
+            }
+            PiEvent::UserStart { head } => match prompt::injection(&head, &t.ext) {
+                Some(n) if n > 0 && t.injected.iter().any(|i| i.n == n) => self.boundary(s, n),
+                _ => Ok(()),
+            },
+            PiEvent::Assistant(m) => {
+                if !m.text.trim().is_empty() && m.stop != "error" {
+                    t.said.push(m.text.clone());
+                }
+                t.tools_open = 0;
+                t.last = Some(m);
+                Ok(())
+            }
+            PiEvent::ToolStart { .. } => {
+                t.tools_ran = true;
+                t.tools_open += 1;
+                Ok(())
+            }
+            PiEvent::ToolEnd { .. } => {
+                t.tools_open = t.tools_open.saturating_sub(1);
+                Ok(())
+            }
+            PiEvent::AgentEnd { will_retry } => {
+                t.tools_open = 0;
+                if !will_retry {
+                    self.ask_barrier(s);
+                }
+                Ok(())
+            }
+            PiEvent::RetryStart { attempt, max, .. } => {
+                t.retrying = true;
+                t.phase = Phase::Running;
+                if attempt == 2 {
+                    let text = format!("The model provider is overloaded, retrying ({attempt} of {max}).");
+                    self.frame(Frame::Notice { session: s.key.to_string(), level: "info".into(), message: text });
+                }
+                Ok(())
+            }
+            PiEvent::RetryEnd { success, .. } => {
+                t.retrying = false;
+                if !success {
+                    self.ask_barrier(s);
+                }
+                Ok(())
+            }
+            PiEvent::CompactionStart { reason } => {
+                t.compacting = Some(reason);
+                Ok(())
+            }
+            PiEvent::CompactionEnd { will_retry, .. } => {
+                t.compacting = None;
+                if !will_retry {
+                    self.ask_barrier(s);
+                }
+                Ok(())
+            }
+            PiEvent::Queue { waiting } => {
+                t.pi_queue = waiting;
+                Ok(())
+            }
+            PiEvent::Settled { .. } => self.turn_idle(s),
+            _ => Ok(()),
+        }
+    }
+
+    fn ask_barrier(&mut self, s: &mut Session) {
+        let until = self.now.mono + BARRIER_WAIT;
+        let Some(t) = s.turn() else { return };
+        let Some(proc) = t.proc else { return };
+        let cmd = self.write(proc, PiCmd::GetState);
+        if let Some(t) = s.turn() {
+            t.phase = Phase::Barrier { cmd, until };
+        }
+    }
+
+    fn on_turn_response(
+        &mut self,
+        s: &mut Session,
+        id: CmdId,
+        result: std::result::Result<PiData, String>,
+    ) -> Result<()> {
+        let Some(t) = s.turn() else { return Ok(()) };
+        if let Some(i) = t.injected.iter_mut().find(|i| i.cmd == Some(id)) {
+            i.cmd = None;
+            let began = matches!(&result, Ok(PiData::Disposition(d)) if d == "started");
+            return match std::mem::take(&mut t.idle_waits) {
+                // The run had just ended: this message began one of its own, which we count as part of the turn.
+                true if began => {
+                    t.phase = Phase::Running;
+                    Ok(())
+                }
+                true => self.turn_idle(s),
+                false => Ok(()),
+            };
+        }
+        match (t.phase, result) {
+            (Phase::Prompting { cmd, .. }, Ok(data)) if cmd == id => {
+                match data {
+                    PiData::Disposition(d) if d == "handled" => return self.turn_idle(s),
+                    _ if t.started => t.phase = Phase::Running,
+                    PiData::Disposition(_) => t.phase = Phase::Running,
+                    // An extension may have swallowed it: then no run began.
+                    _ => self.ask_barrier(s),
+                }
+                Ok(())
+            }
+            (Phase::Prompting { cmd, .. }, Err(why)) if cmd == id => {
+                t.refused = Some(why);
+                self.turn_idle(s)
+            }
+            (Phase::Barrier { cmd, .. }, Ok(PiData::State(state))) if cmd == id => self.on_barrier(s, &state),
+            (Phase::Barrier { cmd, .. }, Err(why)) if cmd == id => {
+                log::warn!("{}: get_state failed: {why}", s.key);
+                self.turn_idle(s)
+            }
+            // The answer to `abort` comes when pi is idle; make sure of it.
+            (Phase::Running, Ok(_)) if t.aborting.is_some() => {
+                self.ask_barrier(s);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// pi-rpc.md 7: what `get_state` says after `agent_end`.
+    fn on_barrier(&mut self, s: &mut Session, state: &PiState) -> Result<()> {
+        let Some(t) = s.turn() else { return Ok(()) };
+        if t.retrying || (t.compacting.is_some() || state.compacting) && !t.answer_complete() {
+            t.phase = Phase::Running;
+            return Ok(());
+        }
+        if t.answer_complete() {
+            // The text is final; only a trailing compaction goes on.
+            let until = self.now.mono + 600_000;
+            self.end_turn(s)?;
+            if matches!(s.stage, Stage::Idle) {
+                s.stage = Stage::Settle { until, barrier: None };
+            }
+            return Ok(());
+        }
+        if state.streaming {
+            t.phase = Phase::Running; // a new run began, or a new pi is about to say `agent_settled`
+            return Ok(());
+        }
+        self.turn_idle(s)
+    }
+
+    /// pi is idle: nothing more will come of this turn.
+    fn turn_idle(&mut self, s: &mut Session) -> Result<()> {
+        let until = self.now.mono + BARRIER_WAIT;
+        let Some(t) = s.turn() else { return Ok(()) };
+        if t.injected.iter().any(|i| i.cmd.is_some() && !i.seen) {
+            t.idle_waits = true; // pi's word on the injected message decides
+            t.phase = Phase::Barrier { cmd: 0, until };
+            return Ok(());
+        }
+        self.end_turn(s)
+    }
+
+    /// Decides what the turn's end means: reply, failure, another model.
+    fn end_turn(&mut self, s: &mut Session) -> Result<()> {
+        let Stage::Turn(t) = std::mem::replace(&mut s.stage, Stage::Idle) else { return Ok(()) };
+        let model = self.model_in_use(s, &t);
+        let failed = t.error();
+        if t.aborting.is_none() && t.give_up.is_none() {
+            if let Some(error) = &failed {
+                let category = classify(error);
+                if let Some(m) = &model {
+                    self.health.failed(m, category, self.rules.cooldown, self.now.mono);
+                }
+                if self.can_fail_over(&t, category) {
+                    return self.fail_over(s, t, model, category);
+                }
+            } else if let Some(m) = &model {
+                self.health.succeeded(m);
+            }
+        }
+        let end = self.end_of(&t, failed.as_deref());
+        self.finish(s, *t, end)
+    }
+
+    fn model_in_use(&self, s: &Session, t: &Turn) -> Option<String> {
+        t.model.clone().or_else(|| self.wanted(s, None).model)
+    }
+
+    fn can_fail_over(&self, t: &Turn, category: Category) -> bool {
+        category.cooldown(1).is_some()
+            && !self.rules.fallbacks.is_empty()
+            && t.fallbacks < self.rules.max_fallbacks
+            && !t.row.plain
+    }
+
+    fn fail_over(
+        &mut self,
+        s: &mut Session,
+        mut t: Box<Turn>,
+        failed: Option<String>,
+        category: Category,
+    ) -> Result<()> {
+        let primary = self.rules.model.clone().unwrap_or_default();
+        let next = self.health.choose(&primary, &self.rules.fallbacks, self.now.mono).to_owned();
+        if Some(&next) == failed.as_ref() || next.is_empty() {
+            let end = self.end_of(&t, t.error().as_deref());
+            return self.finish(s, *t, end);
+        }
+        log::warn!(
+            "{}: {} failed ({}); trying {next}",
+            s.key,
+            failed.as_deref().unwrap_or("the model"),
+            category.as_str()
+        );
+        t.fallbacks += 1;
+        t.model = Some(next);
+        // Refused before it ran: pi's history does not hold the message yet.
+        t.note = if t.refused.is_some() {
+            String::new()
+        } else {
+            prompt::resume_note(&t.ext, t.tools_ran, &self.already_sent(&t)?, prompt::Why::Provider)
+        };
+        t.row.attempts -= 1; // not the gateway's nor the process's fault
+        self.begin(s, Work::Resume(t))
+    }
+
+    /// What a resumed prompt lists.
+    pub(super) fn already_sent(&self, t: &Turn) -> Result<Vec<String>> {
+        Ok(self.store.segments_of(t.row.id)?.iter().map(|g| prompt::head(&g.text, 80)).collect())
+    }
+
+    pub(super) fn end_of(&self, t: &Turn, failed: Option<&str>) -> End {
+        let said = t.said.join("\n\n");
+        let with = |note: &str| {
+            let text = if said.trim().is_empty() { String::new() } else { format!("{said}\n\n{note}") };
+            End { text, failed: None, silent: false }
+        };
+        if let Some((why, _)) = t.aborting {
+            return match why {
+                AbortWhy::User => with("(stopped)"),
+                AbortWhy::Interrupt => with("(interrupted)"),
+                AbortWhy::Reset => End { text: String::new(), failed: None, silent: true },
+                AbortWhy::Inactive => {
+                    let text = format!("(stopped after {} min without activity)", self.rules.inactivity / 60_000);
+                    let text = if said.is_empty() { text } else { format!("{said}\n\n{text}") };
+                    End { text, failed: None, silent: false }
+                }
+                AbortWhy::TooLong => {
+                    let text = format!("(stopped after {} min)", self.rules.turn_max / 60_000);
+                    let text = if said.is_empty() { text } else { format!("{said}\n\n{text}") };
+                    End { text, failed: None, silent: false }
+                }
+            };
+        }
+        if let Some(error) = failed {
+            let category = classify(error).as_str();
+            let line = match &t.refused {
+                Some(why) => format!("The agent refused the message: {}", prompt::head(why, 300)),
+                None => format!("The model provider failed ({category}): {}", prompt::head(error, 200)),
+            };
+            let text = if said.trim().is_empty() { line.clone() } else { format!("{said}\n\n{line}") };
+            return End { text, failed: Some((Code::UpstreamFailed, line)), silent: false };
+        }
+        let text = match said.trim() {
+            "" if t.row.plain => format!("Command {} executed.", prompt::head(&t.row.prompt, 40)),
+            "" if t.tools_ran => "Done.".to_owned(),
+            "" if t.sent => String::new(),
+            "" => "(The model gave no answer.)".to_owned(),
+            "[NO_REPLY]" | "NO_REPLY" => return End { text: String::new(), failed: None, silent: true },
+            _ => said.replace("[NO_REPLY]", "").trim_end().to_owned(),
+        };
+        let text = match &t.model {
+            Some(m) if !text.is_empty() => format!("{text}\n\n(answered by {m})"),
+            _ => text,
+        };
+        End { text, failed: None, silent: false }
+    }
+
+    /// The process of this turn is gone.
+    pub(super) fn turn_lost_proc(&mut self, s: &mut Session, info: &ExitInfo) -> Result<()> {
+        let Stage::Turn(mut t) = std::mem::replace(&mut s.stage, Stage::Idle) else { return Ok(()) };
+        t.proc = None;
+        if t.aborting.is_some() || t.give_up.is_some() {
+            let end = self.end_of(&t, None);
+            return self.finish(s, *t, end);
+        }
+        self.counters.crashes += 1;
+        log::warn!("{}: pi ended during turn {} (code {:?}, signal {:?})", s.key, t.ext, info.code, info.signal);
+        self.recover_turn(s, t, false)
+    }
+
+    /// A steer boundary: the text so far is final and has its addressee.
+    fn boundary(&mut self, s: &mut Session, n: i64) -> Result<()> {
+        let key = s.key.clone();
+        let Some(t) = s.turn() else { return Ok(()) };
+        if let Some(i) = t.injected.iter_mut().find(|i| i.n == n) {
+            i.seen = true;
+        }
+        t.pi_queue = t.pi_queue.saturating_sub(1);
+        let text = std::mem::take(&mut t.said).join("\n\n");
+        let (turn, at, old_n) = (t.row.id, t.addressee().cloned(), t.n);
+        t.n = n;
+        if !text.trim().is_empty() {
+            t.sent = true;
+        }
+        let proc = t.proc;
+        self.add_reply(&key, Some(turn), old_n, at.as_ref(), &text, false)?;
+        let run =
+            s.turn().and_then(|t| t.addressee().map(|m| m.id)).map(|id| self.store.ext('i', id)).unwrap_or_default();
+        if let Some(proc) = proc {
+            let live = LiveRef { session: key.clone(), run: run.clone(), fresh: false };
+            self.emit(Effect::Show { proc, live: Some(Box::new(live)) });
+        }
+        self.frame(Frame::Typing { session: key.to_string(), run, on: true });
+        Ok(())
+    }
+}
+
+impl Turn {
+    /// Only a trailing compaction is going on and pi holds no message.
+    fn answer_complete(&self) -> bool {
+        self.compacting.as_deref() == Some("threshold")
+            && self.pi_queue == 0
+            && !self.retrying
+            && self.aborting.is_none()
+            && self.injected.iter().all(|i| i.seen)
+            && self.last.as_ref().is_some_and(|m| m.stop != "error" && m.stop != "toolUse")
+    }
+
+    /// Why the run failed, if it did.
+    pub fn error(&self) -> Option<String> {
+        if let Some(why) = &self.refused {
+            return Some(why.clone());
+        }
+        let last = self.last.as_ref()?;
+        (last.stop == "error").then(|| last.error.clone().unwrap_or_else(|| "no reason given".into()))
+    }
+}
+
+fn t_touch(s: &mut Session, now: Mono) {
+    if let Some(t) = s.turn() {
+        t.phase = Phase::Running;
+        t.last_event = now;
+    }
+}
+
+impl State {
+    /// Something was injected that the model never saw: it goes back to the queue's head.
+    pub(super) fn take_back(&mut self, s: &mut Session, rows: Vec<InboxRow>, proc: Option<ProcId>) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.requeue(s, rows)?;
+        // pi may still hold it: empty its queue, so that it is not delivered twice.
+        let Some(proc) = proc.filter(|p| self.procs.get(p).is_some_and(|p| p.usable())) else { return Ok(()) };
+        let cmd = if self.new_pi { PiCmd::ClearQueue } else { PiCmd::SwitchSession { path: s.row.file.clone() } };
+        let cmd = self.write(proc, cmd);
+        s.stage = Stage::Clean { cmd, until: self.now.mono + 30_000 };
+        Ok(())
+    }
+
+    /// pi is idle after a reply that was recorded early.
+    pub(super) fn settled_down(&mut self, s: &mut Session) {
+        s.stage = Stage::Idle;
+        self.todo.push_back(Todo::Kick(s.key.clone()));
+    }
+}

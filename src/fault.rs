@@ -1,0 +1,29 @@
+//! Crash points for tests: `PI_GW_CRASH=<n>` ends the process like `kill -9` at the n-th point it passes.
+//! `PI_GW_CRASH_COUNT=<file>` writes the number of points passed there at the end. Debug builds only.
+
+/// A place where a crash must be harmless.
+#[inline]
+pub fn point(_name: &str) {
+    #[cfg(debug_assertions)]
+    debug::point(_name);
+}
+
+#[cfg(debug_assertions)]
+mod debug {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::OnceLock;
+
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+    static AT: OnceLock<Option<u64>> = OnceLock::new();
+
+    pub fn point(name: &str) {
+        let at = *AT.get_or_init(|| std::env::var("PI_GW_CRASH").ok().and_then(|v| v.parse().ok()));
+        let Some(at) = at else { return };
+        let n = PASSED.fetch_add(1, Ordering::SeqCst) + 1;
+        if n == at {
+            eprintln!("crash point {n}: {name}");
+            let me = rustix::process::getpid();
+            let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What the mind takes from the configuration: plain values, nothing to look up.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What happens to a message that comes while a turn of its session runs (core.md 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Steer,
+    FollowUp,
+    Interrupt,
+}
+
+impl Mode {
+    /// `followup` is accepted for `follow-up`.
+    pub fn parse(s: &str) -> Option<Mode> {
+        match s {
+            "steer" => Some(Mode::Steer),
+            "follow-up" | "followup" => Some(Mode::FollowUp),
+            "interrupt" => Some(Mode::Interrupt),
+            _ => None,
+        }
+    }
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Steer => "steer",
+            Mode::FollowUp => "follow-up",
+            Mode::Interrupt => "interrupt",
+        }
+    }
+}
+
+/// `queue.dropPolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropPolicy {
+    Summarize,
+    Old,
+    New,
+}
+
+/// How a channel treats what we send (core.md 22.5).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChannelRules {
+    /// Replies are delivered when they are committed: the store is the mailbox.
+    pub mailbox: bool,
+    /// A send may be repeated with the same nonce without a second message appearing.
+    pub repeat_safe: bool,
+    /// Sender ids that may write; `*` = everybody.
+    pub allow: Vec<String>,
+}
+
+/// An agent's settings that matter to the mind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AgentRules {
+    pub workspace: Option<PathBuf>,
+    pub model: Option<String>,
+    pub role: Option<String>,
+}
+
+/// All of it. Milliseconds unless said otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    pub sessions_dir: PathBuf,
+    pub workspaces_dir: PathBuf,
+    pub role_dirs: BTreeMap<String, PathBuf>,
+    pub agents: BTreeMap<String, AgentRules>,
+    pub default_agent: String,
+    pub channels: BTreeMap<String, ChannelRules>,
+    /// `provider/id`, tried in this order; the first is the primary.
+    pub model: Option<String>,
+    pub fallbacks: Vec<String>,
+    pub max_fallbacks: usize,
+    pub cooldown: u64,
+    pub thinking: String,
+    pub mode: Mode,
+    pub pool_min: usize,
+    pub pool_max: usize,
+    pub pool_idle: u64,
+    pub inactivity: u64,
+    /// 0 = none.
+    pub turn_max: u64,
+    pub collect: bool,
+    pub debounce: u64,
+    pub max_per_session: usize,
+    pub max_waiting: usize,
+    pub drop_policy: DropPolicy,
+    pub pool_wait: u64,
+    pub prio_dm: i64,
+    pub prio_group: i64,
+    pub prio_bonus: i64,
+    pub abort_words: Vec<String>,
+    pub max_age: i64,
+    pub resend_ambiguous: bool,
+    pub keep_days: i64,
+    pub keep_keys: i64,
+    /// Acknowledgements wait for the sync.
+    pub durable: bool,
+    pub continue_on_restart: bool,
+    pub transcripts: bool,
+    /// Zone of the times in prompts; `None` = UTC (tests).
+    pub zone: Option<jiff::tz::TimeZone>,
+    /// Rises when a reload changed what pi processes are started with.
+    pub generation: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Rules {
+        let web = ChannelRules { mailbox: true, repeat_safe: true, allow: vec!["*".into()] };
+        Rules {
+            sessions_dir: "sessions".into(),
+            workspaces_dir: "workspaces".into(),
+            role_dirs: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            default_agent: "main".into(),
+            channels: [("webchat", web.clone()), ("api", web)].map(|(n, c)| (n.to_owned(), c)).into(),
+            model: None,
+            fallbacks: Vec::new(),
+            max_fallbacks: 1,
+            cooldown: 60_000,
+            thinking: "off".into(),
+            mode: Mode::Steer,
+            pool_min: 0,
+            pool_max: 4,
+            pool_idle: 300_000,
+            inactivity: 300_000,
+            turn_max: 0,
+            collect: true,
+            debounce: 1500,
+            max_per_session: 15,
+            max_waiting: 100,
+            drop_policy: DropPolicy::Summarize,
+            pool_wait: 30_000,
+            prio_dm: 10,
+            prio_group: 5,
+            prio_bonus: 2,
+            abort_words: Vec::new(),
+            max_age: 86_400_000,
+            resend_ambiguous: true,
+            keep_days: 7,
+            keep_keys: 1000,
+            durable: true,
+            continue_on_restart: true,
+            transcripts: true,
+            zone: None,
+            generation: 0,
+        }
+    }
+}
+
+impl Rules {
+    /// Working directory of a role of an agent (core.md 3.3).
+    pub fn cwd(&self, agent: &str, role: &str) -> PathBuf {
+        self.role_dirs
+            .get(role)
+            .cloned()
+            .or_else(|| self.agents.get(agent).and_then(|a| a.workspace.clone()))
+            .unwrap_or_else(|| self.workspaces_dir.join(role))
+    }
+
+    /// The agent a session key names (core.md 3.1).
+    pub fn agent_of<'a>(&'a self, key: &'a str) -> &'a str {
+        let mut parts = key.split(':');
+        match (parts.next(), parts.next()) {
+            (Some("agent"), Some(agent)) if !agent.is_empty() => agent,
+            _ => &self.default_agent,
+        }
+    }
+
+    pub fn mailbox(&self, channel: &str) -> bool {
+        self.channels.get(channel).is_none_or(|c| c.mailbox)
+    }
+
+    /// The access gate (core.md 2): decided before anything else a stranger could trigger.
+    pub fn admits(&self, channel: &str, sender: &str) -> bool {
+        self.channels.get(channel).is_some_and(|c| c.allow.iter().any(|a| a == "*" || a == sender))
+    }
+
+    /// The default role of an agent.
+    pub fn role_of(&self, agent: &str) -> Option<&str> {
+        self.agents.get(agent).and_then(|a| a.role.as_deref())
+    }
+
+    pub fn model_of(&self, agent: &str) -> Option<&str> {
+        self.agents.get(agent).and_then(|a| a.model.as_deref()).or(self.model.as_deref())
+    }
+}
+
+/// A session key as the name of a directory or file: `:` becomes `__`, everything unusual is
+/// percent-encoded, a literal `__` too (config.md 8).
+pub fn file_name(key: &str) -> String {
+    let mut out = String::with_capacity(key.len() + 8);
+    let bytes = key.as_bytes();
+    for (i, b) in bytes.iter().enumerate() {
+        let underscores = *b == b'_' && (bytes.get(i + 1) == Some(&b'_') || (i > 0 && bytes[i - 1] == b'_'));
+        match b {
+            b':' => out.push_str("__"),
+            _ if underscores => out.push_str("%5F"),
+            b'.' if i == 0 => out.push_str("%2E"),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' => out.push(*b as char),
+            _ => out.push_str(&format!("%{b:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_keys_become_safe_file_names() {
+        for (key, name) in [
+            ("agent:main:webchat:default", "agent__main__webchat__default"),
+            ("a__b", "a%5F%5Fb"),
+            ("../x", "%2E.%2Fx"),
+            ("a_b", "a_b"),
+            ("ü", "%C3%BC"),
+        ] {
+            assert_eq!(file_name(key), name);
+        }
+    }
+
+    #[test]
+    fn only_listed_senders_pass_the_gate() {
+        let mut r = Rules::default();
+        r.channels.insert("t".into(), ChannelRules { mailbox: false, repeat_safe: false, allow: vec!["7".into()] });
+        assert!(r.admits("t", "7") && !r.admits("t", "8") && !r.admits("unknown", "7"));
+    }
+}

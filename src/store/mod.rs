@@ -1,0 +1,332 @@
+//! The store: SQLite in one file, written by `core` alone, read by everybody (core.md 22).
+//!
+//! `Store` is core's connection: cheap commits that survive a kill. The sync thread ([`sync`]) makes them
+//! survive a power cut. Typed rows and queries are in [`rows`].
+
+mod reader;
+pub mod rows;
+mod schema;
+pub mod sync;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+pub use reader::Reader;
+pub use rows::*;
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong with the store.
+#[derive(Debug)]
+pub enum Error {
+    /// The disk is full: nothing was written.
+    Full,
+    /// Another connection holds the write lock: try again.
+    Busy,
+    /// The file system is read-only or the directory is not ours.
+    ReadOnly(String),
+    /// The file is not a healthy database.
+    Corrupt(String),
+    /// The store was written by a newer version of this program.
+    Newer(usize),
+    Other(String),
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Error::Full => f.write_str("the disk is full"),
+            Error::Busy => f.write_str("the store is locked by another process"),
+            Error::ReadOnly(why) => write!(f, "the store cannot be written: {why}"),
+            Error::Corrupt(why) => write!(f, "the store is damaged: {why}"),
+            Error::Newer(v) => {
+                write!(f, "the store has schema version {v}, newer than this program knows ({})", schema::newest())
+            }
+            Error::Other(why) => write!(f, "store: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<rusqlite::Error> for Error {
+    fn from(e: rusqlite::Error) -> Error {
+        let text = e.to_string();
+        match e.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Error::Full,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Busy,
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => Error::ReadOnly(text),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::Corrupt(text),
+            // No space for the shared-memory file or a short write shows as an I/O error.
+            Some(ErrorCode::SystemIoFailure) => Error::Full,
+            _ => Error::Other(text),
+        }
+    }
+}
+
+/// Size of the file that is given up on a full disk, bytes.
+const BALLAST: u64 = 1 << 20;
+/// Free space at which the ballast comes back, bytes.
+pub const ENOUGH_FREE: u64 = 8 << 20;
+/// Counters jump by this much after an unclean end (core.md 22.6).
+const JUMP: i64 = 10_000;
+
+/// Core's connection, the only writer of a running gateway.
+pub struct Store {
+    db: Connection,
+    path: PathBuf,
+    /// 8 random characters `a-z2-7`, made once.
+    pub id: String,
+    /// The last run ended without closing the store.
+    pub unclean: bool,
+}
+
+impl Store {
+    /// Opens or creates the store and takes the clean mark away.
+    pub fn open(path: &Path) -> Result<Store> {
+        let new = !path.exists();
+        let mut db =
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        if new {
+            private(path)?;
+            db.pragma_update(None, "page_size", 4096)?;
+            db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        }
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "synchronous", "NORMAL")?;
+        db.pragma_update(None, "wal_autocheckpoint", 0)?;
+        db.pragma_update(None, "journal_size_limit", 4 << 20)?;
+        db.pragma_update(None, "cache_size", -512)?;
+        db.pragma_update(None, "temp_store", "MEMORY")?;
+        db.pragma_update(None, "foreign_keys", "ON")?;
+        db.busy_timeout(std::time::Duration::from_millis(250))?;
+        db.set_prepared_statement_cache_capacity(64);
+        let found: usize = db.pragma_query_value(None, "user_version", |r| r.get::<_, i64>(0))?.try_into().unwrap_or(0);
+        if found > schema::newest() {
+            return Err(Error::Newer(found));
+        }
+        if found > 0 && found < schema::newest() {
+            db.execute("VACUUM INTO ?", [format!("{}.v{found}", path.display())])?;
+        }
+        schema::migrate(&mut db)?;
+        let mut store = Store { db, path: path.to_owned(), id: String::new(), unclean: false };
+        store.begin()?;
+        store.id = match store.meta_text("store_id")? {
+            Some(id) => id,
+            None => {
+                let id = random_id(8);
+                store.set_meta("store_id", &id)?;
+                store.set_meta("clean", "1")?;
+                id
+            }
+        };
+        store.unclean = store.meta_text("clean")?.as_deref() != Some("1");
+        if store.unclean {
+            store.jump()?;
+        }
+        store.set_meta("clean", "0")?;
+        store.commit()?;
+        Ok(store)
+    }
+
+    /// An id that went out and whose row a power cut took back must never come again.
+    fn jump(&self) -> Result<()> {
+        for table in ["inbox", "turn", "segment", "outbox"] {
+            let changed = self.db.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = ?", (JUMP, table))?;
+            if changed == 0 {
+                self.db.execute("INSERT INTO sqlite_sequence(name, seq) VALUES(?, ?)", (table, JUMP))?;
+            }
+        }
+        self.set_meta_int("counter", self.meta_int("counter")? + JUMP)
+    }
+
+    /// Marks a clean end. The sync thread has to sync it.
+    pub fn close(self) -> Result<()> {
+        self.begin()?;
+        self.set_meta("clean", "1")?;
+        self.commit()?;
+        self.db.close().map_err(|(_, e)| e.into())
+    }
+
+    /// Takes the write lock for one batch.
+    pub fn begin(&self) -> Result<()> {
+        Ok(self.db.execute_batch("BEGIN IMMEDIATE")?)
+    }
+    pub fn commit(&self) -> Result<()> {
+        Ok(self.db.execute_batch("COMMIT")?)
+    }
+    /// Gives the batch up; harmless outside one.
+    pub fn rollback(&self) {
+        if !self.db.is_autocommit() {
+            let _ = self.db.execute_batch("ROLLBACK"); // a full disk may have rolled it back already
+        }
+    }
+    pub fn savepoint(&self) -> Result<()> {
+        Ok(self.db.execute_batch("SAVEPOINT e")?)
+    }
+    pub fn release(&self) -> Result<()> {
+        Ok(self.db.execute_batch("RELEASE e")?)
+    }
+    pub fn rollback_event(&self) -> Result<()> {
+        Ok(self.db.execute_batch("ROLLBACK TO e; RELEASE e")?)
+    }
+
+    /// Has anything been written in this batch?
+    pub fn changes(&self) -> u64 {
+        self.db.total_changes()
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The next value of the counter of process marks and file names; never repeats.
+    pub fn next_counter(&self) -> Result<u64> {
+        let n = self.meta_int("counter")? + 1;
+        self.set_meta_int("counter", n)?;
+        Ok(n as u64)
+    }
+
+    /// External id of a row: store id, letter of the table, row id in base32.
+    pub fn ext(&self, table: char, row: i64) -> String {
+        external_id(&self.id, table, row)
+    }
+
+    fn meta_text(&self, k: &str) -> Result<Option<String>> {
+        use rusqlite::OptionalExtension;
+        Ok(self.db.prepare_cached("SELECT v FROM meta WHERE k = ?")?.query_row([k], |r| r.get(0)).optional()?)
+    }
+    fn set_meta(&self, k: &str, v: &str) -> Result<()> {
+        self.db.prepare_cached("INSERT OR REPLACE INTO meta VALUES(?, ?)")?.execute((k, v))?;
+        Ok(())
+    }
+    fn meta_int(&self, k: &str) -> Result<i64> {
+        Ok(self.meta_text(k)?.and_then(|v| v.parse().ok()).unwrap_or(0))
+    }
+    fn set_meta_int(&self, k: &str, v: i64) -> Result<()> {
+        self.set_meta(k, &v.to_string())
+    }
+}
+
+/// Store id + letter + row id in base32 without padding, at most 22 characters.
+pub fn external_id(store: &str, table: char, row: i64) -> String {
+    let mut digits = [0u8; 13];
+    let mut n = row.max(0) as u64;
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = ALPHABET[(n & 31) as usize];
+        n >>= 5;
+        if n == 0 {
+            break;
+        }
+    }
+    let mut id = String::with_capacity(22);
+    id.push_str(store);
+    id.push(table);
+    id.extend(digits[at..].iter().map(|b| *b as char));
+    id
+}
+
+/// The row id in an external id of this store and table.
+pub fn row_of(store: &str, table: char, ext: &str) -> Option<i64> {
+    let digits = ext.strip_prefix(store)?.strip_prefix(table)?;
+    if digits.is_empty() || digits.len() > 13 {
+        return None;
+    }
+    digits.bytes().try_fold(0i64, |n, b| {
+        let d = ALPHABET.iter().position(|a| *a == b)? as i64;
+        n.checked_mul(32)?.checked_add(d)
+    })
+}
+
+const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// Random characters `a-z2-7` from the operating system.
+pub fn random_id(len: usize) -> String {
+    use ring::rand::SecureRandom;
+    let mut bytes = vec![0u8; len];
+    // The system generator only fails before the machine has booted; ids then still differ by time.
+    if ring::rand::SystemRandom::new().fill(&mut bytes).is_err() {
+        let t = std::time::UNIX_EPOCH.elapsed().map(|d| d.as_nanos()).unwrap_or(0);
+        for (i, b) in bytes.iter_mut().enumerate() {
+            *b = (t >> (i * 5 % 100)) as u8;
+        }
+    }
+    bytes.iter().map(|b| ALPHABET[(b & 31) as usize] as char).collect()
+}
+
+fn private(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(|e| Error::ReadOnly(e.to_string()))
+}
+
+/// The file beside the store that is given up when the disk is full.
+pub struct Ballast {
+    path: PathBuf,
+}
+
+impl Ballast {
+    pub fn beside(store: &Path) -> Ballast {
+        Ballast { path: store.with_file_name("ballast") }
+    }
+    /// Makes it if it is missing and there is room for it.
+    pub fn restore(&self) -> bool {
+        if self.path.metadata().is_ok_and(|m| m.len() >= BALLAST) {
+            return true;
+        }
+        if self.free() < ENOUGH_FREE {
+            return false;
+        }
+        let made = fs::write(&self.path, vec![0x5a; BALLAST as usize]).is_ok();
+        if !made {
+            let _ = fs::remove_file(&self.path);
+        }
+        made
+    }
+    /// Frees its space; true if there was something to free.
+    pub fn drop_it(&self) -> bool {
+        fs::remove_file(&self.path).is_ok()
+    }
+    /// Free bytes on its file system.
+    pub fn free(&self) -> u64 {
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        rustix::fs::statvfs(dir).map_or(u64::MAX, |s| s.f_bavail * s.f_frsize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn external_ids_are_short_and_unique_over_tables() {
+        assert_eq!(external_id("abcdefgh", 't', 0), "abcdefghta");
+        assert_eq!(external_id("abcdefgh", 't', 33), "abcdefghtbb");
+        assert!(external_id("abcdefgh", 'o', i64::MAX).len() <= 22);
+        for n in [0, 1, 31, 32, 12345, i64::MAX] {
+            assert_eq!(row_of("abcdefgh", 'i', &external_id("abcdefgh", 'i', n)), Some(n));
+        }
+        assert_eq!(row_of("abcdefgh", 'i', "abcdefghtb"), None);
+    }
+
+    #[test]
+    fn given_an_unclean_end_when_opened_again_then_no_id_comes_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gateway.db");
+        let first = Store::open(&path).unwrap();
+        assert!(!first.unclean);
+        first.begin().unwrap();
+        let a = first.next_counter().unwrap();
+        first.commit().unwrap();
+        drop(first); // without close()
+        let second = Store::open(&path).unwrap();
+        assert!(second.unclean);
+        let b = second.next_counter().unwrap();
+        assert!(b > a + 9_000, "{a} {b}");
+        second.close().unwrap();
+        assert!(!Store::open(&path).unwrap().unclean);
+    }
+}

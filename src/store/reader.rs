@@ -1,0 +1,133 @@
+//! The shared read-only connection for HTTP and metrics (core.md 22.8), and the CLI's view of the store.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+use super::rows::{segment, SEGMENT};
+use super::{external_id, row_of, Error, Result, SegmentRow};
+use crate::message::{Row, Wall};
+
+/// A line of a session's history, newest store row last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryLine {
+    /// External id: `i` rows are the user's, `s` rows the agent's.
+    pub id: String,
+    pub user: bool,
+    /// What is not the agent's own answer: a command's reply, a notice.
+    pub notice: bool,
+    pub text: String,
+    pub at: Wall,
+    /// External id of the message it belongs to.
+    pub run: String,
+    /// The client's idempotency key, if it gave one.
+    pub key: Option<String>,
+    pub images: usize,
+}
+
+/// Reads the store beside its writer. Queries are short and limited; the lock is held for one query.
+pub struct Reader {
+    db: Mutex<Connection>,
+    id: String,
+}
+
+impl Reader {
+    pub fn open(path: &Path) -> Result<Reader> {
+        let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        db.pragma_update(None, "cache_size", -128)?;
+        db.busy_timeout(Duration::from_millis(250))?;
+        let id = db
+            .query_row("SELECT v FROM meta WHERE k = 'store_id'", [], |r| r.get::<_, String>(0))
+            .optional()?
+            .ok_or_else(|| Error::Corrupt("no store id".into()))?;
+        Ok(Reader { db: Mutex::new(db), id })
+    }
+
+    /// Newest `limit` lines of a session since its last reset, in order; `before`: external id of a line.
+    pub fn history(&self, session: &str, limit: usize, before: Option<&str>) -> Result<Vec<HistoryLine>> {
+        let db = self.db.lock().unwrap_or_else(|e| e.into_inner());
+        let since: Row = db
+            .prepare_cached("SELECT reset_at FROM session WHERE key = ?")?
+            .query_row([session], |r| r.get(0))
+            .optional()?
+            .unwrap_or(0);
+        let mut lines = Vec::new();
+        let mut q = db.prepare_cached(
+            "SELECT id, text, at, dkey, media, kind FROM inbox
+             WHERE session = ? AND id > ? AND kind IN ('message', 'command') ORDER BY id DESC LIMIT ?",
+        )?;
+        // A reset records the newest segment; messages before it have ids below its own inbox row.
+        let since_inbox: Row = db
+            .prepare_cached("SELECT inbox FROM segment WHERE id = ?")?
+            .query_row([since], |r| r.get::<_, Option<Row>>(0))
+            .optional()?
+            .flatten()
+            .unwrap_or(0);
+        let users = q.query_map((session, since_inbox, limit as i64 * 2), |r| {
+            let id: Row = r.get(0)?;
+            let dkey: Option<String> = r.get(3)?;
+            let media: String = r.get(4)?;
+            let run = external_id(&self.id, 'i', id);
+            Ok((
+                (id, 0),
+                HistoryLine {
+                    id: run.clone(),
+                    user: true,
+                    notice: false,
+                    text: r.get(1)?,
+                    at: r.get(2)?,
+                    run,
+                    key: dkey.and_then(|k| k.strip_prefix(&format!("web:{session}:")).map(str::to_owned)),
+                    images: media.matches("\"path\"").count(),
+                },
+            ))
+        })?;
+        for line in users {
+            lines.push(line?);
+        }
+        let sql = format!("SELECT {SEGMENT} FROM segment WHERE session = ? AND id > ? ORDER BY id DESC LIMIT ?");
+        let mut q = db.prepare_cached(&sql)?;
+        for s in q.query_map((session, since, limit as i64 * 2), segment)? {
+            let s: SegmentRow = s?;
+            let inbox = s.inbox.unwrap_or(0);
+            lines.push((
+                (inbox.max(1), s.id),
+                HistoryLine {
+                    id: external_id(&self.id, 's', s.id),
+                    user: false,
+                    notice: s.origin != "reply",
+                    text: s.text,
+                    at: s.at,
+                    run: external_id(&self.id, 'i', inbox),
+                    key: None,
+                    images: 0,
+                },
+            ));
+        }
+        lines.sort_by_key(|(at, _)| *at);
+        let mut lines: Vec<HistoryLine> = lines.into_iter().map(|(_, l)| l).collect();
+        if let Some(end) = before.and_then(|b| lines.iter().position(|l| l.id == b)) {
+            lines.truncate(end);
+        }
+        let extra = lines.len().saturating_sub(limit);
+        lines.drain(..extra);
+        Ok(lines)
+    }
+
+    /// External id to row id of this store.
+    pub fn row(&self, table: char, ext: &str) -> Option<Row> {
+        row_of(&self.id, table, ext)
+    }
+
+    pub fn store_id(&self) -> &str {
+        &self.id
+    }
+
+    /// `ok`, or what SQLite found wrong (for `doctor`).
+    pub fn check(&self) -> Result<String> {
+        let db = self.db.lock().unwrap_or_else(|e| e.into_inner());
+        Ok(db.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?)
+    }
+}

@@ -1,0 +1,549 @@
+//! Typed rows and core's queries. Every query uses an index and a LIMIT or a key.
+
+use std::path::PathBuf;
+
+use rusqlite::{named_params, OptionalExtension, Row as SqlRow};
+use serde::de::DeserializeOwned;
+use serde::Serialize;
+
+use super::{Result, Store};
+use crate::message::{Image, Row, Source, Target, Wall};
+
+/// States of an inbox row (core.md 22.1, 22.3).
+pub mod inbox_state {
+    pub const QUEUED: &str = "queued";
+    pub const IN_TURN: &str = "in_turn";
+    pub const EXECUTING: &str = "executing";
+    pub const ANSWERED: &str = "answered";
+    pub const MERGED: &str = "merged";
+    pub const INJECTED: &str = "injected";
+    pub const COMMAND: &str = "command";
+    pub const SILENT: &str = "silent";
+    pub const DROPPED: &str = "dropped";
+    pub const FAILED: &str = "failed";
+
+    /// The row's fate is recorded.
+    pub fn terminal(s: &str) -> bool {
+        !matches!(s, QUEUED | IN_TURN | EXECUTING)
+    }
+}
+
+/// A message to be stored.
+#[derive(Clone, Debug)]
+pub struct NewInbox<'a> {
+    pub dkey: Option<&'a str>,
+    pub dkey2: Option<&'a str>,
+    pub kind: &'static str,
+    pub session: &'a str,
+    pub agent: &'a str,
+    pub state: &'static str,
+    pub prio: i64,
+    pub at: Wall,
+    pub clock_ok: bool,
+    pub source: &'a Source,
+    pub text: &'a str,
+    pub images: &'a [Image],
+    pub body_hash: Option<&'a str>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct InboxRow {
+    pub id: Row,
+    pub session: String,
+    pub kind: String,
+    pub state: String,
+    pub prio: i64,
+    pub at: Wall,
+    pub source: Source,
+    pub text: String,
+    pub images: Vec<Image>,
+    pub turn: Option<Row>,
+    pub inj: Option<i64>,
+    pub attempts: i64,
+    pub body_hash: Option<String>,
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct TurnRow {
+    pub id: Row,
+    pub session: String,
+    pub state: String,
+    pub attempts: i64,
+    pub prompt: String,
+    pub images: Vec<Image>,
+    /// The prompt has no context line (a command for pi): found by position.
+    pub plain: bool,
+    pub file: PathBuf,
+    pub file_len: u64,
+    pub proc: u64,
+    pub pid: u32,
+    pub at: Wall,
+    pub at_boot: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct SegmentRow {
+    pub id: Row,
+    pub turn: Option<Row>,
+    pub n: Option<i64>,
+    pub origin: String,
+    pub inbox: Option<Row>,
+    pub text: String,
+    pub at: Wall,
+}
+
+#[derive(Clone, Debug)]
+pub struct NewSegment<'a> {
+    pub turn: Option<Row>,
+    pub session: &'a str,
+    pub n: Option<i64>,
+    pub origin: &'static str,
+    pub inbox: Option<Row>,
+    pub text: &'a str,
+    pub target: &'a Target,
+    pub at: Wall,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutboxRow {
+    pub id: Row,
+    pub target: Target,
+    pub body: String,
+    pub state: String,
+    pub attempts: i64,
+    pub expires_at: Wall,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionRow {
+    pub key: String,
+    pub sid: String,
+    pub agent: String,
+    pub role: Option<String>,
+    pub role_manual: bool,
+    pub file: PathBuf,
+    pub last: Option<Source>,
+    pub mode: Option<String>,
+    pub model: Option<String>,
+    pub thinking: Option<String>,
+    pub count: i64,
+    pub last_at: Wall,
+    pub created: Wall,
+    /// Newest segment row before the last reset: history begins behind it.
+    pub reset_at: Row,
+}
+
+fn json<T: Serialize + ?Sized>(v: &T) -> String {
+    serde_json::to_string(v).unwrap_or_default() // plain data with string keys: cannot fail
+}
+
+fn parse<T: DeserializeOwned + Default>(text: &str) -> T {
+    serde_json::from_str(text).unwrap_or_default() // a column of ours; damaged = empty
+}
+
+const INBOX: &str = "id, session, kind, state, prio, at, source, text, media, turn, inj, attempts, body_hash, reason";
+
+fn inbox(r: &SqlRow) -> rusqlite::Result<InboxRow> {
+    Ok(InboxRow {
+        id: r.get(0)?,
+        session: r.get(1)?,
+        kind: r.get(2)?,
+        state: r.get(3)?,
+        prio: r.get(4)?,
+        at: r.get(5)?,
+        source: parse(&r.get::<_, String>(6)?),
+        text: r.get(7)?,
+        images: parse(&r.get::<_, String>(8)?),
+        turn: r.get(9)?,
+        inj: r.get(10)?,
+        attempts: r.get(11)?,
+        body_hash: r.get(12)?,
+        reason: r.get(13)?,
+    })
+}
+
+const TURN: &str = "id, session, state, attempts, prompt, media, plain, file, file_len, proc, pid, at, at_boot";
+
+fn turn(r: &SqlRow) -> rusqlite::Result<TurnRow> {
+    Ok(TurnRow {
+        id: r.get(0)?,
+        session: r.get(1)?,
+        state: r.get(2)?,
+        attempts: r.get(3)?,
+        prompt: r.get(4)?,
+        images: parse(&r.get::<_, String>(5)?),
+        plain: r.get(6)?,
+        file: PathBuf::from(r.get::<_, String>(7)?),
+        file_len: r.get::<_, i64>(8)? as u64,
+        proc: r.get::<_, i64>(9)? as u64,
+        pid: r.get(10)?,
+        at: r.get(11)?,
+        at_boot: r.get::<_, i64>(12)? as u64,
+    })
+}
+
+pub(super) const SEGMENT: &str = "id, turn, n, origin, inbox, text, at";
+
+pub(super) fn segment(r: &SqlRow) -> rusqlite::Result<SegmentRow> {
+    Ok(SegmentRow {
+        id: r.get(0)?,
+        turn: r.get(1)?,
+        n: r.get(2)?,
+        origin: r.get(3)?,
+        inbox: r.get(4)?,
+        text: r.get(5)?,
+        at: r.get(6)?,
+    })
+}
+
+const OUTBOX: &str = "id, channel, account, chat, thread, body, state, attempts, expires_at";
+
+fn outbox(r: &SqlRow) -> rusqlite::Result<OutboxRow> {
+    Ok(OutboxRow {
+        id: r.get(0)?,
+        target: Target { channel: r.get(1)?, account: r.get(2)?, chat: r.get(3)?, thread: r.get(4)? },
+        body: r.get(5)?,
+        state: r.get(6)?,
+        attempts: r.get(7)?,
+        expires_at: r.get(8)?,
+    })
+}
+
+const SESSION: &str =
+    "key, sid, agent, role, role_manual, file, last, mode, model, thinking, count, last_at, created, reset_at";
+
+fn session(r: &SqlRow) -> rusqlite::Result<SessionRow> {
+    Ok(SessionRow {
+        key: r.get(0)?,
+        sid: r.get(1)?,
+        agent: r.get(2)?,
+        role: r.get(3)?,
+        role_manual: r.get(4)?,
+        file: PathBuf::from(r.get::<_, String>(5)?),
+        last: parse(&r.get::<_, String>(6)?),
+        mode: r.get(7)?,
+        model: r.get(8)?,
+        thinking: r.get(9)?,
+        count: r.get(10)?,
+        last_at: r.get(11)?,
+        created: r.get(12)?,
+        reset_at: r.get(13)?,
+    })
+}
+
+impl Store {
+    // ---- inbox
+
+    pub fn add_inbox(&self, m: &NewInbox) -> Result<Row> {
+        self.db
+            .prepare_cached(
+                "INSERT INTO inbox(dkey, dkey2, kind, session, agent, state, prio, at, clock_ok, source, text, media, body_hash)
+                 VALUES(:dkey, :dkey2, :kind, :session, :agent, :state, :prio, :at, :ok, :source, :text, :media, :hash)",
+            )?
+            .execute(named_params! {
+                ":dkey": m.dkey, ":dkey2": m.dkey2, ":kind": m.kind, ":session": m.session, ":agent": m.agent,
+                ":state": m.state, ":prio": m.prio, ":at": m.at, ":ok": m.clock_ok, ":source": json(m.source),
+                ":text": m.text, ":media": json(m.images), ":hash": m.body_hash,
+            })?;
+        Ok(self.db.last_insert_rowid())
+    }
+
+    /// The row with that unique key, in either key column.
+    pub fn inbox_by_key(&self, dkey: &str) -> Result<Option<InboxRow>> {
+        let first = format!("SELECT {INBOX} FROM inbox WHERE dkey = ?");
+        if let Some(row) = self.db.prepare_cached(&first)?.query_row([dkey], inbox).optional()? {
+            return Ok(Some(row));
+        }
+        let second = format!("SELECT {INBOX} FROM inbox WHERE dkey2 = ?");
+        Ok(self.db.prepare_cached(&second)?.query_row([dkey], inbox).optional()?)
+    }
+
+    pub fn inbox(&self, id: Row) -> Result<Option<InboxRow>> {
+        let sql = format!("SELECT {INBOX} FROM inbox WHERE id = ?");
+        Ok(self.db.prepare_cached(&sql)?.query_row([id], inbox).optional()?)
+    }
+
+    pub fn inbox_of_turn(&self, turn: Row) -> Result<Vec<InboxRow>> {
+        let sql = format!("SELECT {INBOX} FROM inbox WHERE turn = ? ORDER BY id LIMIT 1000");
+        Ok(self.db.prepare_cached(&sql)?.query_map([turn], inbox)?.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Waiting messages of a session, oldest first.
+    pub fn inbox_waiting(&self, session: &str, state: &str) -> Result<Vec<InboxRow>> {
+        let sql = format!("SELECT {INBOX} FROM inbox WHERE session = ? AND state = ? ORDER BY id LIMIT 1000");
+        Ok(self.db.prepare_cached(&sql)?.query_map([session, state], inbox)?.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Keys of sessions that have rows in that state.
+    pub fn sessions_with(&self, state: &str) -> Result<Vec<String>> {
+        let mut q = self
+            .db
+            .prepare_cached("SELECT DISTINCT session FROM inbox INDEXED BY inbox_state WHERE state = ? LIMIT 1000")?;
+        let rows = q.query_map([state], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
+        Ok(rows)
+    }
+
+    pub fn set_inbox(
+        &self,
+        id: Row,
+        state: &str,
+        turn: Option<Row>,
+        inj: Option<i64>,
+        reason: Option<&str>,
+    ) -> Result<()> {
+        self.db
+            .prepare_cached("UPDATE inbox SET state = ?, turn = ?, inj = ?, reason = ? WHERE id = ?")?
+            .execute((state, turn, inj, reason, id))?;
+        Ok(())
+    }
+
+    // ---- turns
+
+    pub fn add_turn(&self, session: &str, at: Wall, at_boot: u64) -> Result<Row> {
+        self.db
+            .prepare_cached(
+                "INSERT INTO turn(session, state, attempts, prompt, media, plain, file, file_len, proc, pid, at, at_boot)
+                 VALUES(?, 'prompting', 0, '', '[]', 0, '', 0, 0, 0, ?, ?)",
+            )?
+            .execute((session, at, at_boot as i64))?;
+        Ok(self.db.last_insert_rowid())
+    }
+
+    /// One more attempt begins: everything recovery needs.
+    pub fn set_turn(&self, t: &TurnRow) -> Result<()> {
+        self.db
+            .prepare_cached(
+                "UPDATE turn SET state = ?, attempts = ?, prompt = ?, media = ?, plain = ?, file = ?, file_len = ?,
+                 proc = ?, pid = ?, at_boot = ? WHERE id = ?",
+            )?
+            .execute((
+                &t.state,
+                t.attempts,
+                &t.prompt,
+                json(&t.images),
+                t.plain,
+                t.file.to_string_lossy(),
+                t.file_len as i64,
+                t.proc as i64,
+                t.pid,
+                t.at_boot as i64,
+                t.id,
+            ))?;
+        Ok(())
+    }
+
+    pub fn end_turn(&self, id: Row, state: &str, stop: &str, model: &str, usage: &str) -> Result<()> {
+        self.db
+            .prepare_cached("UPDATE turn SET state = ?, stop = ?, model = ?, usage = ? WHERE id = ?")?
+            .execute((state, stop, model, usage, id))?;
+        Ok(())
+    }
+
+    pub fn turn(&self, id: Row) -> Result<Option<TurnRow>> {
+        let sql = format!("SELECT {TURN} FROM turn WHERE id = ?");
+        Ok(self.db.prepare_cached(&sql)?.query_row([id], turn).optional()?)
+    }
+
+    /// Turns whose end is not recorded, oldest first.
+    pub fn open_turns(&self) -> Result<Vec<TurnRow>> {
+        let sql = format!("SELECT {TURN} FROM turn WHERE state = 'prompting' ORDER BY id LIMIT 1000");
+        Ok(self.db.prepare_cached(&sql)?.query_map([], turn)?.collect::<rusqlite::Result<_>>()?)
+    }
+
+    pub fn open_turn_of(&self, session: &str) -> Result<Option<TurnRow>> {
+        let sql = format!("SELECT {TURN} FROM turn WHERE session = ? AND state = 'prompting' ORDER BY id DESC LIMIT 1");
+        Ok(self.db.prepare_cached(&sql)?.query_row([session], turn).optional()?)
+    }
+
+    /// The newest turn of a session, if it failed.
+    pub fn last_failed_turn(&self, session: &str) -> Result<Option<TurnRow>> {
+        let sql = format!("SELECT {TURN} FROM turn WHERE session = ? ORDER BY id DESC LIMIT 1");
+        let row = self.db.prepare_cached(&sql)?.query_row([session], turn).optional()?;
+        Ok(row.filter(|t| t.state == "failed"))
+    }
+
+    // ---- segments
+
+    pub fn add_segment(&self, s: &NewSegment) -> Result<Row> {
+        self.db
+            .prepare_cached(
+                "INSERT INTO segment(turn, session, n, origin, inbox, text, media, target, at)
+                 VALUES(?, ?, ?, ?, ?, ?, '[]', ?, ?)",
+            )?
+            .execute((s.turn, s.session, s.n, s.origin, s.inbox, s.text, json(s.target), s.at))?;
+        Ok(self.db.last_insert_rowid())
+    }
+
+    pub fn segments_of(&self, turn: Row) -> Result<Vec<SegmentRow>> {
+        let sql = format!("SELECT {SEGMENT} FROM segment WHERE turn = ? ORDER BY id LIMIT 1000");
+        Ok(self.db.prepare_cached(&sql)?.query_map([turn], segment)?.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The segment that answers a message.
+    pub fn segment_for(&self, inbox: Row) -> Result<Option<SegmentRow>> {
+        let sql = format!("SELECT {SEGMENT} FROM segment WHERE inbox = ? ORDER BY id DESC LIMIT 1");
+        Ok(self.db.prepare_cached(&sql)?.query_row([inbox], segment).optional()?)
+    }
+
+    pub fn newest_segment(&self, session: &str) -> Result<Row> {
+        let mut q = self.db.prepare_cached("SELECT id FROM segment WHERE session = ? ORDER BY id DESC LIMIT 1")?;
+        Ok(q.query_row([session], |r| r.get(0)).optional()?.unwrap_or(0))
+    }
+
+    // ---- outbox
+
+    pub fn add_outbox(
+        &self,
+        segment: Row,
+        chunk: i64,
+        t: &Target,
+        body: &str,
+        at: Wall,
+        clock_ok: bool,
+        expires: Wall,
+    ) -> Result<Row> {
+        self.db
+            .prepare_cached(
+                "INSERT INTO outbox(segment, chunk, channel, account, chat, thread, kind, body, state, expires_at, at, clock_ok)
+                 VALUES(?, ?, ?, ?, ?, ?, 'send', ?, 'ready', ?, ?, ?)",
+            )?
+            .execute((segment, chunk, &t.channel, &t.account, &t.chat, &t.thread, body, expires, at, clock_ok))?;
+        Ok(self.db.last_insert_rowid())
+    }
+
+    pub fn set_outbox(
+        &self,
+        id: Row,
+        state: &str,
+        attempts: i64,
+        platform_id: Option<&str>,
+        error: Option<&str>,
+    ) -> Result<()> {
+        self.db
+            .prepare_cached("UPDATE outbox SET state = ?, attempts = ?, platform_id = coalesce(?, platform_id), error = ? WHERE id = ?")?
+            .execute((state, attempts, platform_id, error, id))?;
+        Ok(())
+    }
+
+    /// Rows not yet closed, oldest first, of all lanes behind `after`.
+    pub fn outbox_open(&self, state: &str, after: Row, limit: usize) -> Result<Vec<OutboxRow>> {
+        let sql = format!("SELECT {OUTBOX} FROM outbox WHERE state = ? AND id > ? ORDER BY id LIMIT ?");
+        Ok(self
+            .db
+            .prepare_cached(&sql)?
+            .query_map((state, after, limit as i64), outbox)?
+            .collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The oldest open row of a lane.
+    pub fn outbox_head(&self, t: &Target) -> Result<Option<OutboxRow>> {
+        let sql = format!(
+            "SELECT {OUTBOX} FROM outbox INDEXED BY outbox_lane
+             WHERE channel = ? AND account = ? AND chat = ? AND thread = ? AND state IN ('ready', 'sending') ORDER BY id LIMIT 1"
+        );
+        Ok(self.db.prepare_cached(&sql)?.query_row((&t.channel, &t.account, &t.chat, &t.thread), outbox).optional()?)
+    }
+
+    /// `(rows, oldest time)` still owed.
+    pub fn outbox_owed(&self) -> Result<(i64, Option<Wall>)> {
+        let mut q = self.db.prepare_cached(
+            "SELECT count(*), min(at) FROM (SELECT at FROM outbox WHERE state IN ('ready', 'sending') LIMIT 10000)",
+        )?;
+        Ok(q.query_row([], |r| Ok((r.get(0)?, r.get(1)?)))?)
+    }
+
+    // ---- sessions
+
+    pub fn session(&self, key: &str) -> Result<Option<SessionRow>> {
+        let sql = format!("SELECT {SESSION} FROM session WHERE key = ?");
+        Ok(self.db.prepare_cached(&sql)?.query_row([key], session).optional()?)
+    }
+
+    /// All sessions, most recently active first.
+    pub fn sessions(&self, limit: usize) -> Result<Vec<SessionRow>> {
+        let sql = format!("SELECT {SESSION} FROM session ORDER BY last_at DESC, key LIMIT ?");
+        Ok(self.db.prepare_cached(&sql)?.query_map([limit as i64], session)?.collect::<rusqlite::Result<_>>()?)
+    }
+
+    pub fn count_sessions(&self) -> Result<usize> {
+        Ok(self.db.prepare_cached("SELECT count(*) FROM session")?.query_row([], |r| r.get::<_, i64>(0))? as usize)
+    }
+
+    pub fn put_session(&self, s: &SessionRow) -> Result<()> {
+        self.db
+            .prepare_cached("INSERT OR REPLACE INTO session VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
+            .execute((
+                &s.key,
+                &s.sid,
+                &s.agent,
+                &s.role,
+                s.role_manual,
+                s.file.to_string_lossy(),
+                json(&s.last),
+                &s.mode,
+                &s.model,
+                &s.thinking,
+                s.count,
+                s.last_at,
+                s.created,
+                s.reset_at,
+            ))?;
+        Ok(())
+    }
+
+    pub fn delete_session(&self, key: &str) -> Result<()> {
+        self.db.prepare_cached("DELETE FROM session WHERE key = ?")?.execute([key])?;
+        Ok(())
+    }
+
+    // ---- cursors
+
+    pub fn set_cursor(&self, channel: &str, account: &str, value: &str, at: Wall) -> Result<()> {
+        self.db
+            .prepare_cached("INSERT OR REPLACE INTO cursor VALUES(?, ?, ?, ?)")?
+            .execute((channel, account, value, at))?;
+        Ok(())
+    }
+
+    pub fn cursor(&self, channel: &str, account: &str) -> Result<Option<String>> {
+        let mut q = self.db.prepare_cached("SELECT value FROM cursor WHERE channel = ? AND account = ?")?;
+        Ok(q.query_row([channel, account], |r| r.get(0)).optional()?)
+    }
+
+    // ---- housekeeping
+
+    /// Rows written before the clock was trusted get this moment as their time.
+    pub fn confirm_clock(&self, at: Wall, lifetime: i64) -> Result<()> {
+        self.db.execute(
+            "UPDATE inbox SET at = ?, clock_ok = 1 WHERE clock_ok = 0 AND state IN ('queued', 'in_turn')",
+            [at],
+        )?;
+        self.db.execute(
+            "UPDATE outbox SET at = ?1, clock_ok = 1, expires_at = ?1 + ?2 WHERE clock_ok = 0 AND state IN ('ready', 'sending')",
+            [at, lifetime],
+        )?;
+        Ok(())
+    }
+
+    /// Empties texts of what is over and older than `before`, and removes inbox rows older than `gone`,
+    /// at most 200 rows each. Returns whether there may be more.
+    pub fn clean(&self, before: Wall, gone: Wall, keep_keys: i64) -> Result<bool> {
+        let mut n = 0;
+        n += self.db.execute(
+            "UPDATE turn SET prompt = '', media = '[]' WHERE id IN (SELECT id FROM turn WHERE state IN ('finished', 'failed') AND at < ? AND prompt <> '' LIMIT 200)",
+            [before],
+        )?;
+        n += self.db.execute(
+            "UPDATE outbox SET body = '' WHERE id IN (SELECT id FROM outbox WHERE state IN ('sent', 'failed', 'skipped', 'expired') AND at < ? AND body <> '' LIMIT 200)",
+            [before],
+        )?;
+        n += self.db.execute(
+            "DELETE FROM inbox WHERE id IN (SELECT id FROM inbox WHERE state IN ('answered', 'merged', 'injected', 'command', 'silent', 'dropped', 'failed')
+             AND at < ?1 AND id < (SELECT max(id) - ?2 FROM inbox) LIMIT 200)",
+            [gone.min(before), keep_keys],
+        )?;
+        self.db.execute_batch("PRAGMA incremental_vacuum(256)")?;
+        Ok(n >= 200)
+    }
+}
