@@ -640,6 +640,9 @@ pub enum Job {
     PrepareFile { path: PathBuf, cwd: PathBuf, fresh: PathBuf },
     /// Read pi's session file (core.md 22.4). Result: `FileRead`.
     ReadFile { path: PathBuf, marker: String, from: u64, position_only: bool },
+    /// After a power cut the store may have forgotten a turn whose messages pi has: the first user entry that
+    /// names one of these message ids (`msgId:<id>` in a context line). Result: `FileRead`.
+    FindMessages { path: PathBuf, ids: Vec<String> },
     /// Append to the session's transcript. No result is needed; it still reports `Done`.
     Transcript { session: String, lines: Vec<String> },
 }
@@ -665,6 +668,10 @@ pub enum JobDone {
 pub struct Found {
     /// The user entry with the marker is there.
     pub user: bool,
+    /// Head of that entry.
+    pub head: String,
+    /// Which of the asked message ids it names (`FindMessages` only).
+    pub ids: Vec<String>,
     pub entries: Vec<FoundEntry>,
 }
 

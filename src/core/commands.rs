@@ -192,6 +192,7 @@ impl State {
         s.row.count = 0;
         s.row.reset_at = self.store.newest_segment(&s.key)?;
         s.dropped.clear();
+        s.verify = false; // a new file knows nothing
         self.save(s)?;
         self.frame(Frame::Reset { session: s.key.to_string() });
         // A process being opened was opened for the old file.
@@ -242,7 +243,7 @@ impl State {
             Stage::Turn(t) if t.tools_open > 0 => "running a tool",
             Stage::Turn(_) => "answering",
             Stage::Recover { .. } => "recovering an interrupted turn",
-            Stage::Settle { .. } | Stage::Clean { .. } => "tidying up",
+            Stage::Settle { .. } | Stage::Clean { .. } | Stage::Verify { .. } => "tidying up",
             Stage::Compact { .. } => "compacting",
         };
         let model = self.wanted(s, None).model.unwrap_or_else(|| "pi's default".into());

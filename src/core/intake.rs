@@ -35,13 +35,11 @@ impl State {
             self.refuse(id, Code::InvalidRequest, format!("The message is longer than {} MiB.", MAX_TEXT >> 20));
             return Ok(());
         }
-        let inbound = Inbound {
-            dkey: req.dkey.unwrap_or_default(),
-            dkey2: None,
-            source: req.source,
-            text: req.text,
-            images: req.images,
-        };
+        let mut source = req.source;
+        // The same message sent again keeps its id for the agent, even if a power cut took our row back.
+        source.message_id = source.message_id.or_else(|| req.dkey.as_deref().map(short_hash));
+        let inbound =
+            Inbound { dkey: req.dkey.unwrap_or_default(), dkey2: None, source, text: req.text, images: req.images };
         match self.accept(&req.session, inbound, Some(&req.body_hash), true)? {
             Some(row) => {
                 let run = self.store.ext('i', row);
@@ -256,6 +254,13 @@ impl State {
         self.todo.push_back(Todo::Kick(s.key.clone()));
         Ok(())
     }
+}
+
+/// 13 characters that stand for a unique key.
+fn short_hash(key: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
+    let n = digest.as_ref().iter().take(8).fold(0u64, |n, b| n << 8 | u64::from(*b));
+    crate::store::external_id("", 'k', (n >> 1) as i64)
 }
 
 /// Session key of a message from a platform (core.md 3.1, `per-channel-peer`).

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::message::*;
-use crate::store::{Result, Store};
+use crate::store::{random_id, Result, Store};
 
 use crate::rules::{self, Rules};
 use failover::Health;
@@ -89,6 +89,7 @@ pub struct State {
     spawn_failures: u32,
     /// Session the event at hand belongs to (for healing after a panic).
     current: Option<Key>,
+    random: Box<dyn FnMut(usize) -> String + Send>,
 }
 
 struct OpenDialog {
@@ -128,6 +129,7 @@ impl State {
             degraded: None,
             spawn_failures: 0,
             current: None,
+            random: Box::new(random_id),
         };
         state.store.begin()?;
         state.recover_all()?;
@@ -174,6 +176,11 @@ impl State {
     /// When `step` wants to be called with [`Event::Due`] at the latest.
     pub fn next_due(&self) -> Option<Mono> {
         self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Another source of random characters (the simulator's).
+    pub fn random_from(&mut self, source: impl FnMut(usize) -> String + Send + 'static) {
+        self.random = Box::new(source);
     }
 
     /// The store, for the loop's transactions.

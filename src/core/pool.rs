@@ -115,6 +115,7 @@ impl State {
             (Stage::Recover { step, .. }, done) if *step == super::session::RecoverStep::File(id) => {
                 self.on_file_read(s, done)
             }
+            (Stage::Verify { job, .. }, done) if *job == id => self.on_verified(s, done),
             _ => Ok(()),
         }
     }
@@ -322,7 +323,7 @@ impl State {
                 super::session::RecoverStep::Sweep(p) if *p == id => self.read_file(s),
                 _ => Ok(()),
             },
-            Stage::Settle { .. } | Stage::Clean { .. } => {
+            Stage::Settle { .. } | Stage::Clean { .. } | Stage::Verify { .. } => {
                 self.settled_down(s);
                 Ok(())
             }

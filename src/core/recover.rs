@@ -6,7 +6,7 @@ use super::session::{RecoverStep, Session, Stage, Work};
 use super::turn::{Injected, Turn, MAX_ATTEMPTS};
 use super::{State, Todo};
 use crate::message::*;
-use crate::store::{inbox_state as st, Result, TurnRow};
+use crate::store::{inbox_state as st, InboxRow, Result, TurnRow};
 
 const READ_WAIT: u64 = 60_000;
 
@@ -142,7 +142,19 @@ impl State {
             return Ok(());
         };
         let why = if after_restart { Why::Restart } else { Why::Crash };
-        let state = self.replay(&mut t, &found)?;
+        let state = self.replay(s, &mut t, &found)?;
+        self.go_on(s, t, state, why, after_restart)
+    }
+
+    /// The turn is as far as pi's file says: it ends, or goes on.
+    fn go_on(
+        &mut self,
+        s: &mut Session,
+        mut t: Box<Turn>,
+        state: Reading,
+        why: Why,
+        after_restart: bool,
+    ) -> Result<()> {
         // What the model never got goes back to the queue.
         let (kept, back): (Vec<_>, Vec<_>) = std::mem::take(&mut t.injected).into_iter().partition(|i| i.seen);
         t.injected = kept;
@@ -180,7 +192,7 @@ impl State {
     }
 
     /// Brings the turn to where pi's file is: texts of segments not yet stored, which injections were seen.
-    fn replay(&mut self, t: &mut Turn, found: &Found) -> Result<Reading> {
+    fn replay(&mut self, s: &mut Session, t: &mut Turn, found: &Found) -> Result<Reading> {
         if !found.user {
             return Ok(Reading::Nothing);
         }
@@ -195,6 +207,7 @@ impl State {
                 FoundEntry::User { head } => {
                     state = if state == Reading::Tools { Reading::Tools } else { Reading::Asked };
                     let Some(next) = injection(head, &t.ext).filter(|n| *n > 0) else { continue };
+                    self.adopt(s, t, next, head)?;
                     // A boundary that may not have been committed before the crash.
                     t.n = n;
                     let to = t.addressee().cloned();
@@ -230,6 +243,49 @@ impl State {
         t.said = if stored.contains(&n) { Vec::new() } else { said };
         t.tools_ran |= state == Reading::Tools;
         Ok(state)
+    }
+
+    /// A power cut may have taken the mark of an injection back: pi has the message, our queue too.
+    fn adopt(&mut self, s: &mut Session, t: &mut Turn, n: i64, head: &str) -> Result<()> {
+        if t.injected.iter().any(|i| i.n == n) {
+            return Ok(());
+        }
+        let known = |r: &InboxRow| head.contains(&format!("msgId:{} ", self.msg_id(r)));
+        let Some(at) = s.queue.iter().position(known) else { return Ok(()) };
+        let row = s.queue.remove(at);
+        self.store.set_inbox(row.id, st::IN_TURN, Some(t.row.id), Some(n), None)?;
+        t.injected.push(Injected { n, row, seen: false, cmd: None });
+        Ok(())
+    }
+
+    /// Looks whether pi's file knows messages that wait here: their turn was lost with the power.
+    pub(super) fn verify(&mut self, s: &mut Session, proc: ProcId, file_len: u64) -> Result<()> {
+        let ids = s.queue.iter().map(|m| self.msg_id(m)).collect();
+        let job = self.job(&s.key, Job::FindMessages { path: s.row.file.clone(), ids });
+        s.stage = Stage::Verify { job, proc, file_len, until: self.now.mono + READ_WAIT };
+        Ok(())
+    }
+
+    pub(super) fn on_verified(&mut self, s: &mut Session, done: JobDone) -> Result<()> {
+        let JobDone::FileRead(found) = done else { return Ok(()) }; // failed: again at the deadline
+        let Stage::Verify { proc, file_len, .. } = std::mem::replace(&mut s.stage, Stage::Idle) else { return Ok(()) };
+        let (members, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut s.queue).into_iter().partition(|m| found.ids.contains(&self.msg_id(m)));
+        s.queue = rest;
+        if members.is_empty() {
+            s.verify = false;
+            return self.prompt_turn(s, Work::Queue, proc, file_len);
+        }
+        let mut t = Box::new(self.new_turn(s, members)?);
+        t.row.file = s.row.file.clone();
+        self.store.set_turn(&t.row)?;
+        for m in &t.members {
+            self.store.set_inbox(m.id, st::IN_TURN, Some(t.row.id), None, None)?;
+        }
+        let state = self.replay(s, &mut t, &found)?;
+        self.go_on(s, t, state, Why::Restart, false)?;
+        s.verify = true; // there may be more
+        Ok(())
     }
 
     /// No process could be started for this work: everybody concerned is told.

@@ -41,7 +41,8 @@ impl State {
         let mut back = Vec::new();
         for i in t.injected {
             if i.seen {
-                self.store.set_inbox(i.row.id, st::INJECTED, Some(t.row.id), Some(i.n), None)?;
+                let state = if fate == st::FAILED { st::FAILED } else { st::INJECTED };
+                self.store.set_inbox(i.row.id, state, Some(t.row.id), Some(i.n), reason)?;
                 self.settled(i.row.id)?;
             } else {
                 back.push(i.row);
@@ -71,6 +72,7 @@ impl State {
         let run = at.map(|m| self.store.ext('i', m.id)).unwrap_or_default();
         self.frame(Frame::Typing { session: s.key.to_string(), run, on: false });
         self.cancel_dialogs(&s.key);
+        s.verify &= code.is_some();
         s.stage = super::Stage::Idle;
         self.take_back(s, back, t.proc)?;
         self.frame(Frame::Updated(Box::new(self.info(&s.row))));

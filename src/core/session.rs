@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::turn::Turn;
 use super::{Due, State, Todo};
 use crate::message::*;
-use crate::store::{inbox_state as st, random_id, InboxRow, Result, SessionRow};
+use crate::store::{inbox_state as st, InboxRow, Result, SessionRow};
 
 /// A session key, shared.
 pub type Key = Arc<str>;
@@ -24,6 +24,8 @@ pub struct Session {
     pub proc: Option<ProcId>,
     /// Starts that failed in a row.
     pub start_failures: u32,
+    /// After an unclean end, until the first finished turn: pi may have messages of turns that the store forgot.
+    pub verify: bool,
     /// Start without `--model` once (pi said it does not know it).
     pub plain_model: bool,
 }
@@ -44,6 +46,13 @@ pub enum Stage {
         step: RecoverStep,
         until: Mono,
         after_restart: bool,
+    },
+    /// Does pi's file know what waits? (after an unclean end)
+    Verify {
+        job: JobId,
+        proc: ProcId,
+        file_len: u64,
+        until: Mono,
     },
     /// The reply is recorded, pi is not idle yet.
     Settle {
@@ -136,7 +145,7 @@ impl State {
                 let agent = source.agent.clone().unwrap_or_else(|| self.rules.agent_of(key).to_owned());
                 let row = SessionRow {
                     key: key.to_owned(),
-                    sid: random_id(12),
+                    sid: (self.random)(12),
                     role: self.rules.role_of(&agent).map(str::to_owned),
                     agent,
                     role_manual: false,
@@ -165,6 +174,7 @@ impl State {
             stage: Stage::Idle,
             proc: None,
             start_failures: 0,
+            verify: self.store.unclean,
             plain_model: false,
         };
         self.sessions.insert(key.clone(), s);
@@ -203,6 +213,7 @@ impl State {
             },
             Stage::Turn(t) => Some(self.turn_due(t)),
             Stage::Recover { until, .. }
+            | Stage::Verify { until, .. }
             | Stage::Settle { until, .. }
             | Stage::Clean { until, .. }
             | Stage::Compact { until, .. } => Some(*until),
@@ -239,6 +250,11 @@ impl State {
             },
             Stage::Turn(_) => self.on_turn_due(s)?,
             Stage::Recover { .. } => self.recover_again(s)?,
+            Stage::Verify { job, proc, file_len, .. } => {
+                let (job, proc, len) = (*job, *proc, *file_len);
+                self.jobs.remove(&job);
+                self.verify(s, proc, len)?;
+            }
             Stage::Settle { .. } | Stage::Clean { .. } => {
                 self.counters.rpc_timeouts += 1;
                 self.give_up_proc(s);

@@ -156,6 +156,7 @@ impl State {
     pub(super) fn prompt_turn(&mut self, s: &mut Session, work: Work, proc: ProcId, len: u64) -> Result<()> {
         let mut t = match work {
             Work::Resume(t) => t,
+            Work::Queue if s.verify => return self.verify(s, proc, len),
             Work::Queue => {
                 let members = self.take_members(s);
                 if members.is_empty() {
@@ -238,6 +239,11 @@ impl State {
         Ok(Turn::new(row, ext, members, self.now.mono))
     }
 
+    /// The id by which the agent knows a message: the platform's, else our own.
+    pub(super) fn msg_id(&self, m: &InboxRow) -> String {
+        m.source.message_id.clone().unwrap_or_else(|| self.store.ext('i', m.id))
+    }
+
     fn is_pi_command(&self, text: &str) -> bool {
         let Some(rest) = text.trim_start().strip_prefix('/') else { return false };
         let name = rest.split_whitespace().next().unwrap_or("");
@@ -257,7 +263,7 @@ impl State {
             return Ok(());
         };
         let marker = format!("{}.{n}", t.ext);
-        let msg_id = item.source.message_id.clone().unwrap_or_else(|| self.store.ext('i', item.id));
+        let msg_id = self.msg_id(&item);
         let line =
             Item { source: &item.source, msg_id: &msg_id, at: item.at, text: &item.text, images: item.images.len() };
         let message = prompt::prompt(&[line], &[], &marker, now.wall, zone.as_ref());
@@ -727,5 +733,6 @@ impl State {
     pub(super) fn settled_down(&mut self, s: &mut Session) {
         s.stage = Stage::Idle;
         self.todo.push_back(Todo::Kick(s.key.clone()));
+        self.todo.push_back(Todo::Pool); // its process may be what somebody waits for
     }
 }

@@ -86,6 +86,11 @@ pub struct Store {
 impl Store {
     /// Opens or creates the store and takes the clean mark away.
     pub fn open(path: &Path) -> Result<Store> {
+        Store::open_as(path, random_id)
+    }
+
+    /// The same with another source of random characters (the simulator's).
+    pub fn open_as(path: &Path, mut random: impl FnMut(usize) -> String) -> Result<Store> {
         let new = !path.exists();
         let mut db =
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
@@ -116,7 +121,7 @@ impl Store {
         store.id = match store.meta_text("store_id")? {
             Some(id) => id,
             None => {
-                let id = random_id(8);
+                let id = random(8);
                 store.set_meta("store_id", &id)?;
                 store.set_meta("clean", "1")?;
                 id

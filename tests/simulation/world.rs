@@ -1,0 +1,931 @@
+//! The world around the mind, made of a random number generator.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pi_gateway::core::State;
+use pi_gateway::message::*;
+use pi_gateway::rules::{ChannelRules, DropPolicy, Mode, Rules};
+use pi_gateway::store::{inbox_state, Store};
+
+use super::model_pi::{tokens, Entry, Files, ModelPi};
+
+/// splitmix64: small, and the same everywhere.
+#[derive(Clone, Debug)]
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n.max(1)
+    }
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+    fn word(&mut self, len: usize) -> String {
+        (0..len).map(|_| b"abcdefghijklmnopqrstuvwxyz234567"[self.below(32) as usize] as char).collect()
+    }
+}
+
+#[derive(Debug)]
+struct Msg {
+    session: String,
+    /// Platform, or `None` for the web page.
+    platform: Option<usize>,
+    sender: String,
+    key: String,
+    text: String,
+    command: bool,
+    acked: bool,
+    /// Refused for good (queue full): the sender knows.
+    refused: bool,
+    asked: Option<ReqId>,
+    /// `/stop`, `/new` or an interrupt may have ended its turn without an answer.
+    excused: bool,
+    stranger: bool,
+}
+
+const PLATFORMS: [&str; 2] = ["pa", "pb"];
+const SENDERS: [&str; 2] = ["u1", "u2"];
+const TABS: [&str; 3] = ["a", "b", "c"];
+
+pub struct World {
+    rng: Rng,
+    trace: bool,
+    log: VecDeque<String>,
+    hash: u64,
+    now: Now,
+    rules: Arc<Rules>,
+    new_pi: bool,
+    dir: tempfile::TempDir,
+    lives: u32,
+    path: PathBuf,
+    state: Option<State>,
+    synced: u64,
+    power_cuts: u32,
+    durable: Vec<Effect>,
+    calls: Vec<(Row, Op)>,
+    jobs: Vec<(JobId, Job)>,
+    sweeps: Vec<ProcId>,
+    spawns: Vec<(ProcId, PathBuf)>,
+    procs: BTreeMap<ProcId, ModelPi>,
+    exits: Vec<ProcId>,
+    files: Files,
+    made: Vec<String>,
+    msgs: Vec<Msg>,
+    asks: BTreeMap<ReqId, Vec<usize>>,
+    /// `/api/chat` callers that wait.
+    waits: BTreeSet<ReqId>,
+    next_req: u64,
+    /// What platforms took: (target, nonce, text), in order.
+    received: Vec<(Target, String, String)>,
+    may_repeat: BTreeSet<String>,
+    /// Taken since the last sync: a power cut undoes their marks.
+    young: Vec<String>,
+    refused_sends: BTreeSet<String>,
+    faults: bool,
+    crash_now: bool,
+}
+
+fn fnv(hash: u64, text: &str) -> u64 {
+    text.bytes().fold(hash, |h, b| (h ^ b as u64).wrapping_mul(0x100_0000_01b3))
+}
+
+impl World {
+    pub fn new(seed: u64, trace: bool) -> World {
+        let mut rng = Rng(seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let allow = SENDERS.iter().map(|s| s.to_string()).collect::<Vec<_>>();
+        let mut rules = Rules {
+            sessions_dir: "/s".into(),
+            workspaces_dir: "/w".into(),
+            pool_max: 1 + rng.below(3) as usize,
+            pool_min: rng.below(2) as usize,
+            collect: !rng.one_in(3),
+            debounce: if rng.one_in(2) { 0 } else { 1500 },
+            mode: [Mode::Steer, Mode::Steer, Mode::FollowUp, Mode::Interrupt][rng.below(4) as usize],
+            max_per_session: 3 + rng.below(12) as usize,
+            drop_policy: [DropPolicy::Summarize, DropPolicy::Old, DropPolicy::New][rng.below(3) as usize],
+            resend_ambiguous: rng.one_in(2),
+            ..Rules::default()
+        };
+        for (n, name) in PLATFORMS.iter().enumerate() {
+            rules
+                .channels
+                .insert(name.to_string(), ChannelRules { mailbox: false, repeat_safe: n == 0, allow: allow.clone() });
+        }
+        let base = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
+        let dir = tempfile::Builder::new().prefix("pigw-sim").tempdir_in(base).unwrap();
+        let path = dir.path().join("0.db");
+        let new_pi = rng.one_in(2);
+        World {
+            rng,
+            trace,
+            log: VecDeque::new(),
+            hash: 0xcbf2_9ce4_8422_2325,
+            now: Now { wall: 1_800_000_000_000, mono: 1_000_000 },
+            rules: Arc::new(rules),
+            new_pi,
+            dir,
+            lives: 0,
+            path,
+            state: None,
+            synced: 0,
+            power_cuts: 0,
+            durable: Vec::new(),
+            calls: Vec::new(),
+            jobs: Vec::new(),
+            sweeps: Vec::new(),
+            spawns: Vec::new(),
+            procs: BTreeMap::new(),
+            exits: Vec::new(),
+            files: Files::new(),
+            made: Vec::new(),
+            msgs: Vec::new(),
+            asks: BTreeMap::new(),
+            waits: BTreeSet::new(),
+            next_req: 1,
+            received: Vec::new(),
+            may_repeat: BTreeSet::new(),
+            young: Vec::new(),
+            refused_sends: BTreeSet::new(),
+            faults: true,
+            crash_now: false,
+        }
+    }
+
+    fn note(&mut self, text: String) {
+        self.hash = fnv(self.hash, &text);
+        if self.trace {
+            println!("{:>9} {text}", self.now.mono);
+        }
+        if self.log.len() == 50 {
+            self.log.pop_front();
+        }
+        self.log.push_back(text);
+    }
+
+    /// The run; the trace's hash if every promise was kept.
+    pub fn run(mut self) -> Result<u64, String> {
+        let done = self.go();
+        done.map(|()| self.hash).map_err(|why| {
+            let tail: Vec<&str> = self.log.iter().map(String::as_str).collect();
+            format!("{why}\n  last events:\n    {}", tail.join("\n    "))
+        })
+    }
+
+    fn go(&mut self) -> Result<(), String> {
+        self.boot()?;
+        for _ in 0..120 + self.rng.below(120) {
+            self.now.mono += self.rng.below(40);
+            self.now.wall += self.rng.below(40) as i64;
+            self.act()?;
+        }
+        self.faults = false;
+        for _ in 0..6000 {
+            if self.quiet()? {
+                return self.judge();
+            }
+            self.settle()?;
+        }
+        Err(format!("never comes to rest: {:?}", self.open_ends()))
+    }
+
+    fn open_ends(&self) -> String {
+        let procs: Vec<_> = self.procs.iter().map(|(id, p)| (id.0, p.busy(), p.dying)).collect();
+        format!(
+            "procs {procs:?} jobs {} calls {} spawns {} exits {}",
+            self.jobs.len(),
+            self.calls.len(),
+            self.spawns.len(),
+            self.exits.len()
+        )
+    }
+
+    // ---- lives and deaths of the gateway
+
+    fn boot(&mut self) -> Result<(), String> {
+        let mut ids = self.rng.clone();
+        let _ = self.rng.next();
+        let store = Store::open_as(&self.path, |n| ids.word(n)).map_err(|e| format!("store: {e}"))?;
+        let (mut state, effects) =
+            State::open(store, self.rules.clone(), self.now).map_err(|e| format!("open: {e}"))?;
+        let mut sids = self.rng.clone();
+        let _ = self.rng.next();
+        state.random_from(move |n| sids.word(n));
+        self.state = Some(state);
+        self.synced = self.wal();
+        self.note("gateway starts".into());
+        self.carry_all(effects)?;
+        self.feed(Event::Clock { confirmed: true })
+    }
+
+    fn wal(&self) -> u64 {
+        std::fs::metadata(pi_gateway::store::sync::wal_path(&self.path)).map_or(0, |m| m.len())
+    }
+
+    /// kill -9, or a power cut that takes the end of the log along.
+    fn crash(&mut self) -> Result<(), String> {
+        let power = self.rng.one_in(3);
+        if power {
+            self.power_cuts += 1;
+            self.lives += 1;
+            let next = self.dir.path().join(format!("{}.db", self.lives));
+            let (old_wal, new_wal) =
+                (pi_gateway::store::sync::wal_path(&self.path), pi_gateway::store::sync::wal_path(&next));
+            std::fs::copy(&self.path, &next).map_err(|e| e.to_string())?;
+            let mut log = std::fs::read(old_wal).unwrap_or_default();
+            let lost = (log.len() as u64).saturating_sub(self.synced) / 4120;
+            let keep = self.synced + self.rng.below(lost + 1) * 4120;
+            log.truncate(keep as usize);
+            std::fs::write(new_wal, log).map_err(|e| e.to_string())?;
+            self.state = None;
+            self.path = next;
+            self.may_repeat.extend(self.young.drain(..));
+        }
+        self.note(format!("gateway dies ({})", if power { "power cut" } else { "kill" }));
+        self.state = None;
+        // A mark whose call was never made cannot be told from one whose call was (core.md 22.5).
+        for e in std::mem::take(&mut self.durable) {
+            if let Effect::Call { op, .. } = e {
+                let Op::Send { nonce, .. } = *op;
+                self.may_repeat.insert(nonce);
+            }
+        }
+        // Calls in flight reached the platform or not; nobody will hear of it.
+        for (row, op) in std::mem::take(&mut self.calls) {
+            let Op::Send { nonce, .. } = &op;
+            let _ = row;
+            self.may_repeat.insert(nonce.clone());
+            if self.rng.one_in(2) {
+                self.take(&op);
+            }
+        }
+        for p in self.procs.values_mut() {
+            p.dying = true;
+        }
+        self.procs.clear();
+        self.jobs.clear();
+        self.sweeps.clear();
+        self.spawns.clear();
+        self.exits.clear();
+        self.asks.clear();
+        self.waits.clear();
+        for m in &mut self.msgs {
+            m.asked = None;
+        }
+        self.now.mono += self.rng.below(5_000);
+        self.now.wall += self.rng.below(5_000) as i64;
+        self.boot()
+    }
+
+    /// One batch of the loop in core/run.rs.
+    fn feed(&mut self, event: Event) -> Result<(), String> {
+        self.note(format!("> {}", short(&event)));
+        let now = self.now;
+        let Some(state) = self.state.as_mut() else { return Ok(()) };
+        let done = || -> pi_gateway::store::Result<Vec<Effect>> {
+            state.store().begin()?;
+            state.store().savepoint()?;
+            let effects = state.step(event, now)?;
+            state.store().release()?;
+            state.store().commit()?;
+            Ok(effects)
+        };
+        let effects = done().map_err(|e| format!("step: {e}"))?;
+        self.carry_all(effects)
+    }
+
+    fn carry_all(&mut self, effects: Vec<Effect>) -> Result<(), String> {
+        let mut effects = effects.into_iter();
+        while let Some(e) = effects.next() {
+            if self.faults && self.rng.one_in(400) {
+                self.crash_now = true; // after the commit, before this effect: it never happens
+                self.durable.push(e);
+                self.durable.extend(effects); // forgotten by the crash
+                return Ok(());
+            }
+            if e.durable() {
+                self.durable.push(e);
+            } else {
+                self.carry(e)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), String> {
+        self.synced = self.wal();
+        self.young.clear();
+        self.note("synced".into());
+        let mut effects = std::mem::take(&mut self.durable).into_iter();
+        while let Some(e) = effects.next() {
+            if self.faults && self.rng.one_in(300) {
+                self.crash_now = true;
+                self.durable.push(e);
+                self.durable.extend(effects);
+                return Ok(());
+            }
+            self.carry(e)?;
+        }
+        Ok(())
+    }
+
+    fn carry(&mut self, effect: Effect) -> Result<(), String> {
+        if !matches!(effect, Effect::Frame(_) | Effect::Show { .. }) {
+            let text = format!("{effect:?}");
+            self.note(format!("  < {}", text.chars().take(150).collect::<String>()));
+        }
+        match effect {
+            Effect::Answer { id, answer, .. } => self.answered(id, *answer.0),
+            Effect::Call { row, op, .. } => {
+                let Op::Send { target, .. } = &*op;
+                if self.calls.iter().any(|(_, o)| matches!(o, Op::Send { target: t, .. } if t == target)) {
+                    return Err(format!("two requests in flight in one lane: {target:?}"));
+                }
+                self.marked(row)?;
+                self.calls.push((row, *op));
+            }
+            Effect::Job { id, job, .. } => self.jobs.push((id, *job)),
+            Effect::Spawn { proc, session_file, .. } => self.spawns.push((proc, session_file)),
+            Effect::Signal { proc, .. } => {
+                if let Some(p) = self.procs.get_mut(&proc) {
+                    if !p.dying {
+                        p.dying = true;
+                        self.exits.push(proc);
+                    }
+                }
+            }
+            Effect::Write { proc, id, cmd } => {
+                if let PiCmd::Prompt { .. } = &*cmd {
+                    let file = self.procs.get(&proc).map(|p| p.file.clone());
+                    let others =
+                        self.procs.iter().filter(|(o, p)| **o != proc && Some(&p.file) == file.as_ref() && !p.dying);
+                    if others.count() > 0 {
+                        return Err(format!("two processes work on {file:?}"));
+                    }
+                }
+                if let Some(p) = self.procs.get_mut(&proc) {
+                    p.stdin.push((id, *cmd));
+                }
+            }
+            Effect::Sweep { proc, .. } => self.sweeps.push(proc),
+            Effect::Show { .. } | Effect::Frame(_) | Effect::Notice(_) | Effect::Drained => {}
+        }
+        Ok(())
+    }
+
+    /// No mark, no send.
+    fn marked(&mut self, row: Row) -> Result<(), String> {
+        let Some(state) = &self.state else { return Ok(()) };
+        let sending = state.store().outbox_open("sending", row - 1, 1).map_err(|e| e.to_string())?;
+        match sending.first() {
+            Some(r) if r.id == row => Ok(()),
+            _ => Err(format!("row {row} is being sent without a mark")),
+        }
+    }
+
+    fn answered(&mut self, id: ReqId, answer: Answer) {
+        if self.waits.remove(&id) {
+            return;
+        }
+        for m in self.asks.remove(&id).unwrap_or_default() {
+            let msg = &mut self.msgs[m];
+            msg.asked = None;
+            match &answer {
+                Answer::Ok | Answer::Accepted { .. } => msg.acked = true,
+                Answer::Error { code: Code::QueueFull, .. } => msg.refused = true,
+                _ => {}
+            }
+        }
+    }
+
+    fn take(&mut self, op: &Op) {
+        let Op::Send { target, text, nonce, .. } = op;
+        let safe = self.rules.channels.get(&target.channel).is_some_and(|c| c.repeat_safe);
+        if safe && self.received.iter().any(|(_, n, _)| n == nonce) {
+            return; // the platform knows this nonce
+        }
+        self.received.push((target.clone(), nonce.clone(), text.clone()));
+    }
+
+    // ---- what may happen next
+
+    fn act(&mut self) -> Result<(), String> {
+        if std::mem::take(&mut self.crash_now) {
+            return self.crash();
+        }
+        match self.rng.below(100) {
+            0..=11 if self.msgs.len() < 14 => self.somebody_writes(),
+            12..=19 => self.deliver(),
+            20..=27 => self.sync(),
+            28..=37 => self.finish_job(),
+            38..=47 => self.outcome(),
+            48..=75 => self.pi_moves(),
+            76..=83 => self.child_news(),
+            84..=91 => {
+                self.now.mono += self.rng.below(2_000);
+                self.feed(Event::Due)
+            }
+            92 => self.leap(),
+            93..=94 => self.kill_pi(),
+            95 => self.crash(),
+            96 => self.ask_about(),
+            97 => self.repeat_nonsense(),
+            _ => self.feed(Event::Due),
+        }
+    }
+
+    /// Everything works now: one step towards rest.
+    fn settle(&mut self) -> Result<(), String> {
+        if std::mem::take(&mut self.crash_now) {
+            return self.crash();
+        }
+        self.now.mono += 5;
+        self.now.wall += 5;
+        self.deliver()?;
+        self.sync()?;
+        self.finish_job()?;
+        self.outcome()?;
+        self.child_news()?;
+        let before = self.procs.values().any(|p| p.busy());
+        self.pi_moves()?;
+        if !before && self.jobs.is_empty() && self.calls.is_empty() && self.spawns.is_empty() && self.exits.is_empty() {
+            self.leap()?;
+        }
+        Ok(())
+    }
+
+    fn leap(&mut self) -> Result<(), String> {
+        if let Some(due) = self.state.as_ref().and_then(State::next_due) {
+            let ahead = due.saturating_sub(self.now.mono).min(400_000);
+            self.now.mono += ahead;
+            self.now.wall += ahead as i64;
+        }
+        self.feed(Event::Due)
+    }
+
+    fn somebody_writes(&mut self) -> Result<(), String> {
+        let n = self.msgs.len();
+        let command = self.rng.one_in(7);
+        let web = self.rng.one_in(2);
+        let sender = SENDERS[self.rng.below(2) as usize].to_owned();
+        let platform = (!web).then(|| self.rng.below(2) as usize);
+        let stranger = !web && self.rng.one_in(6);
+        let sender = if stranger { "evil".to_owned() } else { sender };
+        let session = match platform {
+            None => format!("agent:main:webchat:{}", TABS[self.rng.below(3) as usize]),
+            Some(p) => format!("agent:main:{}:dm:{sender}", PLATFORMS[p]),
+        };
+        let text = match (command, self.rng.below(6)) {
+            (false, _) => format!("{{m{n};"),
+            (true, 0) => "/new".into(),
+            (true, 1 | 2) => "/stop".into(),
+            (true, 3) => "/retry".into(),
+            (true, _) => "/status".into(),
+        };
+        if matches!(text.as_str(), "/new" | "/stop") || self.rules.mode == Mode::Interrupt {
+            for m in self.msgs.iter_mut().filter(|m| m.session == session) {
+                m.excused = true;
+            }
+        }
+        let excused = self.rules.mode == Mode::Interrupt;
+        self.msgs.push(Msg {
+            key: format!("k{n}"),
+            session,
+            platform,
+            sender,
+            text,
+            command,
+            acked: false,
+            refused: false,
+            asked: None,
+            excused,
+            stranger,
+        });
+        self.deliver()
+    }
+
+    /// Clients and platforms send what is not acknowledged, sometimes twice or out of order.
+    fn deliver(&mut self) -> Result<(), String> {
+        let again = self.faults && self.rng.one_in(10);
+        let mut open: Vec<usize> = (0..self.msgs.len())
+            .filter(|i| {
+                let m = &self.msgs[*i];
+                !m.refused && ((!m.acked && m.asked.is_none()) || (again && m.acked && !m.command))
+            })
+            .collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let first = open[self.rng.below(open.len() as u64) as usize];
+        let id = ReqId(self.next_req);
+        self.next_req += 1;
+        match self.msgs[first].platform {
+            None => {
+                let m = &mut self.msgs[first];
+                m.asked = Some(id);
+                let req = ChatRequest {
+                    session: m.session.clone(),
+                    source: Source {
+                        channel: "webchat".into(),
+                        chat: m.session.clone(),
+                        sender: "web".into(),
+                        ..Source::default()
+                    },
+                    text: m.text.clone(),
+                    dkey: Some(format!("web:{}:{}", m.session, m.key)),
+                    body_hash: m.key.clone(),
+                    ..ChatRequest::default()
+                };
+                self.asks.insert(id, vec![first]);
+                self.feed(Event::Request { id, req: Box::new(Request::Chat(req)) })
+            }
+            Some(p) => {
+                open.retain(|i| self.msgs[*i].platform == Some(p));
+                if self.faults && self.rng.one_in(3) {
+                    open.reverse();
+                }
+                let updates = open.iter().map(|i| {
+                    let m = &self.msgs[*i];
+                    Inbound {
+                        dkey: format!("{}:{}", PLATFORMS[p], m.key),
+                        dkey2: None,
+                        source: Source {
+                            channel: PLATFORMS[p].into(),
+                            chat: m.sender.clone(),
+                            sender: m.sender.clone(),
+                            ..Source::default()
+                        },
+                        text: m.text.clone(),
+                        images: Vec::new(),
+                    }
+                });
+                let batch = Batch {
+                    channel: PLATFORMS[p].into(),
+                    account: String::new(),
+                    updates: updates.collect(),
+                    cursor: Some("c".into()),
+                };
+                for i in &open {
+                    self.msgs[*i].asked = Some(id);
+                }
+                self.asks.insert(id, open);
+                self.feed(Event::Inbound { id, batch: Box::new(batch) })
+            }
+        }
+    }
+
+    fn finish_job(&mut self) -> Result<(), String> {
+        if self.jobs.is_empty() {
+            return Ok(());
+        }
+        let at = self.rng.below(self.jobs.len() as u64) as usize;
+        if self.faults && self.rng.one_in(40) {
+            self.jobs.remove(at); // hangs for ever
+            return Ok(());
+        }
+        let (id, job) = self.jobs.remove(at);
+        let done = match job {
+            Job::PrepareFile { path, .. } => {
+                let len = self.files.get(&path).map_or(0, |f| f.len() as u64 * 100);
+                JobDone::FileReady { path, len, notice: None }
+            }
+            Job::ReadFile { .. } if self.faults && self.rng.one_in(12) => JobDone::Failed { why: "EIO".into() },
+            Job::ReadFile { path, marker, .. } => JobDone::FileRead(self.read(&path, &marker)),
+            Job::FindMessages { path, ids } => JobDone::FileRead(self.find(&path, &ids)),
+            Job::Transcript { .. } => JobDone::Done,
+        };
+        if self.faults && self.rng.one_in(30) {
+            self.feed(Event::Job { id, done: Box::new(done.clone()) })?; // comes twice
+        }
+        self.feed(Event::Job { id, done: Box::new(done) })
+    }
+
+    fn read(&self, path: &Path, marker: &str) -> Found {
+        let mut found = Found::default();
+        for e in self.files.get(path).into_iter().flatten() {
+            match e {
+                Entry::User(t) if !found.user => {
+                    found.user = pi_gateway::core::prompt::injection(t, marker) == Some(0);
+                }
+                _ if !found.user => {}
+                Entry::User(t) => found.entries.push(FoundEntry::User { head: t.chars().take(500).collect() }),
+                Entry::Assistant(m) => found.entries.push(FoundEntry::Assistant(m.clone())),
+                Entry::ToolResult => found.entries.push(FoundEntry::ToolResult),
+            }
+        }
+        found
+    }
+
+    fn find(&self, path: &Path, ids: &[String]) -> Found {
+        let file = self.files.get(path).cloned().unwrap_or_default();
+        let named =
+            |t: &str| -> Vec<String> { ids.iter().filter(|i| t.contains(&format!("msgId:{i} "))).cloned().collect() };
+        for (at, e) in file.iter().enumerate() {
+            let Entry::User(t) = e else { continue };
+            if named(t).is_empty() {
+                continue;
+            }
+            let entries = file[at + 1..].iter().map(|e| match e {
+                Entry::User(t) => FoundEntry::User { head: t.chars().take(500).collect() },
+                Entry::Assistant(m) => FoundEntry::Assistant(m.clone()),
+                Entry::ToolResult => FoundEntry::ToolResult,
+            });
+            return Found {
+                user: true,
+                head: t.chars().take(500).collect(),
+                ids: named(t),
+                entries: entries.collect(),
+            };
+        }
+        Found::default()
+    }
+
+    fn outcome(&mut self) -> Result<(), String> {
+        if self.calls.is_empty() {
+            return Ok(());
+        }
+        let at = self.rng.below(self.calls.len() as u64) as usize;
+        let (row, op) = self.calls.remove(at);
+        let Op::Send { nonce, .. } = &op;
+        let dice = if self.faults { self.rng.below(12) } else { 99 };
+        let outcome = match dice {
+            0 => Outcome::RateLimited { account_wide: self.rng.one_in(2), ms: 3000 },
+            1 | 2 => Outcome::Retry { why: "connect".into() },
+            3 | 4 => {
+                self.may_repeat.insert(nonce.clone());
+                if self.rng.one_in(2) {
+                    self.take(&op);
+                }
+                Outcome::Ambiguous { why: "timeout".into() }
+            }
+            5 if self.rng.one_in(4) => {
+                self.refused_sends.insert(nonce.clone());
+                Outcome::Refused { why: "blocked".into() }
+            }
+            _ => {
+                self.take(&op);
+                self.young.push(nonce.clone());
+                Outcome::Sent { id: format!("p{row}") }
+            }
+        };
+        self.feed(Event::Outcome { row, outcome: Box::new(outcome) })
+    }
+
+    fn pi_moves(&mut self) -> Result<(), String> {
+        let busy: Vec<ProcId> = self.procs.iter().filter(|(_, p)| p.busy() && !p.dying).map(|(id, _)| *id).collect();
+        if busy.is_empty() {
+            return Ok(());
+        }
+        let id = busy[self.rng.below(busy.len() as u64) as usize];
+        let Some(p) = self.procs.get_mut(&id) else { return Ok(()) };
+        match p.tick(&mut self.files, &mut self.rng, &mut self.made) {
+            Some(event) => self.feed(Event::Pi { proc: id, event: Box::new(event) }),
+            None => Ok(()),
+        }
+    }
+
+    fn child_news(&mut self) -> Result<(), String> {
+        if !self.spawns.is_empty() {
+            let (id, file) = self.spawns.remove(0);
+            if self.faults && self.rng.one_in(60) {
+                return self.feed(Event::SpawnFailed { proc: id, why: "no memory".into() });
+            }
+            let mut p = ModelPi::start(self.new_pi, file);
+            p.spawned = true;
+            self.procs.insert(id, p);
+            return self.feed(Event::Spawned { proc: id, pid: 100 + id.0 as u32 });
+        }
+        if !self.exits.is_empty() {
+            let id = self.exits.remove(0);
+            self.procs.remove(&id);
+            return self
+                .feed(Event::Exit { proc: id, info: Box::new(ExitInfo { signal: Some(9), ..ExitInfo::default() }) });
+        }
+        if !self.sweeps.is_empty() {
+            let id = self.sweeps.remove(0);
+            return self.feed(Event::Swept { proc: id });
+        }
+        Ok(())
+    }
+
+    fn kill_pi(&mut self) -> Result<(), String> {
+        let alive: Vec<ProcId> = self.procs.iter().filter(|(_, p)| !p.dying).map(|(id, _)| *id).collect();
+        if let Some(id) = alive.get(self.rng.below(alive.len() as u64) as usize) {
+            self.note(format!("pi {} is killed", id.0));
+            if let Some(p) = self.procs.get_mut(id) {
+                p.dying = true;
+                self.exits.push(*id);
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_about(&mut self) -> Result<(), String> {
+        let id = ReqId(self.next_req);
+        self.next_req += 1;
+        self.waits.insert(id);
+        let row = 1 + self.rng.below(20) as i64;
+        let req = if self.rng.one_in(2) { Request::Wait { row } } else { Request::Sessions { key: None } };
+        self.feed(Event::Request { id, req: Box::new(req) })?;
+        if self.rng.one_in(2) {
+            self.feed(Event::Gone { id })?;
+        }
+        Ok(())
+    }
+
+    /// Reports nobody asked for: late, doubled, of things long gone.
+    fn repeat_nonsense(&mut self) -> Result<(), String> {
+        let n = self.rng.below(30);
+        match self.rng.below(5) {
+            0 if self.calls.iter().all(|(row, _)| *row != n as i64) => {
+                self.feed(Event::Outcome { row: n as i64, outcome: Box::new(Outcome::Retry { why: "late".into() }) })
+            }
+            1 => self.feed(Event::Job { id: n, done: Box::new(JobDone::Done) }),
+            2 => self.feed(Event::Pi { proc: ProcId(n), event: Box::new(PiEvent::Alive) }),
+            3 => self.feed(Event::Swept { proc: ProcId(n) }),
+            _ => self.feed(Event::Clock { confirmed: true }),
+        }
+    }
+
+    // ---- judgement
+
+    fn quiet(&mut self) -> Result<bool, String> {
+        if self.msgs.iter().any(|m| !m.acked && !m.refused) || !self.durable.is_empty() {
+            return Ok(false);
+        }
+        if !(self.jobs.is_empty()
+            && self.calls.is_empty()
+            && self.sweeps.is_empty()
+            && self.spawns.is_empty()
+            && self.exits.is_empty())
+        {
+            return Ok(false);
+        }
+        let id = ReqId(self.next_req);
+        self.next_req += 1;
+        let Some(state) = self.state.as_mut() else { return Ok(false) };
+        let step = |state: &mut State| -> pi_gateway::store::Result<Vec<Effect>> {
+            state.store().begin()?;
+            state.store().savepoint()?;
+            let fx = state.step(Event::Request { id, req: Box::new(Request::Snapshot) }, self.now)?;
+            state.store().release()?;
+            state.store().commit()?;
+            Ok(fx)
+        };
+        let fx = step(state).map_err(|e| e.to_string())?;
+        let mut rest = false;
+        for e in fx {
+            match e {
+                Effect::Answer { answer, .. } => {
+                    if let Answer::Snapshot(s) = *answer.0 {
+                        rest = s.queues.is_empty() && s.outbox_ready == 0;
+                    }
+                }
+                other => self.carry(other)?,
+            }
+        }
+        Ok(rest)
+    }
+
+    fn judge(&mut self) -> Result<(), String> {
+        let state = self.state.take().ok_or("no state")?;
+        let store = state.into_store();
+        let err = |e: pi_gateway::store::Error| e.to_string();
+        // What arrived: the mailbox's segments, and what platforms took.
+        let mut arrived: Vec<String> = Vec::new();
+        let mut sessions: Vec<String> = TABS.iter().map(|t| format!("agent:main:webchat:{t}")).collect();
+        sessions.sort();
+        for (n, m) in self.msgs.iter().enumerate() {
+            let key = match m.platform {
+                None => format!("web:{}:{}", m.session, m.key),
+                Some(p) => format!("{}:{}", PLATFORMS[p], m.key),
+            };
+            let row = store.inbox_by_key(&key).map_err(err)?;
+            if m.stranger {
+                if row.is_some() {
+                    return Err(format!("a stranger's message m{n} was stored"));
+                }
+                continue;
+            }
+            if m.refused {
+                continue;
+            }
+            let Some(row) = row else { return Err(format!("acknowledged message m{n} is lost")) };
+            if !inbox_state::terminal(&row.state) {
+                return Err(format!("m{n} has no fate: {}", row.state));
+            }
+        }
+        let mut segments = BTreeMap::new();
+        for m in self.msgs.iter().filter(|m| m.platform.is_none()) {
+            let Some(row) = store.inbox_by_key(&format!("web:{}:{}", m.session, m.key)).map_err(err)? else { continue };
+            for s in store.segment_for(row.id).map_err(err)? {
+                segments.insert(s.id, s);
+            }
+            if let Some(turn) = row.turn {
+                segments.extend(store.segments_of(turn).map_err(err)?.into_iter().map(|s| (s.id, s)));
+            }
+        }
+        arrived.extend(segments.into_values().filter(|s| s.origin == "reply").map(|s| s.text));
+        let mut nonces = BTreeSet::new();
+        for (target, nonce, text) in &self.received {
+            let first = nonces.insert(nonce.clone());
+            if !first && !self.may_repeat.contains(nonce) {
+                return Err(format!("{target:?} got {text:?} twice"));
+            }
+            if !first && !self.rules.resend_ambiguous && target.channel == "pb" && self.power_cuts == 0 {
+                return Err(format!("{target:?} got {text:?} twice although ambiguous sends are skipped"));
+            }
+            if first {
+                arrived.push(text.clone());
+            }
+        }
+        for text in &self.made {
+            let n = arrived.iter().filter(|a| a.contains(text.as_str())).count();
+            if n > 1 {
+                return Err(format!("{text} arrived {n} times"));
+            }
+        }
+        let lossy = !self.refused_sends.is_empty() || (!self.rules.resend_ambiguous && !self.may_repeat.is_empty());
+        for (n, m) in self.msgs.iter().enumerate().filter(|(_, m)| !m.command && !m.stranger && !m.refused) {
+            let key = match m.platform {
+                None => format!("web:{}:{}", m.session, m.key),
+                Some(p) => format!("{}:{}", PLATFORMS[p], m.key),
+            };
+            let Some(row) = store.inbox_by_key(&key).map_err(err)? else { continue };
+            let token = format!("m{n}");
+            let has = |text: &str| {
+                text.split(['<', '>']).any(|p| p.starts_with("answer") && p.split(' ').any(|w| w == token))
+            };
+            let answers = arrived.iter().filter(|a| has(a)).count();
+            let seen: usize = self
+                .files
+                .values()
+                .flatten()
+                .filter(|e| matches!(e, Entry::User(t) if tokens(t).contains(&token)))
+                .count();
+            if self.power_cuts == 0
+                && seen > 1
+                && !matches!(row.state.as_str(), "failed")
+                && row.attempts == 0
+                && !self.retried(m)
+            {
+                return Err(format!("the agent saw {token} {seen} times"));
+            }
+            let answered = matches!(row.state.as_str(), "answered" | "merged" | "injected");
+            if answered && answers == 0 && !m.excused && !(lossy && m.platform.is_some()) {
+                return Err(format!("{token} is {} but no answer arrived", row.state));
+            }
+            if answers > 1 && !self.retried(m) {
+                return Err(format!("{token} was answered {answers} times"));
+            }
+        }
+        // Order: first receipts of a chat come in the order of their rows.
+        let mut last: BTreeMap<&Target, i64> = BTreeMap::new();
+        let mut known = BTreeSet::new();
+        for (target, nonce, _) in &self.received {
+            if !known.insert(nonce) {
+                continue;
+            }
+            let row = pi_gateway::store::row_of(&store.id, 'o', nonce).unwrap_or(0);
+            if last.insert(target, row).is_some_and(|before| before > row) {
+                return Err(format!("{target:?} got its messages out of order"));
+            }
+        }
+        drop(store);
+        // What is in memory can be built from the store: a fresh start finds nothing to do.
+        let mut ids = self.rng.clone();
+        let store = Store::open_as(&self.path, |n| ids.word(n)).map_err(err)?;
+        let (_, effects) = State::open(store, self.rules.clone(), self.now).map_err(err)?;
+        match effects.iter().find(|e| matches!(e, Effect::Sweep { .. } | Effect::Job { .. } | Effect::Call { .. })) {
+            Some(e) => Err(format!("a start after the end finds work: {e:?}")),
+            None => Ok(()),
+        }
+    }
+
+    fn retried(&self, m: &Msg) -> bool {
+        self.msgs.iter().any(|o| o.session == m.session && o.text == "/retry")
+    }
+}
+
+fn short(e: &Event) -> String {
+    let text = match e {
+        Event::Request { req, .. } => match &**req {
+            Request::Chat(c) => format!("web {} {}", c.session, c.text),
+            other => format!("{other:?}"),
+        },
+        Event::Inbound { batch, .. } => {
+            let texts: Vec<_> = batch.updates.iter().map(|u| format!("{}:{}", u.source.sender, u.text)).collect();
+            format!("{} {texts:?}", batch.channel)
+        }
+        other => format!("{other:?}"),
+    };
+    text.chars().take(160).collect()
+}
