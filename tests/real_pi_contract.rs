@@ -445,16 +445,21 @@ fn a_file_that_is_no_session(peer: &Peer) {
 }
 
 fn a_missing_parent_folder(peer: &Peer) {
+    // At start pi makes the folder; `switch_session` does not.
+    let at_start = peer.home.path().join("made/s.jsonl");
+    let mut rpc = peer.start(&at_start);
+    peer.ask(&mut rpc, "[[say:hello]]");
+    assert!(at_start.exists());
     let file = peer.home.path().join("nowhere/s.jsonl");
-    let mut rpc = peer.start(&file);
-    rpc.prompt("[[say:hello]]");
+    assert_eq!(rpc.call(json!({"type": "switch_session", "sessionPath": file}))["success"], true);
+    rpc.prompt("[[say:lost]]");
     if peer.new {
         let end = rpc.wait_for("an error", |v| v["type"] == "message_end" && v["message"]["stopReason"] == "error");
         assert!(end["message"]["errorMessage"].as_str().unwrap().contains("ENOENT"), "{end}");
         rpc.event("agent_settled");
     } else {
         rpc.event("agent_end");
-        assert_eq!(rpc.streamed_text(), "hello", "looks fine");
+        assert!(rpc.streamed_text().ends_with("lost"), "looks fine");
     }
     assert!(!file.exists());
 }
@@ -517,7 +522,8 @@ fn framing(peer: &Peer) {
     assert_eq!(model["error"], "Model not found: fake/nope");
     let bash = rpc.call(json!({"type": "bash", "command": "echo hi; exit 3"}));
     assert_eq!((&bash["data"]["output"], &bash["data"]["exitCode"]), (&json!("hi\n"), &json!(3)));
-    let cleared = rpc.call(json!({"type": "clear_queue"}));
+    rpc.send(&json!({"type": "clear_queue"}));
+    let cleared = rpc.wait_for("the answer to clear_queue", |v| v["command"] == "clear_queue");
     assert_eq!(cleared["success"], peer.new, "{cleared}");
 }
 
