@@ -12,8 +12,14 @@ pub const COMMON: &[&str] = &[
 #[derive(Debug, Clone, PartialEq)]
 pub enum Directive {
     /// Call a tool with these arguments; text that is no JSON is sent as it stands.
-    Tool { name: String, args: Result<Value, String> },
-    Other { name: String, arg: String },
+    Tool {
+        name: String,
+        args: Result<Value, String>,
+    },
+    Other {
+        name: String,
+        arg: String,
+    },
 }
 
 /// All directives of `text`, in order. What looks like one but has an unknown name is left alone.
@@ -34,10 +40,15 @@ pub fn parse_prefixed(text: &str, prefix: &str, names: &[&str]) -> Vec<Directive
             rest = &rest[at + 2..];
             continue;
         }
-        let body = after[length..].strip_prefix(':').unwrap_or(&after[length..]);
+        let body = after[length..]
+            .strip_prefix(':')
+            .unwrap_or(&after[length..]);
         if name != "tool" {
-            let end = body.find("]]").unwrap_or(body.len());
-            found.push(Directive::Other { name: name.to_owned(), arg: body[..end].trim().to_owned() });
+            let end = closing(body);
+            found.push(Directive::Other {
+                name: name.to_owned(),
+                arg: body[..end].trim().to_owned(),
+            });
             rest = body.get(end + 2..).unwrap_or("");
             continue;
         }
@@ -57,16 +68,27 @@ pub fn parse_prefixed(text: &str, prefix: &str, names: &[&str]) -> Vec<Directive
                 (Err(body[..end].to_owned()), end)
             }
         };
-        found.push(Directive::Tool { name: tool.to_owned(), args });
+        found.push(Directive::Tool {
+            name: tool.to_owned(),
+            args,
+        });
         let body = &body[taken..];
         rest = body.find("]]").map_or("", |end| &body[end + 2..]);
     }
     found
 }
 
+/// Where the `]]` stands that closes a directive; `\]` does not count.
+fn closing(body: &str) -> usize {
+    let bytes = body.as_bytes();
+    let closes = |i: &usize| bytes[*i..].starts_with(b"]]") && (*i == 0 || bytes[i - 1] != b'\\');
+    (0..bytes.len()).find(closes).unwrap_or(bytes.len())
+}
+
 /// One list per model turn: a tool call ends a turn, `[[and]]` joins the next call to it.
 pub fn split_turns(directives: &[Directive]) -> Vec<Vec<Directive>> {
-    let is_and = |d: Option<&Directive>| matches!(d, Some(Directive::Other { name, .. }) if name == "and");
+    let is_and =
+        |d: Option<&Directive>| matches!(d, Some(Directive::Other { name, .. }) if name == "and");
     let mut turns = Vec::new();
     let mut current = Vec::new();
     for (i, directive) in directives.iter().enumerate() {
@@ -86,7 +108,9 @@ pub fn split_turns(directives: &[Directive]) -> Vec<Vec<Directive>> {
 
 /// `\n`, `\t` and `\]` of a spoken text.
 pub fn unescape(text: &str) -> String {
-    text.replace("\\n", "\n").replace("\\t", "\t").replace("\\]", "]")
+    text.replace("\\n", "\n")
+        .replace("\\t", "\t")
+        .replace("\\]", "]")
 }
 
 /// The words of a text, each with the space that follows it, so that they join to the text.
@@ -95,7 +119,7 @@ pub fn words(text: &str) -> Vec<String> {
     let mut in_space = true;
     for c in text.chars() {
         match out.last_mut() {
-            Some(word) if !(in_space && !c.is_whitespace()) || word.trim().is_empty() => word.push(c),
+            Some(word) if !in_space || c.is_whitespace() || word.trim().is_empty() => word.push(c),
             _ => out.push(c.to_string()),
         }
         in_space = c.is_whitespace();
@@ -106,20 +130,32 @@ pub fn words(text: &str) -> Vec<String> {
 /// Pieces of `size` characters.
 pub fn pieces(text: &str, size: usize) -> Vec<String> {
     let chars: Vec<char> = text.chars().collect();
-    chars.chunks(size.max(1)).map(|piece| piece.iter().collect()).collect()
+    chars
+        .chunks(size.max(1))
+        .map(|piece| piece.iter().collect())
+        .collect()
 }
 
 /// The first number in `text`, or behind the word `after` if that is not empty.
 pub fn number(text: &str, after: &str) -> Option<f64> {
-    let text = if after.is_empty() { text } else { &text[text.find(after)? + after.len()..] };
+    let text = if after.is_empty() {
+        text
+    } else {
+        &text[text.find(after)? + after.len()..]
+    };
     let text = &text[text.find(|c: char| c.is_ascii_digit())?..];
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     text[..end].trim_end_matches('.').parse().ok()
 }
 
 /// How often a failure happens: `xK`, `x*` or `xall` (`None` = always); once if nothing is said.
 pub fn times(text: &str) -> Option<u32> {
-    for word in text.split_whitespace().filter_map(|word| word.strip_prefix('x')) {
+    for word in text
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix('x'))
+    {
         match word.parse() {
             Ok(k) => return Some(k),
             Err(_) if word == "*" || word == "all" => return None,
@@ -158,7 +194,10 @@ pub fn spoken(name: &str, arg: &str, user: &str) -> Option<Vec<(String, u64)>> {
             let text = long_text(number(arg, "").unwrap_or(1000.0) as usize);
             let gap = every.unwrap_or(0.0) as u64;
             let size = number(arg, " by ").unwrap_or(20.0) as usize;
-            pieces(&text, size).into_iter().map(|piece| (piece, gap)).collect()
+            pieces(&text, size)
+                .into_iter()
+                .map(|piece| (piece, gap))
+                .collect()
         }
         _ => return None,
     })

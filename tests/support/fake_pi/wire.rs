@@ -10,7 +10,10 @@ pub fn s(text: &str) -> String {
 
 /// An object of values that are JSON already, in this order.
 pub fn object(fields: &[(&str, &str)]) -> String {
-    let fields: Vec<_> = fields.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+    let fields: Vec<_> = fields
+        .iter()
+        .map(|(key, value)| format!("\"{key}\":{value}"))
+        .collect();
     format!("{{{}}}", fields.join(","))
 }
 
@@ -31,19 +34,28 @@ pub fn text_content(text: &str) -> String {
 pub enum Block {
     Text(String),
     Thinking(String),
-    Tool { id: String, name: String, args: Value },
+    Tool {
+        id: String,
+        name: String,
+        args: Value,
+    },
 }
 
 impl Block {
     pub fn json(&self) -> String {
         match self {
             Block::Text(text) => object(&[("type", "\"text\""), ("text", &s(text))]),
-            Block::Thinking(text) => {
-                object(&[("type", "\"thinking\""), ("thinking", &s(text)), ("thinkingSignature", "\"reasoning_content\"")])
-            }
-            Block::Tool { id, name, args } => {
-                object(&[("type", "\"toolCall\""), ("id", &s(id)), ("name", &s(name)), ("arguments", &args.to_string())])
-            }
+            Block::Thinking(text) => object(&[
+                ("type", "\"thinking\""),
+                ("thinking", &s(text)),
+                ("thinkingSignature", "\"reasoning_content\""),
+            ]),
+            Block::Tool { id, name, args } => object(&[
+                ("type", "\"toolCall\""),
+                ("id", &s(id)),
+                ("name", &s(name)),
+                ("arguments", &args.to_string()),
+            ]),
         }
     }
 }
