@@ -212,7 +212,9 @@ pub fn executable() -> &'static Path {
         let sources = [
             "directives.rs",
             "fake_pi_main.rs",
+            "fake_pi/play.rs",
             "fake_pi/run.rs",
+            "fake_pi/tools.rs",
             "fake_pi/session.rs",
             "fake_pi/wire.rs",
         ];
