@@ -15,6 +15,7 @@ use support::fake_pi::{FakePi, Flavour};
 use support::home::{session_entries, session_messages, PiHome};
 use support::llm::Llm;
 use support::pi;
+use support::process::ProcessWatch;
 use support::rpc::Rpc;
 
 struct Peer {
@@ -635,12 +636,20 @@ fn kill_in_a_later_answer_and_resume(peer: &Peer) {
 
 fn kill_in_a_tool_and_resume(peer: &Peer) {
     let file = peer.session("s");
-    let mut rpc = peer.start(&file);
-    rpc.prompt(r#"[[tool:bash {"command":"echo started; exec sleep 5"}]] [[say:never]]"#);
-    rpc.wait_for("the tool's first output", |v| {
-        v["type"] == "tool_execution_update" && v.to_string().contains("started\\n")
-    });
+    let mut command = peer.home.rpc_command(&peer.program, &file);
+    command.env("PI_GW_PROC", "store.7");
+    let mut rpc = Rpc::spawn(command);
+    let pid = start_long_tool(peer, &mut rpc);
+    let tool = ProcessWatch::new(pid);
     rpc.kill();
+    // What a killed pi leaves behind is found by the mark in its environment.
+    assert!(!tool.is_gone(), "a tool outlives its killed pi");
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
+    let mark = b"PI_GW_PROC=store.7";
+    assert!(environment.split(|byte| *byte == 0).any(|var| var == mark));
+    let tool_pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(tool_pid, Signal::KILL).unwrap();
+    tool.wait_gone();
     let kept = session_messages(&file);
     assert_eq!(
         kept.last().unwrap(),
@@ -648,6 +657,27 @@ fn kill_in_a_tool_and_resume(peer: &Peer) {
     );
     let mut rpc = peer.start(&file);
     assert_eq!(peer.ask(&mut rpc, "[[say:carried on]]"), "carried on");
+}
+
+/// A prompt whose bash tool runs for long; the tool's pid, once it runs.
+fn start_long_tool(peer: &Peer, rpc: &mut Rpc) -> i32 {
+    let pid_file = peer.home.path().join("pid");
+    let script = format!(
+        "echo $$ > {}; echo started; exec sleep 1000",
+        pid_file.display()
+    );
+    rpc.prompt(&format!(
+        "[[tool:bash {}]] [[say:never]]",
+        json!({"command": script})
+    ));
+    rpc.wait_for("the tool's first output", |v| {
+        v["type"] == "tool_execution_update" && v.to_string().contains("started\\n")
+    });
+    fs::read_to_string(&pid_file)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap()
 }
 
 fn switch_session_binds_file_and_working_directory(peer: &Peer) {
@@ -775,26 +805,11 @@ fn ways_to_end(peer: &Peer) {
 }
 
 fn sigterm_kills_the_tool_first(peer: &Peer) {
-    let pid_file = peer.home.path().join("pid");
     let mut rpc = peer.start(&peer.session("s"));
-    let tool = json!({"command": format!("echo $$ > {}; echo started; exec sleep 1000", pid_file.display())});
-    rpc.prompt(&format!("[[tool:bash {tool}]]"));
-    rpc.wait_for("the tool's first output", |v| {
-        v["type"] == "tool_execution_update" && v.to_string().contains("started\\n")
-    });
-    let pid: i32 = fs::read_to_string(&pid_file)
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap();
+    let tool = ProcessWatch::new(start_long_tool(peer, &mut rpc));
     rpc.signal(Signal::TERM);
     assert_eq!(rpc.wait_exit().code(), Some(143));
-    assert!(!alive(pid), "the tool of a terminated pi is gone");
-}
-
-/// Whether the process runs; a zombie nobody reaped does not.
-fn alive(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+    tool.wait_gone();
 }
 
 fn framing(peer: &Peer) {

@@ -8,6 +8,7 @@ pub mod fake_pi;
 pub mod home;
 pub mod llm;
 pub mod pi;
+pub mod process;
 pub mod rpc;
 
 use std::time::Duration;
