@@ -1,0 +1,46 @@
+# pi-gateway. `make help` lists the targets.
+
+CARGO   ?= cargo
+PREFIX  ?= /usr/local
+DESTDIR ?=
+# One run of the simulator (a number as printed by a failure), or how many fresh ones.
+SEED    ?=
+SEEDS   ?= 4000
+
+BINARY  := target/release/pi-gw
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test test-deps bench simulate lint install clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## build and start the gateway here; without pi it runs a demo agent
+	./$(BINARY) gateway --allow-defaults --demo-if-no-pi
+
+build: ## build the release binary (target/release/pi-gw)
+	$(CARGO) build --release --bin pi-gw
+
+test-deps: ## install the real pi, old and new, that tests run against (build/pi)
+	tests/install-pi.sh
+
+test: test-deps ## run every test
+	$(CARGO) test
+
+bench: test-deps ## measure latency, throughput, memory
+	$(CARGO) build --release --bin pi-gw --example fake-pi
+	$(CARGO) bench --bench gateway
+
+simulate: ## run the mind under random faults: SEEDS=n fresh seeds, or SEED=n to replay one with its trace
+	PI_GW_SEED='$(SEED)' PI_GW_SEEDS='$(SEEDS)' $(CARGO) test --test simulation -- --nocapture
+
+lint: ## formatting and clippy, as CI does it
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+install: build ## install to $(DESTDIR)$(PREFIX)
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/pi-gw
+
+clean: ## remove everything built, the installed pi included
+	$(CARGO) clean
+	rm -rf build

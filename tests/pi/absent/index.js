@@ -1,0 +1,1 @@
+throw new Error("this library is carried by pi's bundle and must not be loaded from here");

@@ -1,0 +1,18 @@
+//! What the tests stand on: scripted peers, temporary homes, the real pi. Every wait has a deadline and
+//! fails loudly; nothing here sleeps to synchronise. Each test binary uses its part of this.
+#![allow(dead_code)]
+
+pub mod browser;
+pub mod directives;
+pub mod fake_pi;
+pub mod home;
+pub mod llm;
+pub mod pi;
+pub mod process;
+pub mod rpc;
+
+use std::time::Duration;
+
+/// How long a test waits for something that is bound to happen. Long, because it only costs time when
+/// the test fails anyway, and the machine may be busy.
+pub const DEADLINE: Duration = Duration::from_secs(30);
