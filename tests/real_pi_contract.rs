@@ -30,26 +30,14 @@ impl Peer {
     fn real(new: bool) -> Peer {
         let llm = Llm::start();
         let home = PiHome::new(&llm);
-        Peer {
-            llm,
-            home,
-            fake: None,
-            program: if new { pi::new() } else { pi::old() },
-            new,
-        }
+        Peer { llm, home, fake: None, program: if new { pi::new() } else { pi::old() }, new }
     }
 
     fn fake(new: bool) -> Peer {
         let llm = Llm::start();
         let home = PiHome::new(&llm);
         let fake = FakePi::new(if new { Flavour::New } else { Flavour::Old });
-        Peer {
-            llm,
-            home,
-            program: fake.program(),
-            fake: Some(fake),
-            new,
-        }
+        Peer { llm, home, program: fake.program(), fake: Some(fake), new }
     }
 
     fn session(&self, name: &str) -> PathBuf {
@@ -105,11 +93,7 @@ impl Peer {
 
     /// `outline` with what only new pi prints at the end of a run.
     fn expect<'a>(&self, outline: &[&'a str]) -> Vec<&'a str> {
-        outline
-            .iter()
-            .copied()
-            .filter(|item| self.new || *item != "agent_settled")
-            .collect()
+        outline.iter().copied().filter(|item| self.new || *item != "agent_settled").collect()
     }
 }
 
@@ -126,10 +110,7 @@ fn plain_answer(peer: &Peer) {
     assert_eq!(state["isStreaming"], false);
     assert_eq!(state["model"]["id"], "fake-model");
     assert!(!file.exists(), "no file before it is needed");
-    assert_eq!(
-        peer.ask(&mut rpc, "[[say:Hello from the model.]]"),
-        "Hello from the model."
-    );
+    assert_eq!(peer.ask(&mut rpc, "[[say:Hello from the model.]]"), "Hello from the model.");
     let expected = peer.expect(&[
         "response get_state",
         "response prompt",
@@ -147,17 +128,9 @@ fn plain_answer(peer: &Peer) {
     assert_eq!(rpc.outline(), expected);
     assert_eq!(rpc.streamed_text(), "Hello from the model.");
     let first = &session_entries(&file)[0];
-    assert_eq!(
-        (&first["type"], &first["cwd"]),
-        (&json!("session"), &json!(peer.home.work()))
-    );
+    assert_eq!((&first["type"], &first["cwd"]), (&json!("session"), &json!(peer.home.work())));
     let said = session_messages(&file);
-    assert_eq!(
-        said.iter()
-            .map(|(role, _)| role.as_str())
-            .collect::<Vec<_>>(),
-        ["user", "assistant"]
-    );
+    assert_eq!(said.iter().map(|(role, _)| role.as_str()).collect::<Vec<_>>(), ["user", "assistant"]);
     let stats = rpc.call(json!({"type": "get_session_stats"}))["data"].clone();
     assert_eq!(stats["userMessages"], 1);
     assert!(stats["cost"].is_number(), "{stats}");
@@ -167,31 +140,17 @@ fn plain_answer(peer: &Peer) {
     } else {
         r#"{"type":"message_update","assistantMessageEvent":{"type":"text_"#
     };
-    let updates: Vec<_> = rpc
-        .lines()
-        .into_iter()
-        .filter(|l| l.contains("message_update"))
-        .collect();
+    let updates: Vec<_> = rpc.lines().into_iter().filter(|l| l.contains("message_update")).collect();
     assert!(updates.iter().all(|l| l.starts_with(heads)), "{updates:?}");
-    assert_eq!(
-        updates.iter().any(|l| l.contains(r#""partial":"#)),
-        !peer.new
-    );
+    assert_eq!(updates.iter().any(|l| l.contains(r#""partial":"#)), !peer.new);
 }
 
 fn tool_call(peer: &Peer) {
     let file = peer.session("tool");
     let mut rpc = peer.start(&file);
     // A tool's call is in the file before the tool starts: the tool itself can see it there.
-    let look =
-        json!({"command": format!("grep -c '\"stopReason\":\"toolUse\"' {}", file.display())});
-    assert_eq!(
-        peer.ask(
-            &mut rpc,
-            &format!("[[say:looking]] [[tool:bash {look}]] [[say:found it]]")
-        ),
-        "found it"
-    );
+    let look = json!({"command": format!("grep -c '\"stopReason\":\"toolUse\"' {}", file.display())});
+    assert_eq!(peer.ask(&mut rpc, &format!("[[say:looking]] [[tool:bash {look}]] [[say:found it]]")), "found it");
     let expected = peer.expect(&[
         "response prompt",
         "agent_start",
@@ -215,46 +174,23 @@ fn tool_call(peer: &Peer) {
         "agent_settled",
     ]);
     assert_eq!(rpc.outline(), expected);
-    let end = rpc
-        .values()
-        .into_iter()
-        .find(|v| v["type"] == "tool_execution_end")
-        .unwrap();
-    assert_eq!(
-        (&end["toolName"], &end["isError"]),
-        (&json!("bash"), &json!(false))
-    );
+    let end = rpc.values().into_iter().find(|v| v["type"] == "tool_execution_end").unwrap();
+    assert_eq!((&end["toolName"], &end["isError"]), (&json!("bash"), &json!(false)));
     assert_eq!(text_of(&end["result"]), "1\n");
-    let roles: Vec<_> = session_messages(&file)
-        .into_iter()
-        .map(|(role, _)| role)
-        .collect();
+    let roles: Vec<_> = session_messages(&file).into_iter().map(|(role, _)| role).collect();
     assert_eq!(roles, ["user", "assistant", "toolResult", "assistant"]);
 }
 
 fn failing_tool_is_an_error_result(peer: &Peer) {
     let mut rpc = peer.start(&peer.session("s"));
-    assert_eq!(
-        peer.ask(
-            &mut rpc,
-            r#"[[tool:bash {"command":"echo oops; exit 3"}]] [[say:went on]]"#
-        ),
-        "went on"
-    );
-    let end = rpc
-        .values()
-        .into_iter()
-        .find(|v| v["type"] == "tool_execution_end")
-        .unwrap();
+    assert_eq!(peer.ask(&mut rpc, r#"[[tool:bash {"command":"echo oops; exit 3"}]] [[say:went on]]"#), "went on");
+    let end = rpc.values().into_iter().find(|v| v["type"] == "tool_execution_end").unwrap();
     assert_eq!(end["isError"], true);
     assert!(text_of(&end["result"]).contains("oops"));
 }
 
 fn thinking(peer: &Peer) {
-    let mut rpc = peer.start_with(
-        &peer.session("s"),
-        &["--model", "fake-think", "--thinking", "low"],
-    );
+    let mut rpc = peer.start_with(&peer.session("s"), &["--model", "fake-think", "--thinking", "low"]);
     assert_eq!(rpc.state()["thinkingLevel"], "low");
     assert_eq!(peer.ask(&mut rpc, "[[think:let me see]] [[say:42]]"), "42");
     let values = rpc.values();
@@ -265,10 +201,7 @@ fn thinking(peer: &Peer) {
         .filter_map(|e| e["delta"].as_str())
         .collect();
     assert_eq!(thought, "let me see");
-    let end = values
-        .iter()
-        .find(|v| v["type"] == "message_end" && v["message"]["role"] == "assistant")
-        .unwrap();
+    let end = values.iter().find(|v| v["type"] == "message_end" && v["message"]["role"] == "assistant").unwrap();
     assert_eq!(end["message"]["content"][0]["type"], "thinking");
     assert_eq!(rpc.streamed_text(), "42");
 }
@@ -277,9 +210,7 @@ fn abort_in_text(peer: &Peer) {
     let file = peer.session("s");
     let mut rpc = peer.start(&file);
     rpc.prompt("[[say:partial text]] [[gate:g]] [[say:never]]");
-    rpc.wait_for("the text before the gate", |v| {
-        v["assistantMessageEvent"]["delta"] == "text"
-    });
+    rpc.wait_for("the text before the gate", |v| v["assistantMessageEvent"]["delta"] == "text");
     assert_eq!(rpc.state()["isStreaming"], true);
     assert_eq!(rpc.call(json!({"type": "abort"}))["success"], true);
     let expected = peer.expect(&[
@@ -299,23 +230,14 @@ fn abort_in_text(peer: &Peer) {
         "response abort",
     ]);
     assert_eq!(rpc.outline(), expected);
-    let end = rpc.wait_for("the message", |v| {
-        v["type"] == "message_end" && v["message"]["stopReason"] == "aborted"
-    });
+    let end = rpc.wait_for("the message", |v| v["type"] == "message_end" && v["message"]["stopReason"] == "aborted");
     assert_eq!(text_of(&end["message"]).trim(), "partial text");
     if peer.fake.is_none() {
         peer.llm.wait_for(|r| r.client_gone);
     }
-    assert_eq!(
-        rpc.call(json!({"type": "abort"}))["success"],
-        true,
-        "idle already"
-    );
+    assert_eq!(rpc.call(json!({"type": "abort"}))["success"], true, "idle already");
     assert_eq!(rpc.state()["isStreaming"], false);
-    assert_eq!(
-        session_messages(&file).last().unwrap().1.trim(),
-        "partial text"
-    );
+    assert_eq!(session_messages(&file).last().unwrap().1.trim(), "partial text");
 }
 
 fn abort_in_tool(peer: &Peer) {
@@ -356,48 +278,24 @@ fn steer_and_follow_up(peer: &Peer) {
     peer.wait_gate("g");
     let refused = rpc.prompt("too early");
     assert_eq!(refused["success"], false);
-    assert!(
-        refused["error"]
-            .as_str()
-            .unwrap()
-            .starts_with("Agent is already processing"),
-        "{refused}"
-    );
-    assert_eq!(
-        rpc.call(json!({"type": "follow_up", "message": "[[say:third]]"}))["success"],
-        true
-    );
-    assert_eq!(
-        rpc.call(json!({"type": "steer", "message": "[[say:second]]"}))["success"],
-        true
-    );
+    assert!(refused["error"].as_str().unwrap().starts_with("Agent is already processing"), "{refused}");
+    assert_eq!(rpc.call(json!({"type": "follow_up", "message": "[[say:third]]"}))["success"], true);
+    assert_eq!(rpc.call(json!({"type": "steer", "message": "[[say:second]]"}))["success"], true);
     assert_eq!(rpc.state()["pendingMessageCount"], 2);
-    let queue = rpc.wait_for("both queued", |v| {
-        v["type"] == "queue_update" && v["steering"] == json!(["[[say:second]]"])
-    });
+    let queue =
+        rpc.wait_for("both queued", |v| v["type"] == "queue_update" && v["steering"] == json!(["[[say:second]]"]));
     assert_eq!(queue["followUp"], json!(["[[say:third]]"]));
     peer.open("g");
     let taken = rpc.event("queue_update");
-    assert_eq!(
-        (&taken["steering"], &taken["followUp"]),
-        (&json!([]), &json!(["[[say:third]]"]))
-    );
-    let user = rpc.wait_for("the steer", |v| {
-        v["type"] == "message_start" && v["message"]["role"] == "user"
-    });
+    assert_eq!((&taken["steering"], &taken["followUp"]), (&json!([]), &json!(["[[say:third]]"])));
+    let user = rpc.wait_for("the steer", |v| v["type"] == "message_start" && v["message"]["role"] == "user");
     assert_eq!(text_of(&user["message"]), "[[say:second]]");
     peer.settle(&mut rpc);
     let values = rpc.values();
-    let ends = values
-        .iter()
-        .filter(|v| v["type"] == "message_end" && v["message"]["role"] == "assistant");
+    let ends = values.iter().filter(|v| v["type"] == "message_end" && v["message"]["role"] == "assistant");
     let answers: Vec<_> = ends.map(|v| text_of(&v["message"])).collect();
     assert_eq!(answers, ["first", "second", "third"]);
-    assert_eq!(
-        values.iter().filter(|v| v["type"] == "agent_end").count(),
-        1,
-        "all in one run"
-    );
+    assert_eq!(values.iter().filter(|v| v["type"] == "agent_end").count(), 1, "all in one run");
     assert_eq!(rpc.state()["pendingMessageCount"], 0);
 }
 
@@ -405,20 +303,14 @@ fn idle_steer_waits_and_a_switch_empties_the_queue(peer: &Peer) {
     let file = peer.session("s");
     let mut rpc = peer.start(&file);
     peer.ask(&mut rpc, "[[say:one]]");
-    assert_eq!(
-        rpc.call(json!({"type": "steer", "message": "[[say:lost]]"}))["success"],
-        true
-    );
+    assert_eq!(rpc.call(json!({"type": "steer", "message": "[[say:lost]]"}))["success"], true);
     assert_eq!(rpc.state()["pendingMessageCount"], 1);
     assert_eq!(rpc.state()["isStreaming"], false, "nothing runs");
     let switched = rpc.call(json!({"type": "switch_session", "sessionPath": file}));
     assert_eq!(switched["data"]["cancelled"], false, "{switched}");
     assert_eq!(rpc.state()["pendingMessageCount"], 0);
     assert_eq!(peer.ask(&mut rpc, "[[say:two]]"), "two");
-    let texts: Vec<_> = session_messages(&file)
-        .into_iter()
-        .map(|(_, text)| text)
-        .collect();
+    let texts: Vec<_> = session_messages(&file).into_iter().map(|(_, text)| text).collect();
     assert_eq!(texts, ["[[say:one]]", "one", "[[say:two]]", "two"]);
 }
 
@@ -438,23 +330,13 @@ fn retry_comes_after_agent_end_and_before_the_barrier(peer: &Peer) {
     let values = rpc.values();
     let place = |want: &dyn Fn(&Value) -> bool| values.iter().position(want).unwrap();
     let retry = place(&|v| v["type"] == "auto_retry_start");
-    assert!(
-        retry < place(&|v| v["id"] == json!(barrier)),
-        "the retry is announced before the barrier is answered"
-    );
+    assert!(retry < place(&|v| v["id"] == json!(barrier)), "the retry is announced before the barrier is answered");
     assert_eq!(values[retry]["attempt"], 1);
-    assert!(values[retry]["errorMessage"]
-        .as_str()
-        .unwrap()
-        .contains("500"));
+    assert!(values[retry]["errorMessage"].as_str().unwrap().contains("500"));
     let ended = rpc.event("auto_retry_end");
     assert_eq!(ended["success"], true);
     peer.settle(&mut rpc);
-    let users = rpc
-        .values()
-        .iter()
-        .filter(|v| v["type"] == "message_end" && v["message"]["role"] == "user")
-        .count();
+    let users = rpc.values().iter().filter(|v| v["type"] == "message_end" && v["message"]["role"] == "user").count();
     assert_eq!(users, 1, "the retry brings no new user message");
     assert_eq!(rpc.streamed_text(), "works now");
 }
@@ -463,39 +345,22 @@ fn retries_give_up(peer: &Peer) {
     let mut rpc = peer.start(&peer.session("s"));
     rpc.prompt("[[status:500 x*]] [[say:never]]");
     let ended = rpc.event("auto_retry_end");
-    assert_eq!(
-        (&ended["success"], &ended["attempt"]),
-        (&json!(false), &json!(3))
-    );
+    assert_eq!((&ended["success"], &ended["attempt"]), (&json!(false), &json!(3)));
     if peer.new {
         rpc.event("agent_settled");
     }
     assert_eq!(rpc.state()["isStreaming"], false);
     let outline = rpc.outline();
-    assert_eq!(
-        outline
-            .iter()
-            .filter(|o| *o == "message_end assistant error")
-            .count(),
-        4
-    );
-    assert_eq!(
-        outline.iter().filter(|o| *o == "auto_retry_start").count(),
-        3
-    );
+    assert_eq!(outline.iter().filter(|o| *o == "message_end assistant error").count(), 4);
+    assert_eq!(outline.iter().filter(|o| *o == "auto_retry_start").count(), 3);
 }
 
 fn an_error_that_is_not_retried(peer: &Peer) {
     let mut rpc = peer.start(&peer.session("s"));
     rpc.prompt("[[status:401 x*]]");
-    let end = rpc.wait_for("the answer", |v| {
-        v["type"] == "message_end" && v["message"]["role"] == "assistant"
-    });
+    let end = rpc.wait_for("the answer", |v| v["type"] == "message_end" && v["message"]["role"] == "assistant");
     assert_eq!(end["message"]["stopReason"], "error");
-    assert!(end["message"]["errorMessage"]
-        .as_str()
-        .unwrap()
-        .starts_with("401"));
+    assert!(end["message"]["errorMessage"].as_str().unwrap().starts_with("401"));
     peer.settle(&mut rpc);
     assert!(!rpc.outline().iter().any(|o| o == "auto_retry_start"));
 }
@@ -503,9 +368,7 @@ fn an_error_that_is_not_retried(peer: &Peer) {
 fn a_cut_stream_is_retried_from_the_beginning(peer: &Peer) {
     let mut rpc = peer.start(&peer.session("s"));
     rpc.prompt("[[say:lost words]] [[drop]]");
-    let end = rpc.wait_for("the cut answer", |v| {
-        v["type"] == "message_end" && v["message"]["role"] == "assistant"
-    });
+    let end = rpc.wait_for("the cut answer", |v| v["type"] == "message_end" && v["message"]["role"] == "assistant");
     assert_eq!(end["message"]["stopReason"], "error");
     assert_eq!(text_of(&end["message"]).trim(), "lost words");
     rpc.event("auto_retry_start");
@@ -514,20 +377,13 @@ fn a_cut_stream_is_retried_from_the_beginning(peer: &Peer) {
 fn overflow_compacts_and_tries_again(peer: &Peer) {
     let mut rpc = peer.start_with(&peer.session("s"), &["--model", "fake-small"]);
     for i in 0..2 {
-        peer.ask(
-            &mut rpc,
-            &format!("[[long:1600 chars by 400]] question {i}"),
-        );
+        peer.ask(&mut rpc, &format!("[[long:1600 chars by 400]] question {i}"));
     }
     rpc.prompt("[[overflow x1]] [[say:fits after compaction]]");
     rpc.event("agent_end");
     assert_eq!(rpc.event("compaction_start")["reason"], "overflow");
     let end = rpc.event("compaction_end");
-    assert_eq!(
-        (&end["willRetry"], &end["aborted"]),
-        (&json!(true), &json!(false)),
-        "{end}"
-    );
+    assert_eq!((&end["willRetry"], &end["aborted"]), (&json!(true), &json!(false)), "{end}");
     assert!(end["result"]["summary"].is_string());
     rpc.event("agent_start");
     peer.settle(&mut rpc);
@@ -537,37 +393,22 @@ fn overflow_compacts_and_tries_again(peer: &Peer) {
 fn threshold_compaction_follows_the_answer(peer: &Peer) {
     let mut rpc = peer.start_with(&peer.session("s"), &["--model", "fake-small"]);
     for i in 0..2 {
-        peer.ask(
-            &mut rpc,
-            &format!("[[long:1600 chars by 400]] question {i}"),
-        );
+        peer.ask(&mut rpc, &format!("[[long:1600 chars by 400]] question {i}"));
     }
     rpc.prompt("[[usage:7000,100]] [[say:full]]");
     rpc.event("agent_end");
     let barrier = rpc.post(json!({"type": "get_state"}));
     assert_eq!(rpc.event("compaction_start")["reason"], "threshold");
     let end = rpc.event("compaction_end");
-    assert_eq!(
-        (&end["reason"], &end["willRetry"]),
-        (&json!("threshold"), &json!(false))
-    );
+    assert_eq!((&end["reason"], &end["willRetry"]), (&json!("threshold"), &json!(false)));
     if peer.new {
         rpc.event("agent_settled");
     }
     rpc.response(&barrier);
     let values = rpc.values();
-    let start = values
-        .iter()
-        .position(|v| v["type"] == "compaction_start")
-        .unwrap();
-    let answer = values
-        .iter()
-        .position(|v| v["id"] == json!(barrier))
-        .unwrap();
-    assert!(
-        start < answer,
-        "the compaction is announced before the barrier is answered"
-    );
+    let start = values.iter().position(|v| v["type"] == "compaction_start").unwrap();
+    let answer = values.iter().position(|v| v["id"] == json!(barrier)).unwrap();
+    assert!(start < answer, "the compaction is announced before the barrier is answered");
     assert_eq!(peer.ask(&mut rpc, "[[say:after]]"), "after");
 }
 
@@ -575,31 +416,16 @@ fn kill_in_the_first_answer(peer: &Peer) {
     let file = peer.session("s");
     let mut rpc = peer.start(&file);
     rpc.prompt("[[say:some words]] [[gate:never]]");
-    rpc.wait_for("text", |v| {
-        v["assistantMessageEvent"]["type"] == "text_delta"
-    });
+    rpc.wait_for("text", |v| v["assistantMessageEvent"]["type"] == "text_delta");
     rpc.call(json!({"type": "steer", "message": "[[say:steered]]"}));
     rpc.kill();
     if peer.new {
-        assert_eq!(
-            session_messages(&file),
-            [(
-                "user".to_owned(),
-                "[[say:some words]] [[gate:never]]".to_owned()
-            )]
-        );
+        assert_eq!(session_messages(&file), [("user".to_owned(), "[[say:some words]] [[gate:never]]".to_owned())]);
     } else {
-        assert!(
-            !file.exists(),
-            "old pi writes nothing before its first answer is complete"
-        );
+        assert!(!file.exists(), "old pi writes nothing before its first answer is complete");
     }
     let mut rpc = peer.start(&file);
-    assert_eq!(
-        rpc.state()["pendingMessageCount"],
-        0,
-        "what was queued is lost"
-    );
+    assert_eq!(rpc.state()["pendingMessageCount"], 0, "what was queued is lost");
     assert_eq!(peer.ask(&mut rpc, "[[say:again]]"), "again");
 }
 
@@ -612,24 +438,12 @@ fn kill_in_a_later_answer_and_resume(peer: &Peer) {
     rpc.wait_for("text", |v| v["assistantMessageEvent"]["delta"] == "words");
     rpc.kill();
     let kept = session_messages(&file);
-    assert_eq!(
-        kept.last().unwrap(),
-        &(
-            "user".to_owned(),
-            "two [[say:some words]] [[gate:never]]".to_owned()
-        )
-    );
+    assert_eq!(kept.last().unwrap(), &("user".to_owned(), "two [[say:some words]] [[gate:never]]".to_owned()));
     assert_eq!(kept.len(), 3, "not the answer being streamed");
     let mut rpc = peer.start(&file);
     let state = rpc.state();
-    assert_eq!(
-        (&state["sessionId"], &state["sessionFile"]),
-        (&id, &json!(file))
-    );
-    assert_eq!(
-        state["isStreaming"], false,
-        "a resume does not go on by itself"
-    );
+    assert_eq!((&state["sessionId"], &state["sessionFile"]), (&id, &json!(file)));
+    assert_eq!(state["isStreaming"], false, "a resume does not go on by itself");
     assert_eq!(peer.ask(&mut rpc, "[[say:three]]"), "three");
     assert_eq!(session_messages(&file).len(), 5);
 }
@@ -651,10 +465,7 @@ fn kill_in_a_tool_and_resume(peer: &Peer) {
     rustix::process::kill_process(tool_pid, Signal::KILL).unwrap();
     tool.wait_gone();
     let kept = session_messages(&file);
-    assert_eq!(
-        kept.last().unwrap(),
-        &("assistant".to_owned(), "toolUse".to_owned())
-    );
+    assert_eq!(kept.last().unwrap(), &("assistant".to_owned(), "toolUse".to_owned()));
     let mut rpc = peer.start(&file);
     assert_eq!(peer.ask(&mut rpc, "[[say:carried on]]"), "carried on");
 }
@@ -662,22 +473,12 @@ fn kill_in_a_tool_and_resume(peer: &Peer) {
 /// A prompt whose bash tool runs for long; the tool's pid, once it runs.
 fn start_long_tool(peer: &Peer, rpc: &mut Rpc) -> i32 {
     let pid_file = peer.home.path().join("pid");
-    let script = format!(
-        "echo $$ > {}; echo started; exec sleep 1000",
-        pid_file.display()
-    );
-    rpc.prompt(&format!(
-        "[[tool:bash {}]] [[say:never]]",
-        json!({"command": script})
-    ));
+    let script = format!("echo $$ > {}; echo started; exec sleep 1000", pid_file.display());
+    rpc.prompt(&format!("[[tool:bash {}]] [[say:never]]", json!({"command": script})));
     rpc.wait_for("the tool's first output", |v| {
         v["type"] == "tool_execution_update" && v.to_string().contains("started\\n")
     });
-    fs::read_to_string(&pid_file)
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap()
+    fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap()
 }
 
 fn switch_session_binds_file_and_working_directory(peer: &Peer) {
@@ -686,11 +487,7 @@ fn switch_session_binds_file_and_working_directory(peer: &Peer) {
     peer.ask(&mut rpc, "[[say:in the first]]");
     let switch = |rpc: &mut Rpc, path: &Path| {
         let answer = rpc.call(json!({"type": "switch_session", "sessionPath": path}));
-        assert_eq!(
-            (&answer["success"], &answer["data"]["cancelled"]),
-            (&json!(true), &json!(false)),
-            "{answer}"
-        );
+        assert_eq!((&answer["success"], &answer["data"]["cancelled"]), (&json!(true), &json!(false)), "{answer}");
         assert_eq!(rpc.state()["sessionFile"], path.to_str().unwrap());
     };
     switch(&mut rpc, &second);
@@ -726,17 +523,8 @@ fn a_file_that_is_no_session(peer: &Peer) {
     let answer = rpc.call(json!({"type": "switch_session", "sessionPath": rubbish}));
     if peer.new {
         assert_eq!(answer["success"], false);
-        assert!(
-            answer["error"]
-                .as_str()
-                .unwrap()
-                .starts_with("Session file is not a valid pi session"),
-            "{answer}"
-        );
-        assert_eq!(
-            fs::read_to_string(&rubbish).unwrap(),
-            "this is no session\n"
-        );
+        assert!(answer["error"].as_str().unwrap().starts_with("Session file is not a valid pi session"), "{answer}");
+        assert_eq!(fs::read_to_string(&rubbish).unwrap(), "this is no session\n");
     } else {
         assert_eq!(answer["success"], true, "old pi overwrites it");
         assert_eq!(session_entries(&rubbish)[0]["type"], "session");
@@ -750,25 +538,14 @@ fn a_missing_parent_folder(peer: &Peer) {
     peer.ask(&mut rpc, "[[say:hello]]");
     assert!(at_start.exists());
     let by_switch = peer.home.path().join("made/there/s.jsonl");
-    assert_eq!(
-        rpc.call(json!({"type": "switch_session", "sessionPath": by_switch}))["success"],
-        true
-    );
+    assert_eq!(rpc.call(json!({"type": "switch_session", "sessionPath": by_switch}))["success"], true);
     assert!(by_switch.parent().unwrap().is_dir());
     // But one that goes away later is an error on new pi, and silently loses everything on old.
     fs::remove_dir(by_switch.parent().unwrap()).unwrap();
     rpc.prompt("[[say:lost]]");
     if peer.new {
-        let end = rpc.wait_for("an error", |v| {
-            v["type"] == "message_end" && v["message"]["stopReason"] == "error"
-        });
-        assert!(
-            end["message"]["errorMessage"]
-                .as_str()
-                .unwrap()
-                .contains("ENOENT"),
-            "{end}"
-        );
+        let end = rpc.wait_for("an error", |v| v["type"] == "message_end" && v["message"]["stopReason"] == "error");
+        assert!(end["message"]["errorMessage"].as_str().unwrap().contains("ENOENT"), "{end}");
         rpc.event("agent_settled");
     } else {
         rpc.event("agent_end");
@@ -796,11 +573,7 @@ fn ways_to_end(peer: &Peer) {
     assert_eq!(rpc.wait_exit().signal(), Some(9));
     let mut rpc = peer.start_with(&peer.session("e"), &["--provider", "nosuch"]);
     assert_eq!(rpc.wait_exit().code(), Some(1));
-    assert!(
-        rpc.stderr().contains("Unknown provider \"nosuch\""),
-        "{}",
-        rpc.stderr()
-    );
+    assert!(rpc.stderr().contains("Unknown provider \"nosuch\""), "{}", rpc.stderr());
     assert!(rpc.lines().is_empty(), "nothing on stdout");
 }
 
@@ -816,18 +589,12 @@ fn framing(peer: &Peer) {
     let mut rpc = peer.start(&peer.session("s"));
     rpc.send_raw("not json\n");
     let answer = rpc.event("response");
-    assert_eq!(
-        (&answer["command"], &answer["success"]),
-        (&json!("parse"), &json!(false))
-    );
+    assert_eq!((&answer["command"], &answer["success"]), (&json!("parse"), &json!(false)));
     let unknown = json!({"type": "nosuch", "id": "u"});
     rpc.send(&unknown);
     let answer = rpc.event("response");
     assert_eq!(answer["error"], "Unknown command: nosuch");
-    assert_eq!(
-        answer["id"],
-        if peer.new { json!("u") } else { Value::Null }
-    );
+    assert_eq!(answer["id"], if peer.new { json!("u") } else { Value::Null });
     rpc.send(&json!({"type": "get_state", "id": 7}));
     assert_eq!(rpc.event("response")["id"], 7);
     let models = rpc.call(json!({"type": "get_available_models"}));
@@ -839,14 +606,9 @@ fn framing(peer: &Peer) {
     let model = rpc.call(json!({"type": "set_model", "provider": "fake", "modelId": "nope"}));
     assert_eq!(model["error"], "Model not found: fake/nope");
     let bash = rpc.call(json!({"type": "bash", "command": "echo hi; exit 3"}));
-    assert_eq!(
-        (&bash["data"]["output"], &bash["data"]["exitCode"]),
-        (&json!("hi\n"), &json!(3))
-    );
+    assert_eq!((&bash["data"]["output"], &bash["data"]["exitCode"]), (&json!("hi\n"), &json!(3)));
     rpc.send(&json!({"type": "clear_queue"}));
-    let cleared = rpc.wait_for("the answer to clear_queue", |v| {
-        v["command"] == "clear_queue"
-    });
+    let cleared = rpc.wait_for("the answer to clear_queue", |v| v["command"] == "clear_queue");
     assert_eq!(cleared["success"], peer.new, "{cleared}");
 }
 

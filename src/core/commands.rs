@@ -1,6 +1,6 @@
 //! Slash commands: decided at once, even while a turn runs, never through the queue (core.md 4).
 
-use super::session::{Session, Stage, Work};
+use super::session::{Session, Stage, Verify, Work};
 use super::turn::AbortWhy;
 use super::{State, Todo};
 use crate::message::*;
@@ -158,13 +158,9 @@ impl State {
                 self.finish(s, *t, end)?;
                 Ok(true)
             }
-            Stage::Recover { .. } => {
-                let Stage::Recover { turn: mut t, .. } = std::mem::replace(&mut s.stage, Stage::Idle) else {
-                    return Ok(false);
-                };
-                t.aborting = Some((AbortWhy::User, 0));
-                let end = self.end_of(&t, None);
-                self.finish(s, *t, end)?;
+            // Ends as soon as pi's file has said what the model got.
+            Stage::Recover { turn, .. } => {
+                turn.aborting = Some((AbortWhy::User, 0));
                 Ok(true)
             }
             Stage::Compact { .. } => {
@@ -183,16 +179,18 @@ impl State {
         if all {
             self.drop_waiting(s)?;
         }
-        if matches!(s.stage, Stage::Turn(_)) {
-            self.abort_turn(s, AbortWhy::Reset)?;
-        } else {
-            self.stop(s)?;
+        match &mut s.stage {
+            Stage::Turn(_) => self.abort_turn(s, AbortWhy::Reset)?,
+            Stage::Recover { turn, .. } => turn.aborting = Some((AbortWhy::Reset, 0)),
+            _ => {
+                self.stop(s)?;
+            }
         }
         s.row.file = self.fresh_file(&s.key)?;
         s.row.count = 0;
         s.row.reset_at = self.store.newest_segment(&s.key)?;
         s.dropped.clear();
-        s.verify = false; // a new file knows nothing
+        s.verify = Verify::Off; // a new file knows nothing
         self.save(s)?;
         self.frame(Frame::Reset { session: s.key.to_string() });
         // A process being opened was opened for the old file.

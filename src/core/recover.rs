@@ -2,7 +2,7 @@
 
 use super::prompt::{injection, resume_note, Why};
 use super::reply::End;
-use super::session::{RecoverStep, Session, Stage, Work};
+use super::session::{RecoverStep, Session, Stage, Verify, Work};
 use super::turn::{Injected, Turn, MAX_ATTEMPTS};
 use super::{State, Todo};
 use crate::message::*;
@@ -162,7 +162,7 @@ impl State {
         if !back.is_empty() {
             self.requeue(s, back)?;
         }
-        if state == Reading::Complete {
+        if state == Reading::Complete || t.aborting.is_some() || t.give_up.is_some() {
             let end = self.end_of(&t, None);
             return self.finish(s, *t, end);
         }
@@ -201,12 +201,16 @@ impl State {
         let mut said: Vec<String> = Vec::new();
         let mut state = Reading::Asked;
         let session = t.row.session.clone();
+        // A turn that the store forgot has its own marker in the file.
+        let marker = turn_marker(&found.head).unwrap_or(&t.ext).to_owned();
         t.sent = !stored.is_empty();
         for entry in &found.entries {
             match entry {
+                // A later turn begins here; the power cut took it from the store.
+                FoundEntry::User { head } if turn_marker(head).is_some_and(|m| m != marker && m != t.ext) => break,
                 FoundEntry::User { head } => {
                     state = if state == Reading::Tools { Reading::Tools } else { Reading::Asked };
-                    let Some(next) = injection(head, &t.ext).filter(|n| *n > 0) else { continue };
+                    let Some(next) = injection(head, &marker).filter(|n| *n > 0) else { continue };
                     self.adopt(s, t, next, head)?;
                     // A boundary that may not have been committed before the crash.
                     t.n = n;
@@ -273,7 +277,7 @@ impl State {
             std::mem::take(&mut s.queue).into_iter().partition(|m| found.ids.contains(&self.msg_id(m)));
         s.queue = rest;
         if members.is_empty() {
-            s.verify = false;
+            s.verify = Verify::Clear;
             return self.prompt_turn(s, Work::Queue, proc, file_len);
         }
         let mut t = Box::new(self.new_turn(s, members)?);
@@ -283,9 +287,7 @@ impl State {
             self.store.set_inbox(m.id, st::IN_TURN, Some(t.row.id), None, None)?;
         }
         let state = self.replay(s, &mut t, &found)?;
-        self.go_on(s, t, state, Why::Restart, false)?;
-        s.verify = true; // there may be more
-        Ok(())
+        self.go_on(s, t, state, Why::Restart, false)
     }
 
     /// No process could be started for this work: everybody concerned is told.
@@ -308,6 +310,13 @@ impl State {
             Work::Compact { row, .. } => self.end_compact(s, row, Err(why.to_owned())),
         }
     }
+}
+
+/// The id in a context line's `turn:<id>`.
+fn turn_marker(head: &str) -> Option<&str> {
+    let rest = &head[head.find("turn:")? + 5..];
+    let end = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+    (end > 0).then(|| &rest[..end])
 }
 
 /// How far a turn had come.

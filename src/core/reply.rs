@@ -1,6 +1,6 @@
 //! The end of a turn: reply, fates and what is owed, in one commit (core.md 22.3).
 
-use super::session::Session;
+use super::session::{Session, Verify};
 use super::turn::Turn;
 use super::{State, Todo};
 use crate::message::*;
@@ -72,7 +72,11 @@ impl State {
         let run = at.map(|m| self.store.ext('i', m.id)).unwrap_or_default();
         self.frame(Frame::Typing { session: s.key.to_string(), run, on: false });
         self.cancel_dialogs(&s.key);
-        s.verify &= code.is_some();
+        s.verify = match s.verify {
+            Verify::Clear if code.is_none() => Verify::Off,
+            Verify::Clear => Verify::Look,
+            v => v,
+        };
         s.stage = super::Stage::Idle;
         self.take_back(s, back, t.proc)?;
         self.frame(Frame::Updated(Box::new(self.info(&s.row))));

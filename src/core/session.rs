@@ -25,9 +25,18 @@ pub struct Session {
     /// Starts that failed in a row.
     pub start_failures: u32,
     /// After an unclean end, until the first finished turn: pi may have messages of turns that the store forgot.
-    pub verify: bool,
+    pub verify: Verify,
     /// Start without `--model` once (pi said it does not know it).
     pub plain_model: bool,
+}
+
+/// Must pi's file be asked about messages before they are prompted?
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Verify {
+    Off,
+    Look,
+    /// The file does not know the messages of the turn at hand.
+    Clear,
 }
 
 /// What a session is doing.
@@ -174,7 +183,7 @@ impl State {
             stage: Stage::Idle,
             proc: None,
             start_failures: 0,
-            verify: self.store.unclean,
+            verify: if self.store.unclean { Verify::Look } else { Verify::Off },
             plain_model: false,
         };
         self.sessions.insert(key.clone(), s);

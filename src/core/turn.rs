@@ -3,7 +3,7 @@
 use super::failover::{classify, Category};
 use super::prompt::{self, Item};
 use super::reply::End;
-use super::session::{Session, Stage, Work};
+use super::session::{Session, Stage, Verify, Work};
 use super::{State, Todo};
 use crate::message::*;
 use crate::store::{inbox_state as st, InboxRow, Result, TurnRow};
@@ -156,7 +156,7 @@ impl State {
     pub(super) fn prompt_turn(&mut self, s: &mut Session, work: Work, proc: ProcId, len: u64) -> Result<()> {
         let mut t = match work {
             Work::Resume(t) => t,
-            Work::Queue if s.verify => return self.verify(s, proc, len),
+            Work::Queue if s.verify == Verify::Look => return self.verify(s, proc, len),
             Work::Queue => {
                 let members = self.take_members(s);
                 if members.is_empty() {
@@ -651,6 +651,9 @@ impl State {
         let Stage::Turn(mut t) = std::mem::replace(&mut s.stage, Stage::Idle) else { return Ok(()) };
         t.proc = None;
         if t.aborting.is_some() || t.give_up.is_some() {
+            if t.injected.iter().any(|i| !i.seen) {
+                return self.recover_turn(s, t, false); // pi's file says whether the model got it
+            }
             let end = self.end_of(&t, None);
             return self.finish(s, *t, end);
         }
@@ -670,6 +673,7 @@ impl State {
         let text = std::mem::take(&mut t.said).join("\n\n");
         let (turn, at, old_n) = (t.row.id, t.addressee().cloned(), t.n);
         t.n = n;
+        t.last = None; // what was complete was the answer before
         if !text.trim().is_empty() {
             t.sent = true;
         }

@@ -1,7 +1,9 @@
 //! The mind under random schedules, faults and crashes (core.md 23).
 //!
-//! One seed is one run; the same seed gives the same run. `SIM_SEED=n` repeats one with its trace,
-//! `SIM_SEEDS=n` runs many, from `SIM_FROM` on. `make simulate` sets them.
+//! One seed is one run; the same seed gives the same run. `PI_GW_SEED=n` repeats one with its trace,
+//! `PI_GW_SEEDS=n` runs many, from `PI_GW_FROM` on. `make simulate` sets them.
+
+#![allow(clippy::unwrap_used)]
 
 mod model_pi;
 mod world;
@@ -28,7 +30,7 @@ fn run(seed: u64, trace: bool) -> Result<u64, String> {
 
 #[test]
 fn every_seed_keeps_the_promise() {
-    if let Some(seed) = number("SIM_SEED") {
+    if let Some(seed) = number("PI_GW_SEED") {
         match run(seed, true) {
             Ok(hash) => println!("seed {seed}: clean, trace {hash:016x}"),
             Err(why) => panic!("seed {seed}: {why}"),
@@ -36,8 +38,8 @@ fn every_seed_keeps_the_promise() {
         return;
     }
     let kept: Vec<u64> = KEPT.lines().filter_map(|l| l.split_whitespace().next()?.parse().ok()).collect();
-    let count = number("SIM_SEEDS").unwrap_or(4000);
-    let from = number("SIM_FROM").unwrap_or(1);
+    let count = number("PI_GW_SEEDS").unwrap_or(4000);
+    let from = number("PI_GW_FROM").unwrap_or(1);
     let seeds: Vec<u64> = kept.iter().copied().chain(from..from + count).collect();
     let (next, begun) = (AtomicU64::new(0), Instant::now());
     let failures = std::sync::Mutex::new(Vec::new());

@@ -127,7 +127,11 @@ impl ModelPi {
                 will_retry: false,
                 error: None,
             });
-            if self.new {
+            if !self.queue.is_empty() {
+                let message = self.queue.remove(0);
+                self.out.push(PiEvent::Queue { waiting: self.queue.len() });
+                self.begin(message, files, rng);
+            } else if self.new {
                 self.out.push(PiEvent::Settled { aborted: false });
             }
             return self.tick_out();
@@ -163,7 +167,7 @@ impl ModelPi {
                 self.answer(id, data);
                 self.begin(message, files, rng);
             }
-            PiCmd::Prompt { message, inject: Some(_), .. } if self.run.is_none() => {
+            PiCmd::Prompt { message, inject: Some(_), .. } if self.run.is_none() && !self.compacting => {
                 self.answer(id, PiData::Disposition("started".into()));
                 self.begin(message, files, rng);
             }

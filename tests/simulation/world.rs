@@ -561,6 +561,7 @@ impl World {
                             channel: PLATFORMS[p].into(),
                             chat: m.sender.clone(),
                             sender: m.sender.clone(),
+                            message_id: Some(m.key.clone()),
                             ..Source::default()
                         },
                         text: m.text.clone(),
@@ -655,6 +656,7 @@ impl World {
         let at = self.rng.below(self.calls.len() as u64) as usize;
         let (row, op) = self.calls.remove(at);
         let Op::Send { nonce, .. } = &op;
+        self.young.push(nonce.clone()); // whatever is recorded now may be undone by a power cut
         let dice = if self.faults { self.rng.below(12) } else { 99 };
         let outcome = match dice {
             0 => Outcome::RateLimited { account_wide: self.rng.one_in(2), ms: 3000 },
@@ -672,7 +674,6 @@ impl World {
             }
             _ => {
                 self.take(&op);
-                self.young.push(nonce.clone());
                 Outcome::Sent { id: format!("p{row}") }
             }
         };

@@ -38,10 +38,8 @@ impl Browser {
     pub fn start() -> Browser {
         let profile = tempfile::tempdir().expect("temporary folder");
         // A port that was free a moment ago; the driver says on stdout when it listens.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|l| l.local_addr())
-            .expect("a free port")
-            .port();
+        let port =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port").port();
         let mut driver = Command::new("/usr/bin/chromedriver")
             .arg(format!("--port={port}"))
             .stdin(Stdio::null())
@@ -53,16 +51,8 @@ impl Browser {
         let stdout = driver.stdout.take().expect("piped");
         let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
         let started = lines.any(|line| line.contains("started successfully"));
-        assert!(
-            started,
-            "chromedriver ended before it listened on port {port}"
-        );
-        let mut browser = Browser {
-            driver,
-            port,
-            session: String::new(),
-            _profile: profile,
-        };
+        assert!(started, "chromedriver ended before it listened on port {port}");
+        let mut browser = Browser { driver, port, session: String::new(), _profile: profile };
         let args = [
             "--headless",
             "--no-sandbox",
@@ -76,16 +66,14 @@ impl Browser {
             "--window-size=1100,800",
         ];
         let mut args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        args.push(format!(
-            "--user-data-dir={}",
-            browser._profile.path().join("profile").display()
-        ));
-        let answer = browser.request("POST", "/session", &json!({"capabilities": {"alwaysMatch": {
-            "browserName": "chrome", "goog:loggingPrefs": {"browser": "ALL"}, "goog:chromeOptions": {"args": args}}}}));
-        browser.session = answer["sessionId"]
-            .as_str()
-            .unwrap_or_else(|| panic!("no browser: {answer}"))
-            .to_owned();
+        args.push(format!("--user-data-dir={}", browser._profile.path().join("profile").display()));
+        let answer = browser.request(
+            "POST",
+            "/session",
+            &json!({"capabilities": {"alwaysMatch": {
+            "browserName": "chrome", "goog:loggingPrefs": {"browser": "ALL"}, "goog:chromeOptions": {"args": args}}}}),
+        );
+        browser.session = answer["sessionId"].as_str().unwrap_or_else(|| panic!("no browser: {answer}")).to_owned();
         browser
     }
 
@@ -97,13 +85,8 @@ impl Browser {
     /// The first element for a CSS selector, as soon as there is one.
     pub fn find(&self, css: &str) -> Element<'_> {
         self.poll(&format!("an element {css:?}"), || {
-            let found = self
-                .try_command("element", &json!({"using": "css selector", "value": css}))
-                .ok()?;
-            Some(Element {
-                browser: self,
-                id: found[ELEMENT].as_str()?.to_owned(),
-            })
+            let found = self.try_command("element", &json!({"using": "css selector", "value": css})).ok()?;
+            Some(Element { browser: self, id: found[ELEMENT].as_str()?.to_owned() })
         })
     }
 
@@ -122,10 +105,7 @@ impl Browser {
 
     /// The value of a JavaScript expression.
     pub fn eval(&self, js: &str) -> Value {
-        self.command(
-            "execute/sync",
-            &json!({"script": format!("return ({js});"), "args": []}),
-        )
+        self.command("execute/sync", &json!({"script": format!("return ({js});"), "args": []}))
     }
 
     /// Waits until a JavaScript expression is true.
@@ -139,19 +119,11 @@ impl Browser {
 
     /// What the page wrote to its console, and what the browser reported about it, since the last call.
     pub fn console(&self) -> Vec<String> {
-        let entries = self
-            .try_command("se/log", &json!({"type": "browser"}))
-            .unwrap_or_default();
+        let entries = self.try_command("se/log", &json!({"type": "browser"})).unwrap_or_default();
         let entries = entries.as_array().cloned().unwrap_or_default();
         entries
             .iter()
-            .map(|e| {
-                format!(
-                    "{} {}",
-                    e["level"].as_str().unwrap_or(""),
-                    e["message"].as_str().unwrap_or("")
-                )
-            })
+            .map(|e| format!("{} {}", e["level"].as_str().unwrap_or(""), e["message"].as_str().unwrap_or("")))
             .collect()
     }
 
@@ -159,9 +131,8 @@ impl Browser {
     pub fn screenshot(&self, path: &Path) {
         let path_in_session = format!("/session/{}/screenshot", self.session);
         let data = self.request("GET", &path_in_session, &Value::Null);
-        let png = base64::engine::general_purpose::STANDARD
-            .decode(data.as_str().unwrap_or(""))
-            .expect("base64 of a PNG");
+        let png =
+            base64::engine::general_purpose::STANDARD.decode(data.as_str().unwrap_or("")).expect("base64 of a PNG");
         fs::write(path, png).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
     }
 
@@ -174,12 +145,7 @@ impl Browser {
         self.poll_for(what, DEADLINE, look)
     }
 
-    fn poll_for<T>(
-        &self,
-        what: &str,
-        deadline: Duration,
-        mut look: impl FnMut() -> Option<T>,
-    ) -> T {
+    fn poll_for<T>(&self, what: &str, deadline: Duration, mut look: impl FnMut() -> Option<T>) -> T {
         let end = Instant::now() + deadline;
         loop {
             if let Some(found) = look() {
@@ -187,35 +153,30 @@ impl Browser {
             }
             if Instant::now() > end {
                 let page = self.eval("document.documentElement.outerHTML.slice(0, 3000)");
-                panic!("the page did not come to {what} within {deadline:?}; console: {:#?}; page: {page}", self.console());
+                panic!(
+                    "the page did not come to {what} within {deadline:?}; console: {:#?}; page: {page}",
+                    self.console()
+                );
             }
             std::thread::sleep(LOOK_AGAIN);
         }
     }
 
     fn command(&self, name: &str, body: &Value) -> Value {
-        self.try_command(name, body)
-            .unwrap_or_else(|error| panic!("{name} {body}: {error}"))
+        self.try_command(name, body).unwrap_or_else(|error| panic!("{name} {body}: {error}"))
     }
 
     fn try_command(&self, name: &str, body: &Value) -> Result<Value, String> {
         let value = self.request("POST", &format!("/session/{}/{name}", self.session), body);
         match value["error"].as_str() {
-            Some(error) => Err(format!(
-                "{error}: {}",
-                value["message"].as_str().unwrap_or("")
-            )),
+            Some(error) => Err(format!("{error}: {}", value["message"].as_str().unwrap_or(""))),
             None => Ok(value),
         }
     }
 
     /// One WebDriver call; the `value` of its answer.
     fn request(&self, method: &str, path: &str, body: &Value) -> Value {
-        let body = if body.is_null() {
-            String::new()
-        } else {
-            body.to_string()
-        };
+        let body = if body.is_null() { String::new() } else { body.to_string() };
         let exchange = || -> std::io::Result<Value> {
             let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
             stream.set_read_timeout(Some(DEADLINE))?;
@@ -255,16 +216,11 @@ impl Element<'_> {
 
     pub fn text(&self) -> String {
         let path = format!("/session/{}/element/{}/text", self.browser.session, self.id);
-        self.browser
-            .request("GET", &path, &Value::Null)
-            .as_str()
-            .unwrap_or("")
-            .to_owned()
+        self.browser.request("GET", &path, &Value::Null).as_str().unwrap_or("").to_owned()
     }
 
     fn act(&self, what: &str, body: &Value) {
-        self.browser
-            .command(&format!("element/{}/{what}", self.id), body);
+        self.browser.command(&format!("element/{}/{what}", self.id), body);
     }
 }
 

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 /// The directives both peers know. The stand-in knows some more of its own.
 pub const COMMON: &[&str] = &[
-    "say", "echo", "stream", "long", "think", "tool", "and", "status", "overflow", "usage", "hang",
-    "pause", "gate", "drop", "garbage", "length", "filter", "show",
+    "say", "echo", "stream", "long", "think", "tool", "and", "status", "overflow", "usage", "hang", "pause", "gate",
+    "drop", "garbage", "length", "filter", "show",
 ];
 
 #[derive(Debug, Clone, PartialEq)]
@@ -40,23 +40,15 @@ pub fn parse_prefixed(text: &str, prefix: &str, names: &[&str]) -> Vec<Directive
             rest = &rest[at + 2..];
             continue;
         }
-        let body = after[length..]
-            .strip_prefix(':')
-            .unwrap_or(&after[length..]);
+        let body = after[length..].strip_prefix(':').unwrap_or(&after[length..]);
         if name != "tool" {
             let end = closing(body);
-            found.push(Directive::Other {
-                name: name.to_owned(),
-                arg: body[..end].trim().to_owned(),
-            });
+            found.push(Directive::Other { name: name.to_owned(), arg: body[..end].trim().to_owned() });
             rest = body.get(end + 2..).unwrap_or("");
             continue;
         }
         let body = body.trim_start();
-        let length = body
-            .bytes()
-            .take_while(|b| b.is_ascii_alphanumeric() || b"_.-".contains(b))
-            .count();
+        let length = body.bytes().take_while(|b| b.is_ascii_alphanumeric() || b"_.-".contains(b)).count();
         let (tool, body) = (&body[..length], body[length..].trim_start());
         let mut values = serde_json::Deserializer::from_str(body).into_iter::<Value>();
         // The arguments may themselves hold "]]", so where they end is the JSON parser's word.
@@ -68,10 +60,7 @@ pub fn parse_prefixed(text: &str, prefix: &str, names: &[&str]) -> Vec<Directive
                 (Err(body[..end].to_owned()), end)
             }
         };
-        found.push(Directive::Tool {
-            name: tool.to_owned(),
-            args,
-        });
+        found.push(Directive::Tool { name: tool.to_owned(), args });
         let body = &body[taken..];
         rest = body.find("]]").map_or("", |end| &body[end + 2..]);
     }
@@ -87,8 +76,7 @@ fn closing(body: &str) -> usize {
 
 /// One list per model turn: a tool call ends a turn, `[[and]]` joins the next call to it.
 pub fn split_turns(directives: &[Directive]) -> Vec<Vec<Directive>> {
-    let is_and =
-        |d: Option<&Directive>| matches!(d, Some(Directive::Other { name, .. }) if name == "and");
+    let is_and = |d: Option<&Directive>| matches!(d, Some(Directive::Other { name, .. }) if name == "and");
     let mut turns = Vec::new();
     let mut current = Vec::new();
     for (i, directive) in directives.iter().enumerate() {
@@ -108,9 +96,7 @@ pub fn split_turns(directives: &[Directive]) -> Vec<Vec<Directive>> {
 
 /// `\n`, `\t` and `\]` of a spoken text.
 pub fn unescape(text: &str) -> String {
-    text.replace("\\n", "\n")
-        .replace("\\t", "\t")
-        .replace("\\]", "]")
+    text.replace("\\n", "\n").replace("\\t", "\t").replace("\\]", "]")
 }
 
 /// The words of a text, each with the space that follows it, so that they join to the text.
@@ -130,32 +116,20 @@ pub fn words(text: &str) -> Vec<String> {
 /// Pieces of `size` characters.
 pub fn pieces(text: &str, size: usize) -> Vec<String> {
     let chars: Vec<char> = text.chars().collect();
-    chars
-        .chunks(size.max(1))
-        .map(|piece| piece.iter().collect())
-        .collect()
+    chars.chunks(size.max(1)).map(|piece| piece.iter().collect()).collect()
 }
 
 /// The first number in `text`, or behind the word `after` if that is not empty.
 pub fn number(text: &str, after: &str) -> Option<f64> {
-    let text = if after.is_empty() {
-        text
-    } else {
-        &text[text.find(after)? + after.len()..]
-    };
+    let text = if after.is_empty() { text } else { &text[text.find(after)? + after.len()..] };
     let text = &text[text.find(|c: char| c.is_ascii_digit())?..];
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     text[..end].trim_end_matches('.').parse().ok()
 }
 
 /// How often a failure happens: `xK`, `x*` or `xall` (`None` = always); once if nothing is said.
 pub fn times(text: &str) -> Option<u32> {
-    for word in text
-        .split_whitespace()
-        .filter_map(|word| word.strip_prefix('x'))
-    {
+    for word in text.split_whitespace().filter_map(|word| word.strip_prefix('x')) {
         match word.parse() {
             Ok(k) => return Some(k),
             Err(_) if word == "*" || word == "all" => return None,
@@ -194,10 +168,7 @@ pub fn spoken(name: &str, arg: &str, user: &str) -> Option<Vec<(String, u64)>> {
             let text = long_text(number(arg, "").unwrap_or(1000.0) as usize);
             let gap = every.unwrap_or(0.0) as u64;
             let size = number(arg, " by ").unwrap_or(20.0) as usize;
-            pieces(&text, size)
-                .into_iter()
-                .map(|piece| (piece, gap))
-                .collect()
+            pieces(&text, size).into_iter().map(|piece| (piece, gap)).collect()
         }
         _ => return None,
     })

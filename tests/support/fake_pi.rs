@@ -59,26 +59,17 @@ impl FakePi {
         let socket = dir.path().join("gates");
         let listener = UnixListener::bind(&socket).expect("socket in the temporary folder");
         let mut script = String::from("#!/bin/sh\n");
-        let flavour = if flavour == Flavour::New {
-            "new"
-        } else {
-            "old"
-        };
+        let flavour = if flavour == Flavour::New { "new" } else { "old" };
         let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-        for (key, value) in [
-            ("FAKE_PI_FLAVOUR", flavour),
-            ("FAKE_PI_HOME", &dir.path().to_string_lossy()),
-        ]
-        .iter()
-        .chain(settings)
+        for (key, value) in
+            [("FAKE_PI_FLAVOUR", flavour), ("FAKE_PI_HOME", &dir.path().to_string_lossy())].iter().chain(settings)
         {
             script += &format!("export {key}={}\n", quoted(value));
         }
         script += &format!("exec {} \"$@\"\n", quoted(&executable().to_string_lossy()));
         let program = dir.path().join("pi");
         fs::write(&program, script).expect("launcher");
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
-            .expect("launcher can be run");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("launcher can be run");
         let gates: Arc<Gates> = Arc::default();
         let for_thread = Arc::clone(&gates);
         let accept = thread::spawn(move || {
@@ -93,9 +84,7 @@ impl FakePi {
                 let Some((pid, gate)) = line.trim_end().split_once(' ') else {
                     continue;
                 };
-                state
-                    .arrived
-                    .push((gate.to_owned(), pid.parse().unwrap_or(0)));
+                state.arrived.push((gate.to_owned(), pid.parse().unwrap_or(0)));
                 // An open gate lets through at once: the stream is dropped.
                 if !state.open.contains(gate) {
                     state.waiting.push((gate.to_owned(), stream));
@@ -103,11 +92,7 @@ impl FakePi {
                 for_thread.changed.notify_all();
             }
         });
-        FakePi {
-            dir,
-            gates,
-            accept: Some(accept),
-        }
+        FakePi { dir, gates, accept: Some(accept) }
     }
 
     /// What to give the gateway as pi.
@@ -134,26 +119,16 @@ impl FakePi {
             if left.is_zero() {
                 let arrived = state.arrived.clone();
                 drop(state);
-                panic!(
-                    "no stand-in came to gate {gate:?}; arrivals: {arrived:?}; diary: {:#?}",
-                    self.diary()
-                );
+                panic!("no stand-in came to gate {gate:?}; arrivals: {arrived:?}; diary: {:#?}", self.diary());
             }
-            state = self
-                .gates
-                .changed
-                .wait_timeout(state, left)
-                .expect("no panic under the lock")
-                .0;
+            state = self.gates.changed.wait_timeout(state, left).expect("no panic under the lock").0;
         }
     }
 
     /// What the stand-ins of this launcher did: `{"pid","start":{"args","cwd","env"}}`, `{"pid","in":command}`.
     pub fn diary(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.dir.path().join("diary")).unwrap_or_default();
-        text.lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// The arguments of each start so far.
@@ -165,24 +140,14 @@ impl FakePi {
     /// The prompts (and steers and follow-ups) received so far.
     pub fn prompts(&self) -> Vec<String> {
         let commands = self.diary().into_iter().map(|mut v| v["in"].take());
-        let prompts = commands.filter(|c| {
-            ["prompt", "steer", "follow_up"]
-                .iter()
-                .any(|kind| c["type"] == *kind)
-        });
-        prompts
-            .filter_map(|c| c["message"].as_str().map(str::to_owned))
-            .collect()
+        let prompts = commands.filter(|c| ["prompt", "steer", "follow_up"].iter().any(|kind| c["type"] == *kind));
+        prompts.filter_map(|c| c["message"].as_str().map(str::to_owned)).collect()
     }
 }
 
 impl Drop for FakePi {
     fn drop(&mut self) {
-        let mut state = self
-            .gates
-            .state
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut state = self.gates.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         state.stopped = true;
         state.waiting.clear();
         drop(state);
@@ -203,11 +168,7 @@ pub fn executable() -> &'static Path {
         let test = std::env::current_exe().expect("path of the running test");
         let deps = test.parent().expect("a test lies in a folder");
         let path = deps.with_file_name("examples").join("fake-pi");
-        let changed = |path: &Path| {
-            fs::metadata(path)
-                .and_then(|m| m.modified())
-                .unwrap_or(SystemTime::UNIX_EPOCH)
-        };
+        let changed = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
         let support = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support");
         let sources = [
             "directives.rs",
@@ -218,18 +179,10 @@ pub fn executable() -> &'static Path {
             "fake_pi/session.rs",
             "fake_pi/wire.rs",
         ];
-        if sources
-            .iter()
-            .any(|source| changed(&support.join(source)) > changed(&path))
-        {
+        if sources.iter().any(|source| changed(&support.join(source)) > changed(&path)) {
             let mut build = Command::new(option_env!("CARGO").unwrap_or("cargo"));
-            build
-                .args(["build", "--quiet", "--example", "fake-pi"])
-                .current_dir(env!("CARGO_MANIFEST_DIR"));
-            if deps
-                .parent()
-                .is_some_and(|profile| profile.ends_with("release"))
-            {
+            build.args(["build", "--quiet", "--example", "fake-pi"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+            if deps.parent().is_some_and(|profile| profile.ends_with("release")) {
                 build.arg("--release");
             }
             let status = build.status().expect("cargo can be run");

@@ -89,11 +89,7 @@ impl Shared {
 impl Pi {
     fn emit(&mut self, line: &str) {
         let mut out = io::stdout().lock();
-        if out
-            .write_all(format!("{line}\n").as_bytes())
-            .and_then(|()| out.flush())
-            .is_err()
-        {
+        if out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()).is_err() {
             eprintln!("Error: write EPIPE");
             process::exit(1);
         }
@@ -143,10 +139,7 @@ impl Pi {
 
     fn queue_update(&mut self) {
         let (steering, follow_up) = (texts(self.steering.iter()), texts(self.follow_up.iter()));
-        self.event(
-            "queue_update",
-            &[("steering", &steering), ("followUp", &follow_up)],
-        );
+        self.event("queue_update", &[("steering", &steering), ("followUp", &follow_up)]);
     }
 
     fn streaming(&self) -> bool {
@@ -169,12 +162,7 @@ impl Pi {
                 let message = run::tool_result(&id, &name, text, true);
                 let _ = self.session.message(&message, "toolResult");
             }
-            let message = self.assistant(
-                &self.partial.clone(),
-                "aborted",
-                Some("Request was aborted"),
-                (0, 0),
-            );
+            let message = self.assistant(&self.partial.clone(), "aborted", Some("Request was aborted"), (0, 0));
             let _ = self.session.message(&message, "assistant");
         }
         process::exit(code)
@@ -226,10 +214,7 @@ fn models(agent_dir: &Path, provider: &str, model: &str) -> Vec<Value> {
     };
     let all = providers.iter().flat_map(|(name, p)| {
         let models = p["models"].as_array().cloned().unwrap_or_default();
-        models
-            .into_iter()
-            .map(|m| complete(name, &m, &p["baseUrl"]))
-            .collect::<Vec<_>>()
+        models.into_iter().map(|m| complete(name, &m, &p["baseUrl"])).collect::<Vec<_>>()
     });
     all.collect()
 }
@@ -253,20 +238,15 @@ fn main() {
     if let Some(ms) = setting("FAKE_PI_START_MS").and_then(|ms| ms.parse().ok()) {
         thread::sleep(Duration::from_millis(ms));
     }
-    let agent_dir = setting("PI_CODING_AGENT_DIR").map_or_else(
-        || Path::new(&setting("HOME").unwrap_or_default()).join(".pi/agent"),
-        PathBuf::from,
-    );
+    let agent_dir = setting("PI_CODING_AGENT_DIR")
+        .map_or_else(|| Path::new(&setting("HOME").unwrap_or_default()).join(".pi/agent"), PathBuf::from);
     let provider = flag(&args, "--provider").unwrap_or_else(|| "fake".into());
     let model = flag(&args, "--model").unwrap_or_else(|| "fake-model".into());
     let models = models(&agent_dir, &provider, &model);
     if !models.iter().any(|m| m["provider"] == provider) {
         fail(&format!("Error: Unknown provider \"{provider}\". Use --list-models to see available providers/models."));
     }
-    let found = models
-        .iter()
-        .find(|m| m["provider"] == provider && m["id"] == model)
-        .cloned();
+    let found = models.iter().find(|m| m["provider"] == provider && m["id"] == model).cloned();
     let model = found.unwrap_or_else(|| {
         eprintln!("Warning: Model \"{model}\" not found for provider \"{provider}\". Using custom model id.");
         json!({"id": model, "name": model, "api": "openai-completions", "provider": provider, "reasoning": false,
@@ -279,24 +259,15 @@ fn main() {
     let cwd = env::current_dir().unwrap_or_default();
     let path = flag(&args, "--session").map_or_else(
         || {
-            let folder = flag(&args, "--session-dir")
-                .map_or_else(|| agent_dir.join("sessions"), PathBuf::from);
+            let folder = flag(&args, "--session-dir").map_or_else(|| agent_dir.join("sessions"), PathBuf::from);
             let _ = fs::create_dir_all(&folder);
-            folder.join(format!(
-                "{}_{}.jsonl",
-                session::timestamp().replace([':', '.'], "-"),
-                process::id()
-            ))
+            folder.join(format!("{}_{}.jsonl", session::timestamp().replace([':', '.'], "-"), process::id()))
         },
         PathBuf::from,
     );
-    let session = Session::open(path, cwd.clone(), new)
-        .unwrap_or_else(|error| fail(&format!("Error: {error}")));
+    let session = Session::open(path, cwd.clone(), new).unwrap_or_else(|error| fail(&format!("Error: {error}")));
     if !session.cwd.is_dir() {
-        fail(&format!(
-            "Stored session working directory does not exist: {}",
-            session.cwd.display()
-        ));
+        fail(&format!("Stored session working directory does not exist: {}", session.cwd.display()));
     }
     let pi = Pi {
         new,
@@ -324,9 +295,7 @@ fn main() {
         next: 0,
         diary,
     };
-    let vars: HashMap<String, String> = env::vars()
-        .filter(|(key, _)| key.starts_with("PI_"))
-        .collect();
+    let vars: HashMap<String, String> = env::vars().filter(|(key, _)| key.starts_with("PI_")).collect();
     pi.note(&json!({"start": {"args": args, "cwd": pi.process_cwd, "env": vars}}));
     let shared = Shared(Arc::new((Mutex::new(pi), Condvar::new())));
     for (signal, code) in [(libc::SIGTERM, 143), (libc::SIGHUP, 129)] {
@@ -354,11 +323,9 @@ fn serve(shared: &Shared) {
                 process::exit(1);
             }
             Ok(command) => serve_one(shared, &command),
-            Err(error) => shared.lock().respond(
-                &Value::Null,
-                "parse",
-                Err(format!("Failed to parse command: {error}")),
-            ),
+            Err(error) => {
+                shared.lock().respond(&Value::Null, "parse", Err(format!("Failed to parse command: {error}")))
+            }
         }
     }
 }
@@ -366,10 +333,7 @@ fn serve(shared: &Shared) {
 fn serve_one(shared: &Shared, command: &Value) {
     let mut pi = shared.lock();
     pi.note(&json!({"in": command}));
-    let (id, kind) = (
-        &command["id"],
-        command["type"].as_str().unwrap_or("undefined"),
-    );
+    let (id, kind) = (&command["id"], command["type"].as_str().unwrap_or("undefined"));
     let text = command["message"].as_str().unwrap_or("").to_owned();
     let done = || Ok(None);
     let queued = |new: bool| Ok(new.then(|| "{\"disposition\":\"queued\"}".to_owned()));
@@ -525,10 +489,8 @@ impl Pi {
         let text = |flag: bool| if flag { "true" } else { "false" };
         let (model, thinking) = (self.model.to_string(), s(&self.thinking));
         let (file, id) = (s(&self.session.path.to_string_lossy()), s(&self.session.id));
-        let (count, pending) = (
-            self.session.messages.len().to_string(),
-            (self.steering.len() + self.follow_up.len()).to_string(),
-        );
+        let (count, pending) =
+            (self.session.messages.len().to_string(), (self.steering.len() + self.follow_up.len()).to_string());
         let name = self.session.name.as_deref().map(s);
         let mut fields = vec![
             ("model", model.as_str()),
@@ -543,11 +505,7 @@ impl Pi {
         if let Some(name) = &name {
             fields.push(("sessionName", name));
         }
-        fields.extend([
-            ("autoCompactionEnabled", "true"),
-            ("messageCount", &count),
-            ("pendingMessageCount", &pending),
-        ]);
+        fields.extend([("autoCompactionEnabled", "true"), ("messageCount", &count), ("pendingMessageCount", &pending)]);
         object(&fields)
     }
 

@@ -27,18 +27,12 @@ impl PiHome {
     }
 
     pub fn at(url: &str, backup_url: &str) -> PiHome {
-        let home = PiHome {
-            dir: tempfile::tempdir().expect("temporary folder"),
-        };
+        let home = PiHome { dir: tempfile::tempdir().expect("temporary folder") };
         for folder in ["agent", "work", "sessions", "gateway"] {
             fs::create_dir(home.dir.path().join(folder)).expect("folder in the temporary home");
         }
         let model = |id: &str, name: &str, reasoning: bool, window: u64, max: u64| {
-            let input = if id == "fake-model" {
-                json!(["text", "image"])
-            } else {
-                json!(["text"])
-            };
+            let input = if id == "fake-model" { json!(["text", "image"]) } else { json!(["text"]) };
             json!({"id": id, "name": name, "reasoning": reasoning, "input": input, "contextWindow": window, "maxTokens": max})
         };
         let provider = |url: &str, models: Vec<Value>| {
@@ -52,13 +46,15 @@ impl PiHome {
             model("fake-small", "Fake Small", false, 8_192, 2_048),
         ];
         let backup = vec![model("backup-model", "Backup", false, 128_000, 16_384)];
-        let providers =
-            json!({"fake": provider(url, models), "fake2": provider(backup_url, backup)});
+        let providers = json!({"fake": provider(url, models), "fake2": provider(backup_url, backup)});
         home.write("agent/models.json", &json!({"providers": providers}));
         // Retries at once and one request per attempt on both generations; compaction within easy reach.
-        home.write("agent/settings.json", &json!({
+        home.write(
+            "agent/settings.json",
+            &json!({
             "retry": {"enabled": true, "maxRetries": 3, "baseDelayMs": 50, "provider": {"maxRetries": 0}},
-            "compaction": {"enabled": true, "reserveTokens": 2000, "keepRecentTokens": 200}}));
+            "compaction": {"enabled": true, "reserveTokens": 2000, "keepRecentTokens": 200}}),
+        );
         home
     }
 
@@ -92,8 +88,7 @@ impl PiHome {
 
     /// The whole environment for pi: nothing of the machine's but PATH, no network, no login.
     pub fn env(&self) -> Vec<(OsString, OsString)> {
-        let path =
-            std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
         vec![
             ("PATH".into(), path),
             ("HOME".into(), self.path().into()),
@@ -109,15 +104,7 @@ impl PiHome {
     pub fn rpc_command(&self, pi: &Path, session: &Path) -> Command {
         let mut command = Command::new(pi);
         command
-            .args([
-                "--mode",
-                "rpc",
-                "--provider",
-                "fake",
-                "--model",
-                "fake-model",
-                "--session",
-            ])
+            .args(["--mode", "rpc", "--provider", "fake", "--model", "fake-model", "--session"])
             .arg(session)
             .env_clear()
             .envs(self.env())
@@ -129,28 +116,19 @@ impl PiHome {
 /// The entries of a pi session file; a torn last line is left out.
 pub fn session_entries(file: &Path) -> Vec<Value> {
     let text = fs::read_to_string(file).unwrap_or_default();
-    text.lines()
-        .map_while(|line| serde_json::from_str(line).ok())
-        .collect()
+    text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()
 }
 
 /// Role and text (or stop reason, if there is no text) of each message of a session file, the system's left out.
 pub fn session_messages(file: &Path) -> Vec<(String, String)> {
     let entries = session_entries(file);
-    let messages = entries
-        .iter()
-        .filter(|e| e["type"] == "message")
-        .map(|e| &e["message"]);
+    let messages = entries.iter().filter(|e| e["type"] == "message").map(|e| &e["message"]);
     messages
         .filter(|m| m["role"] != "system")
         .map(|m| {
             let parts = m["content"].as_array().cloned().unwrap_or_default();
             let text: String = parts.iter().filter_map(|p| p["text"].as_str()).collect();
-            let text = if text.is_empty() {
-                m["stopReason"].as_str().unwrap_or("").to_owned()
-            } else {
-                text
-            };
+            let text = if text.is_empty() { m["stopReason"].as_str().unwrap_or("").to_owned() } else { text };
             (m["role"].as_str().unwrap_or("").to_owned(), text)
         })
         .collect()

@@ -91,21 +91,13 @@ impl Llm {
     pub fn with(options: Options) -> Llm {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free loopback port");
         let address = listener.local_addr().expect("address of the listener");
-        let shared = Arc::new(Shared {
-            options,
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        });
+        let shared = Arc::new(Shared { options, state: Mutex::default(), changed: Condvar::new() });
         let for_thread = Arc::clone(&shared);
         let accept = thread::Builder::new()
             .name("llm-accept".into())
             .spawn(move || accept_loop(&listener, &for_thread))
             .expect("thread");
-        Llm {
-            shared,
-            address,
-            accept: Some(accept),
-        }
+        Llm { shared, address, accept: Some(accept) }
     }
 
     /// What goes into `baseUrl` of models.json.
@@ -139,9 +131,7 @@ impl Llm {
     /// The first request, past or to come, for which `want` holds. A request is looked at again whenever
     /// something about it changes, so `want` may ask for `done` or `client_gone`.
     pub fn wait_for(&self, want: impl Fn(&Request) -> bool) -> Request {
-        self.wait("a request of the wanted kind", |state| {
-            state.requests.iter().find(|r| want(r)).cloned()
-        })
+        self.wait("a request of the wanted kind", |state| state.requests.iter().find(|r| want(r)).cloned())
     }
 
     fn wait<T>(&self, what: &str, find: impl Fn(&State) -> Option<T>) -> T {
@@ -157,12 +147,7 @@ impl Llm {
                 drop(state);
                 panic!("the model waited {DEADLINE:?} for {what}; it saw {seen:#?}");
             }
-            state = self
-                .shared
-                .changed
-                .wait_timeout(state, left)
-                .expect("no panic under the lock")
-                .0;
+            state = self.shared.changed.wait_timeout(state, left).expect("no panic under the lock").0;
         }
     }
 }
@@ -187,17 +172,12 @@ impl Drop for Llm {
 
 fn summary_line(r: &Request) -> String {
     let text: String = r.last_user.chars().take(120).collect();
-    format!(
-        "#{} {} turn {} status {:?} gone {} done {}: {text}",
-        r.n, r.model, r.turn, r.status, r.client_gone, r.done
-    )
+    format!("#{} {} turn {} status {:?} gone {} done {}: {text}", r.n, r.model, r.turn, r.status, r.client_gone, r.done)
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn note(&self, n: usize, change: impl FnOnce(&mut Request)) {
@@ -206,12 +186,7 @@ impl Shared {
     }
 
     /// Waits until `over` or until `limit`; an error if the client hung up or the server stops.
-    fn hold(
-        &self,
-        n: usize,
-        limit: Option<Duration>,
-        over: impl Fn(&State) -> bool,
-    ) -> io::Result<()> {
+    fn hold(&self, n: usize, limit: Option<Duration>, over: impl Fn(&State) -> bool) -> io::Result<()> {
         let end = limit.map(|limit| Instant::now() + limit);
         let mut state = self.lock();
         loop {
@@ -228,11 +203,7 @@ impl Shared {
             if left.is_zero() {
                 return Ok(());
             }
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .expect("no panic under the lock")
-                .0;
+            state = self.changed.wait_timeout(state, left).expect("no panic under the lock").0;
         }
     }
 
@@ -266,9 +237,7 @@ fn accept_loop(listener: &TcpListener, shared: &Arc<Shared>) {
             if state.stopped {
                 break;
             }
-            state
-                .sockets
-                .push(socket.try_clone().expect("a second handle"));
+            state.sockets.push(socket.try_clone().expect("a second handle"));
         }
         let shared = Arc::clone(shared);
         threads.push(thread::spawn(move || {
@@ -288,10 +257,7 @@ fn serve(socket: &TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let mut words = line.split_whitespace();
-    let (method, path) = (
-        words.next().unwrap_or("").to_owned(),
-        words.next().unwrap_or("").to_owned(),
-    );
+    let (method, path) = (words.next().unwrap_or("").to_owned(), words.next().unwrap_or("").to_owned());
     let (mut length, mut authorization) = (0, None);
     loop {
         let mut header = String::new();
@@ -312,19 +278,14 @@ fn serve(socket: &TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
 
     if method == "GET" && path.trim_end_matches('/').ends_with("/models") {
         let ids = ["fake-model", "fake-think", "fake-small", "backup-model"];
-        let data: Vec<_> = ids
-            .iter()
-            .map(|id| json!({"id": id, "object": "model", "owned_by": "fake"}))
-            .collect();
+        let data: Vec<_> = ids.iter().map(|id| json!({"id": id, "object": "model", "owned_by": "fake"})).collect();
         return send_json(socket, 200, &json!({"object": "list", "data": data}), "");
     }
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let n = {
         let mut state = shared.lock();
         let n = state.requests.len() + 1;
-        state
-            .requests
-            .push(read_request(n, path, authorization, body));
+        state.requests.push(read_request(n, path, authorization, body));
         n
     };
     // The client sends nothing after its request, so a read that returns means that it hung up.
@@ -367,11 +328,7 @@ fn read_request(n: usize, path: String, authorization: Option<String>, body: Val
         .iter()
         .map(|m| {
             content_text(&m["content"]).len()
-                + if m["tool_calls"].is_null() {
-                    2
-                } else {
-                    m["tool_calls"].to_string().len()
-                }
+                + if m["tool_calls"].is_null() { 2 } else { m["tool_calls"].to_string().len() }
         })
         .sum();
     Request {
@@ -380,13 +337,8 @@ fn read_request(n: usize, path: String, authorization: Option<String>, body: Val
         authorization,
         model: body["model"].as_str().unwrap_or("").to_owned(),
         stream: body["stream"] == true,
-        last_user: last
-            .map(|at| content_text(&messages[at]["content"]))
-            .unwrap_or_default(),
-        turn: after
-            .iter()
-            .filter(|m| m["role"] == "assistant" && m["tool_calls"].is_array())
-            .count(),
+        last_user: last.map(|at| content_text(&messages[at]["content"])).unwrap_or_default(),
+        turn: after.iter().filter(|m| m["role"] == "assistant" && m["tool_calls"].is_array()).count(),
         summary: tools.is_empty() && system.to_lowercase().contains("summar"),
         roles: messages.iter().map(role).collect(),
         tools,
@@ -409,20 +361,12 @@ fn content_text(content: &Value) -> String {
 
 /// (media type, characters of base64) of each inline image.
 fn images_of(messages: &[Value]) -> Vec<(String, usize)> {
-    let parts = messages
-        .iter()
-        .filter_map(|m| m["content"].as_array())
-        .flatten();
+    let parts = messages.iter().filter_map(|m| m["content"].as_array()).flatten();
     parts
         .filter_map(|p| p["image_url"]["url"].as_str())
-        .map(|url| {
-            match url
-                .strip_prefix("data:")
-                .and_then(|url| url.split_once(";base64,"))
-            {
-                Some((kind, data)) => (kind.to_owned(), data.len()),
-                None => ("url".to_owned(), url.len()),
-            }
+        .map(|url| match url.strip_prefix("data:").and_then(|url| url.split_once(";base64,")) {
+            Some((kind, data)) => (kind.to_owned(), data.len()),
+            None => ("url".to_owned(), url.len()),
         })
         .collect()
 }
@@ -448,12 +392,7 @@ impl Answer<'_> {
     fn give(&self) -> io::Result<()> {
         let r = self.shared.lock().requests[self.n - 1].clone();
         if !r.path.trim_end_matches('/').ends_with("/chat/completions") {
-            return self.refuse(
-                404,
-                "invalid_request_error",
-                &format!("no such endpoint {}", r.path),
-                "",
-            );
+            return self.refuse(404, "invalid_request_error", &format!("no such endpoint {}", r.path), "");
         }
         if let Some(key) = &self.shared.options.api_key {
             if r.authorization.as_deref() != Some(&format!("Bearer {key}")) {
@@ -461,19 +400,11 @@ impl Answer<'_> {
             }
         }
         if !r.body["messages"].is_array() {
-            return self.refuse(
-                400,
-                "invalid_request_error",
-                "body is not a chat completion request",
-                "",
-            );
+            return self.refuse(400, "invalid_request_error", "body is not a chat completion request", "");
         }
         let prefix = if r.summary { "summary-" } else { "" };
         let all = directives::parse_prefixed(&r.last_user, prefix, directives::COMMON);
-        let plan = directives::split_turns(&all)
-            .into_iter()
-            .nth(r.turn)
-            .unwrap_or_default();
+        let plan = directives::split_turns(&all).into_iter().nth(r.turn).unwrap_or_default();
         let mut usage = None;
         for directive in &plan {
             let Directive::Other { name, arg } = directive else {
@@ -481,31 +412,20 @@ impl Answer<'_> {
             };
             let key = || format!("{name}|{}|{}|{}", r.turn, r.summary, r.last_user);
             // `model=ID` lets one model fail and another answer, for failover tests.
-            let model = arg
-                .split_whitespace()
-                .find_map(|word| word.strip_prefix("model="));
+            let model = arg.split_whitespace().find_map(|word| word.strip_prefix("model="));
             if model.is_some_and(|model| model != r.model) {
                 continue;
             }
             match name.as_str() {
-                "hang" => self
-                    .shared
-                    .pause(self.n, seconds(number(arg, "").unwrap_or(1.0)))?,
+                "hang" => self.shared.pause(self.n, seconds(number(arg, "").unwrap_or(1.0)))?,
                 "status" if self.shared.should_fail(key(), directives::times(arg)) => {
                     let status = number(arg, "").unwrap_or(500.0) as u16;
-                    let message = match arg
-                        .split_once("msg=\"")
-                        .and_then(|(_, m)| m.split_once('"'))
-                    {
+                    let message = match arg.split_once("msg=\"").and_then(|(_, m)| m.split_once('"')) {
                         Some((message, _)) => message.to_owned(),
                         None => format!("fake failure {status}"),
                     };
-                    let retry = arg
-                        .split_once("retry-after:")
-                        .and_then(|(_, a)| a.split_whitespace().next());
-                    let headers = retry
-                        .map(|a| format!("Retry-After: {a}\r\n"))
-                        .unwrap_or_default();
+                    let retry = arg.split_once("retry-after:").and_then(|(_, a)| a.split_whitespace().next());
+                    let headers = retry.map(|a| format!("Retry-After: {a}\r\n")).unwrap_or_default();
                     let kind = match status {
                         429 => "rate_limit_error",
                         401 => "authentication_error",
@@ -515,9 +435,7 @@ impl Answer<'_> {
                     };
                     return self.refuse(status, kind, &message, &headers);
                 }
-                "overflow" if self.shared.should_fail(key(), directives::times(arg)) => {
-                    return self.overflow(&r)
-                }
+                "overflow" if self.shared.should_fail(key(), directives::times(arg)) => return self.overflow(&r),
                 "usage" => {
                     let input = number(arg, "").unwrap_or(0.0) as u64;
                     usage = Some((input, number(arg, ",").unwrap_or(1.0) as u64));
@@ -525,13 +443,7 @@ impl Answer<'_> {
                 _ => {}
             }
         }
-        if !r.summary
-            && self
-                .shared
-                .options
-                .context_window
-                .is_some_and(|window| r.prompt_tokens > window)
-        {
+        if !r.summary && self.shared.options.context_window.is_some_and(|window| r.prompt_tokens > window) {
             return self.overflow(&r);
         }
         self.shared.note(self.n, |r| r.status = Some(200));
@@ -545,12 +457,7 @@ impl Answer<'_> {
 
     fn refuse(&self, status: u16, kind: &str, message: &str, headers: &str) -> io::Result<()> {
         self.shared.note(self.n, |r| r.status = Some(status));
-        send_json(
-            self.socket,
-            status,
-            &json!({"error": {"message": message, "type": kind, "code": kind}}),
-            headers,
-        )
+        send_json(self.socket, status, &json!({"error": {"message": message, "type": kind, "code": kind}}), headers)
     }
 
     fn overflow(&self, r: &Request) -> io::Result<()> {
@@ -566,21 +473,17 @@ impl Answer<'_> {
     fn gate(&self, name: &str) -> io::Result<()> {
         self.shared.lock().arrivals.push((name.to_owned(), self.n));
         self.shared.changed.notify_all();
-        self.shared
-            .hold(self.n, None, |state| state.open.contains(name))
+        self.shared.hold(self.n, None, |state| state.open.contains(name))
     }
 
     fn whole(&self, r: &Request, steps: Vec<Step>, usage: Option<(u64, u64)>) -> io::Result<()> {
-        let (mut text, mut thinking, mut calls, mut finish) =
-            (String::new(), String::new(), Vec::new(), None);
+        let (mut text, mut thinking, mut calls, mut finish) = (String::new(), String::new(), Vec::new(), None);
         for step in steps {
             match step {
                 Step::Text(t, _) => text += &t,
                 Step::Think(t) => thinking += &t,
-                Step::Tool(name, args) => calls.push(
-                    json!({"id": self.id("call", calls.len()), "type": "function",
-                    "function": {"name": name, "arguments": args}}),
-                ),
+                Step::Tool(name, args) => calls.push(json!({"id": self.id("call", calls.len()), "type": "function",
+                    "function": {"name": name, "arguments": args}})),
                 Step::Gate(name) => self.gate(&name)?,
                 Step::Pause(s) => self.shared.pause(self.n, seconds(s))?,
                 Step::Finish(reason) => finish = Some(reason),
@@ -588,11 +491,7 @@ impl Answer<'_> {
                 Step::Garbage => {}
             }
         }
-        let finish = finish.unwrap_or(if calls.is_empty() {
-            "stop"
-        } else {
-            "tool_calls"
-        });
+        let finish = finish.unwrap_or(if calls.is_empty() { "stop" } else { "tool_calls" });
         let counted = text.len() + thinking.len();
         let mut message = json!({"role": "assistant", "content": text});
         if !thinking.is_empty() {
@@ -686,12 +585,7 @@ impl Answer<'_> {
 fn steps(plan: &[Directive], all: &[Directive], r: &Request) -> Vec<Step> {
     let mut out = Vec::new();
     let mut said = false;
-    let speak = |text: &str| {
-        words(text)
-            .into_iter()
-            .map(|w| Step::Text(w, 0))
-            .collect::<Vec<_>>()
-    };
+    let speak = |text: &str| words(text).into_iter().map(|w| Step::Text(w, 0)).collect::<Vec<_>>();
     for directive in plan {
         let (name, arg) = match directive {
             Directive::Tool { name, args } => {
@@ -708,11 +602,7 @@ fn steps(plan: &[Directive], all: &[Directive], r: &Request) -> Vec<Step> {
             continue;
         }
         match name {
-            "think" => out.extend(
-                words(&directives::unescape(arg))
-                    .into_iter()
-                    .map(Step::Think),
-            ),
+            "think" => out.extend(words(&directives::unescape(arg)).into_iter().map(Step::Think)),
             "show" => {
                 out.extend(speak(&show(arg, r)));
                 said = true;
@@ -727,14 +617,9 @@ fn steps(plan: &[Directive], all: &[Directive], r: &Request) -> Vec<Step> {
         }
     }
     if !said {
-        let result = r.body["messages"]
-            .as_array()
-            .and_then(|m| m.last())
-            .filter(|m| m["role"] == "tool");
+        let result = r.body["messages"].as_array().and_then(|m| m.last()).filter(|m| m["role"] == "tool");
         let text = match result {
-            _ if r.summary => {
-                "## Goal\nfake summary of the conversation\n## Next Steps\n1. go on".to_owned()
-            }
+            _ if r.summary => "## Goal\nfake summary of the conversation\n## Next Steps\n1. go on".to_owned(),
             Some(m) => {
                 let text: String = content_text(&m["content"]).chars().take(200).collect();
                 format!("tool said: {}", text.trim())
@@ -742,10 +627,7 @@ fn steps(plan: &[Directive], all: &[Directive], r: &Request) -> Vec<Step> {
             None if all.is_empty() => r.last_user.clone(),
             None => "ok".to_owned(),
         };
-        let at = out
-            .iter()
-            .position(|s| matches!(s, Step::Drop | Step::Finish(_)))
-            .unwrap_or(out.len());
+        let at = out.iter().position(|s| matches!(s, Step::Drop | Step::Finish(_))).unwrap_or(out.len());
         out.splice(at..at, speak(&text));
     }
     out
@@ -757,27 +639,15 @@ fn show(what: &str, r: &Request) -> String {
         "tools" => format!("tools: {}", r.tools.join(",")),
         "roles" => format!("roles: {}", r.roles.join(",")),
         "system" => r.system.clone(),
-        "model" => format!(
-            "model: {} effort: {}",
-            r.model,
-            r.reasoning_effort.as_deref().unwrap_or("none")
-        ),
+        "model" => format!("model: {} effort: {}", r.model, r.reasoning_effort.as_deref().unwrap_or("none")),
         "images" => {
-            let from = messages
-                .iter()
-                .rposition(|m| m["role"] == "user")
-                .unwrap_or(0);
-            let list: Vec<_> = images_of(&messages[from..])
-                .iter()
-                .map(|(kind, n)| format!("{kind}/{n}"))
-                .collect();
+            let from = messages.iter().rposition(|m| m["role"] == "user").unwrap_or(0);
+            let list: Vec<_> = images_of(&messages[from..]).iter().map(|(kind, n)| format!("{kind}/{n}")).collect();
             format!("images: {} {}", list.len(), list.join(" "))
         }
         "users" => {
             let users = messages.iter().filter(|m| m["role"] == "user");
-            let heads: Vec<String> = users
-                .map(|m| content_text(&m["content"]).chars().take(80).collect())
-                .collect();
+            let heads: Vec<String> = users.map(|m| content_text(&m["content"]).chars().take(80).collect()).collect();
             heads.join(" | ")
         }
         _ => format!("unknown show {what}"),

@@ -13,14 +13,8 @@ pub fn new() -> PathBuf {
 }
 
 fn installed(generation: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("build/pi")
-        .join(generation);
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("build/pi").join(generation);
     // The installer writes its stamp last.
-    assert!(
-        folder.join(".stamp").exists(),
-        "{} is not installed: run make test-deps",
-        folder.display()
-    );
+    assert!(folder.join(".stamp").exists(), "{} is not installed: run make test-deps", folder.display());
     folder.join("pi")
 }

@@ -18,10 +18,7 @@ impl ProcessWatch {
     pub fn new(pid: i32) -> ProcessWatch {
         let id = Pid::from_raw(pid).expect("a positive pid");
         let fd = pidfd_open(id, PidfdFlags::empty());
-        ProcessWatch {
-            pid,
-            fd: fd.unwrap_or_else(|e| panic!("process {pid} is not there: {e}")),
-        }
+        ProcessWatch { pid, fd: fd.unwrap_or_else(|e| panic!("process {pid} is not there: {e}")) }
     }
 
     pub fn is_gone(&self) -> bool {
@@ -29,11 +26,7 @@ impl ProcessWatch {
     }
 
     pub fn wait_gone(&self) {
-        assert!(
-            self.ends_within(DEADLINE),
-            "process {} still runs after {DEADLINE:?}",
-            self.pid
-        );
+        assert!(self.ends_within(DEADLINE), "process {} still runs after {DEADLINE:?}", self.pid);
     }
 
     fn ends_within(&self, limit: Duration) -> bool {

@@ -30,11 +30,7 @@ struct Seen {
 
 impl Rpc {
     pub fn spawn(mut command: Command) -> Rpc {
-        let spawned = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
+        let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = spawned.unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
         let seen: Arc<(Mutex<Seen>, Condvar)> = Arc::default();
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
@@ -44,8 +40,7 @@ impl Rpc {
             for line in stdout.split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).into_owned();
                 let mut seen = for_out.0.lock().expect("no panic under the lock");
-                seen.values
-                    .push(serde_json::from_str(&line).unwrap_or(Value::Null));
+                seen.values.push(serde_json::from_str(&line).unwrap_or(Value::Null));
                 seen.lines.push(line);
                 for_out.1.notify_all();
             }
@@ -61,13 +56,7 @@ impl Rpc {
             }
         });
         let stdin = child.stdin.take();
-        Rpc {
-            child,
-            stdin,
-            seen,
-            cursor: 0,
-            next_id: 0,
-        }
+        Rpc { child, stdin, seen, cursor: 0, next_id: 0 }
     }
 
     pub fn pid(&self) -> u32 {
@@ -81,10 +70,7 @@ impl Rpc {
 
     pub fn send_raw(&mut self, text: &str) {
         let stdin = self.stdin.as_mut().expect("stdin was closed by the test");
-        stdin
-            .write_all(text.as_bytes())
-            .and_then(|()| stdin.flush())
-            .expect("pi reads its stdin");
+        stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush()).expect("pi reads its stdin");
     }
 
     /// Writes a command under a fresh id, which is given back.
@@ -103,10 +89,7 @@ impl Rpc {
     }
 
     pub fn response(&mut self, id: &str) -> Value {
-        self.find(0, &format!("the response to {id}"), |v| {
-            v["type"] == "response" && v["id"] == id
-        })
-        .1
+        self.find(0, &format!("the response to {id}"), |v| v["type"] == "response" && v["id"] == id).1
     }
 
     pub fn prompt(&mut self, message: &str) -> Value {
@@ -131,11 +114,7 @@ impl Rpc {
 
     /// The last event of this type so far.
     pub fn last(&self, kind: &str) -> Value {
-        self.values()
-            .into_iter()
-            .rev()
-            .find(|v| v["type"] == kind)
-            .unwrap_or_else(|| panic!("no {kind} so far"))
+        self.values().into_iter().rev().find(|v| v["type"] == kind).unwrap_or_else(|| panic!("no {kind} so far"))
     }
 
     fn find(&self, from: usize, what: &str, want: impl Fn(&Value) -> bool) -> (usize, Value) {
@@ -152,47 +131,27 @@ impl Rpc {
             }
             let left = end.saturating_duration_since(Instant::now());
             if seen.ended || left.is_zero() {
-                let lines: Vec<String> = seen.lines[from.min(seen.lines.len())..]
-                    .iter()
-                    .map(|l| l.chars().take(200).collect())
-                    .collect();
+                let lines: Vec<String> =
+                    seen.lines[from.min(seen.lines.len())..].iter().map(|l| l.chars().take(200).collect()).collect();
                 let (ended, stderr) = (seen.ended, seen.stderr.clone());
                 drop(seen);
                 panic!("pi never gave {what} (ended: {ended}); since then: {lines:#?}\nstderr: {stderr}");
             }
-            seen = changed
-                .wait_timeout(seen, left)
-                .expect("no panic under the lock")
-                .0;
+            seen = changed.wait_timeout(seen, left).expect("no panic under the lock").0;
         }
     }
 
     /// Everything printed so far.
     pub fn lines(&self) -> Vec<String> {
-        self.seen
-            .0
-            .lock()
-            .expect("no panic under the lock")
-            .lines
-            .clone()
+        self.seen.0.lock().expect("no panic under the lock").lines.clone()
     }
 
     pub fn values(&self) -> Vec<Value> {
-        self.seen
-            .0
-            .lock()
-            .expect("no panic under the lock")
-            .values
-            .clone()
+        self.seen.0.lock().expect("no panic under the lock").values.clone()
     }
 
     pub fn stderr(&self) -> String {
-        self.seen
-            .0
-            .lock()
-            .expect("no panic under the lock")
-            .stderr
-            .clone()
+        self.seen.0.lock().expect("no panic under the lock").stderr.clone()
     }
 
     /// The events so far in short: their type, with the role and stop reason of a message, `update` for any
@@ -212,13 +171,9 @@ impl Rpc {
                 }
                 kind @ "message_end" => {
                     let (role, stop) = (&v["message"]["role"], &v["message"]["stopReason"]);
-                    format!(
-                        "{kind} {} {}",
-                        role.as_str().unwrap_or(""),
-                        stop.as_str().unwrap_or("")
-                    )
-                    .trim_end()
-                    .to_owned()
+                    format!("{kind} {} {}", role.as_str().unwrap_or(""), stop.as_str().unwrap_or(""))
+                        .trim_end()
+                        .to_owned()
                 }
                 kind => kind.to_owned(),
             };
@@ -232,10 +187,7 @@ impl Rpc {
     /// The text deltas so far, joined.
     pub fn streamed_text(&self) -> String {
         let values = self.values();
-        let deltas = values
-            .iter()
-            .map(|v| &v["assistantMessageEvent"])
-            .filter(|e| e["type"] == "text_delta");
+        let deltas = values.iter().map(|v| &v["assistantMessageEvent"]).filter(|e| e["type"] == "text_delta");
         deltas.filter_map(|e| e["delta"].as_str()).collect()
     }
 
@@ -262,10 +214,7 @@ impl Rpc {
         while !seen.ended {
             let left = end.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "pi did not exit within {DEADLINE:?}");
-            seen = changed
-                .wait_timeout(seen, left)
-                .expect("no panic under the lock")
-                .0;
+            seen = changed.wait_timeout(seen, left).expect("no panic under the lock").0;
         }
         drop(seen);
         self.child.wait().expect("a child to wait for")

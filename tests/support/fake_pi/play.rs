@@ -14,15 +14,7 @@ use super::wire::{self, s, Block};
 use super::{retryable, End, Pi, Run};
 
 fn names() -> Vec<&'static str> {
-    let own = [
-        "crash",
-        "garbage",
-        "hugeline",
-        "ui",
-        "freeze",
-        "stderr",
-        "unsettled",
-    ];
+    let own = ["crash", "garbage", "hugeline", "ui", "freeze", "stderr", "unsettled"];
     directives::COMMON.iter().copied().chain(own).collect()
 }
 
@@ -30,35 +22,23 @@ impl Run<'_> {
     /// One answer of the model, up to its `message_end` (and `turn_end`, if it did not end well).
     pub(super) fn model_turn(&mut self) -> End {
         let all = directives::parse(&self.user, &names());
-        let plan = directives::split_turns(&all)
-            .into_iter()
-            .nth(self.turn)
-            .unwrap_or_default();
+        let plan = directives::split_turns(&all).into_iter().nth(self.turn).unwrap_or_default();
         let mut usage = None;
         for directive in &plan {
             let Directive::Other { name, arg } = directive else {
                 continue;
             };
             match name.as_str() {
-                "hang" => self.shared.wait(
-                    Some(Duration::from_secs_f64(number(arg, "").unwrap_or(1.0))),
-                    |_| false,
-                ),
+                "hang" => self.shared.wait(Some(Duration::from_secs_f64(number(arg, "").unwrap_or(1.0))), |_| false),
                 "status" if self.should_fail(name, arg) => {
                     let code = number(arg, "").unwrap_or(500.0) as u16;
                     let new = self.shared.lock().new;
-                    let text = match arg
-                        .split_once("msg=\"")
-                        .and_then(|(_, m)| m.split_once('"'))
-                    {
+                    let text = match arg.split_once("msg=\"").and_then(|(_, m)| m.split_once('"')) {
                         Some((text, _)) => text.to_owned(),
                         None => format!("fake failure {code}"),
                     };
-                    let text = if new {
-                        format!("{code}: {{\"message\":{}}}", s(&text))
-                    } else {
-                        format!("{code} {text}")
-                    };
+                    let text =
+                        if new { format!("{code}: {{\"message\":{}}}", s(&text)) } else { format!("{code} {text}") };
                     return self.failed(&text, false);
                 }
                 "overflow" if self.should_fail(name, arg) => {
@@ -66,10 +46,7 @@ impl Run<'_> {
                     return self.failed(text, true);
                 }
                 "usage" => {
-                    usage = Some((
-                        number(arg, "").unwrap_or(0.0) as u64,
-                        number(arg, ",").unwrap_or(1.0) as u64,
-                    ))
+                    usage = Some((number(arg, "").unwrap_or(0.0) as u64, number(arg, ",").unwrap_or(1.0) as u64))
                 }
                 _ => {}
             }
@@ -109,18 +86,9 @@ impl Run<'_> {
                     said = true;
                 }
                 "gate" => self.gate(arg),
-                "pause" => self.shared.wait(
-                    Some(Duration::from_secs_f64(number(arg, "").unwrap_or(1.0))),
-                    |_| false,
-                ),
+                "pause" => self.shared.wait(Some(Duration::from_secs_f64(number(arg, "").unwrap_or(1.0))), |_| false),
                 "length" => stop = "length",
-                "filter" => {
-                    return self.close(
-                        "error",
-                        Some("Provider finish_reason: content_filter"),
-                        (0, 0),
-                    )
-                }
+                "filter" => return self.close("error", Some("Provider finish_reason: content_filter"), (0, 0)),
                 "drop" => return self.close("error", Some("terminated"), (0, 0)),
                 "garbage" => self.shared.lock().emit("this line is {not json"),
                 "hugeline" => {
@@ -154,31 +122,17 @@ impl Run<'_> {
         let aborted = self.shared.lock().aborting;
         if !said && !aborted {
             let text = match &self.last_result {
-                Some(result) => format!(
-                    "tool said: {}",
-                    result.chars().take(200).collect::<String>().trim()
-                ),
+                Some(result) => format!("tool said: {}", result.chars().take(200).collect::<String>().trim()),
                 None if all.is_empty() => self.user.clone(),
                 None => "ok".to_owned(),
             };
             self.say(&text);
         }
         self.end_text();
-        let chars: usize = self
-            .shared
-            .lock()
-            .session
-            .messages
-            .iter()
-            .map(String::len)
-            .sum();
+        let chars: usize = self.shared.lock().session.messages.iter().map(String::len).sum();
         let usage = usage.unwrap_or((chars as u64 / 4 + 10, 1));
         if aborted {
-            let error = if self.shared.lock().new {
-                "Request was aborted"
-            } else {
-                "Request was aborted."
-            };
+            let error = if self.shared.lock().new { "Request was aborted" } else { "Request was aborted." };
             return self.close("aborted", Some(error), (0, 0));
         }
         let end = self.close(if calls.is_empty() { stop } else { "toolUse" }, None, usage);
@@ -191,9 +145,7 @@ impl Run<'_> {
 
     fn should_fail(&self, name: &str, arg: &str) -> bool {
         let mut pi = self.shared.lock();
-        let model = arg
-            .split_whitespace()
-            .find_map(|word| word.strip_prefix("model="));
+        let model = arg.split_whitespace().find_map(|word| word.strip_prefix("model="));
         if model.is_some_and(|model| pi.model["id"] != model) {
             return false;
         }
@@ -235,10 +187,7 @@ impl Run<'_> {
             pi.context_tokens = usage.0 + usage.1;
         }
         let retried = stop == "stop" && self.shared_attempts(&mut pi);
-        if pi
-            .message(&message, "assistant", &mut self.messages)
-            .is_err()
-        {
+        if pi.message(&message, "assistant", &mut self.messages).is_err() {
             return End::Broken;
         }
         if retried {
@@ -259,30 +208,18 @@ impl Run<'_> {
 
     /// Whether this good answer ends a chain of failed ones: the last message before it was an error.
     fn shared_attempts(&self, pi: &mut Pi) -> bool {
-        let last = pi
-            .session
-            .messages
-            .last()
-            .and_then(|m| serde_json::from_str::<Value>(m).ok());
-        last.is_some_and(|m| {
-            m["stopReason"] == "error" && retryable(m["errorMessage"].as_str().unwrap_or(""))
-        })
+        let last = pi.session.messages.last().and_then(|m| serde_json::from_str::<Value>(m).ok());
+        last.is_some_and(|m| m["stopReason"] == "error" && retryable(m["errorMessage"].as_str().unwrap_or("")))
     }
 
     fn say(&self, text: &str) {
-        self.speak(
-            directives::words(text)
-                .into_iter()
-                .map(|word| (word, 0))
-                .collect(),
-        );
+        self.speak(directives::words(text).into_iter().map(|word| (word, 0)).collect());
     }
 
     fn speak(&self, pieces: Vec<(String, u64)>) {
         for (piece, gap) in pieces {
             if gap > 0 {
-                self.shared
-                    .wait(Some(Duration::from_millis(gap)), |_| false);
+                self.shared.wait(Some(Duration::from_millis(gap)), |_| false);
             }
             let mut pi = self.shared.lock();
             if pi.aborting {
@@ -313,32 +250,12 @@ impl Run<'_> {
         };
         if !fits {
             self.end_block(pi);
-            pi.partial.push(if thinking {
-                Block::Thinking(piece.clone())
-            } else {
-                Block::Text(piece.clone())
-            });
+            pi.partial.push(if thinking { Block::Thinking(piece.clone()) } else { Block::Text(piece.clone()) });
             let at = pi.partial.len() - 1;
-            pi.update(
-                if thinking {
-                    "thinking_start"
-                } else {
-                    "text_start"
-                },
-                at,
-                &[],
-            );
+            pi.update(if thinking { "thinking_start" } else { "text_start" }, at, &[]);
         }
         let at = pi.partial.len() - 1;
-        pi.update(
-            if thinking {
-                "thinking_delta"
-            } else {
-                "text_delta"
-            },
-            at,
-            &[("delta", &s(&piece))],
-        );
+        pi.update(if thinking { "thinking_delta" } else { "text_delta" }, at, &[("delta", &s(&piece))]);
     }
 
     fn end_text(&self) {
@@ -360,20 +277,9 @@ impl Run<'_> {
         let mut pi = self.shared.lock();
         self.end_block(&mut pi);
         let id = format!("call_{}_{}", process::id(), pi.number());
-        pi.partial.push(Block::Tool {
-            id: id.clone(),
-            name: name.to_owned(),
-            args: args.clone(),
-        });
-        let (at, call) = (
-            pi.partial.len() - 1,
-            pi.partial.last().map(Block::json).unwrap_or_default(),
-        );
-        pi.update(
-            "toolcall_start",
-            at,
-            &[("id", &s(&id)), ("toolName", &s(name))],
-        );
+        pi.partial.push(Block::Tool { id: id.clone(), name: name.to_owned(), args: args.clone() });
+        let (at, call) = (pi.partial.len() - 1, pi.partial.last().map(Block::json).unwrap_or_default());
+        pi.update("toolcall_start", at, &[("id", &s(&id)), ("toolName", &s(name))]);
         for piece in directives::pieces(&args.to_string(), 24) {
             pi.update("toolcall_delta", at, &[("delta", &s(&piece))]);
         }
@@ -383,38 +289,18 @@ impl Run<'_> {
 
     fn show(&self, what: &str) -> String {
         let pi = self.shared.lock();
-        let messages: Vec<Value> = pi
-            .session
-            .messages
-            .iter()
-            .filter_map(|m| serde_json::from_str(m).ok())
-            .collect();
+        let messages: Vec<Value> = pi.session.messages.iter().filter_map(|m| serde_json::from_str(m).ok()).collect();
         match what {
             "images" => format!("images: {}", self.images),
-            "model" => format!(
-                "model: {} effort: {}",
-                pi.model["id"].as_str().unwrap_or(""),
-                pi.thinking
-            ),
+            "model" => format!("model: {} effort: {}", pi.model["id"].as_str().unwrap_or(""), pi.thinking),
             "roles" => {
                 let roles: Vec<_> = messages.iter().filter_map(|m| m["role"].as_str()).collect();
                 format!("roles: {}", roles.join(","))
             }
             "users" => {
-                let text = |m: &Value| {
-                    m["content"][0]["text"]
-                        .as_str()
-                        .unwrap_or("")
-                        .chars()
-                        .take(80)
-                        .collect::<String>()
-                };
-                messages
-                    .iter()
-                    .filter(|m| m["role"] == "user")
-                    .map(text)
-                    .collect::<Vec<_>>()
-                    .join(" | ")
+                let text =
+                    |m: &Value| m["content"][0]["text"].as_str().unwrap_or("").chars().take(80).collect::<String>();
+                messages.iter().filter(|m| m["role"] == "user").map(text).collect::<Vec<_>>().join(" | ")
             }
             _ => format!("unknown show {what}"),
         }
@@ -447,11 +333,8 @@ impl Run<'_> {
     /// a first word `timeout=MS` before the title. Gives what the extension would make of the answer.
     fn dialog(&self, arg: &str) -> Option<String> {
         let (method, rest) = arg.split_once(' ').unwrap_or((arg, ""));
-        let timeout = rest
-            .strip_prefix("timeout=")
-            .and_then(|r| r.split_once(' '));
-        let (limit, rest) =
-            timeout.map_or((None, rest), |(ms, rest)| (ms.parse::<u64>().ok(), rest));
+        let timeout = rest.strip_prefix("timeout=").and_then(|r| r.split_once(' '));
+        let (limit, rest) = timeout.map_or((None, rest), |(ms, rest)| (ms.parse::<u64>().ok(), rest));
         let mut parts = rest.split('|').map(str::to_owned);
         let title = parts.next().unwrap_or_default();
         let more: Vec<String> = parts.collect();
@@ -459,25 +342,14 @@ impl Run<'_> {
         let mut pi = self.shared.lock();
         let id = format!("ui-{}-{}", process::id(), pi.number());
         let (quoted_id, title_json, second_json) = (s(&id), s(&title), s(&second));
-        let (options, wire_method) = (
-            wire::texts(more.iter()),
-            s(if method == "status" {
-                "setStatus"
-            } else {
-                method
-            }),
-        );
+        let (options, wire_method) =
+            (wire::texts(more.iter()), s(if method == "status" { "setStatus" } else { method }));
         let mut fields = vec![("id", quoted_id.as_str()), ("method", &wire_method)];
         match method {
             "select" => fields.extend([("title", title_json.as_str()), ("options", &options)]),
             "confirm" => fields.extend([("title", title_json.as_str()), ("message", &second_json)]),
-            "notify" => {
-                fields.extend([("message", title_json.as_str()), ("notifyType", "\"info\"")])
-            }
-            "status" => fields.extend([
-                ("statusKey", title_json.as_str()),
-                ("statusText", &second_json),
-            ]),
+            "notify" => fields.extend([("message", title_json.as_str()), ("notifyType", "\"info\"")]),
+            "status" => fields.extend([("statusKey", title_json.as_str()), ("statusText", &second_json)]),
             _ => fields.push(("title", &title_json)),
         }
         let limit_json = limit.map(|ms| ms.to_string()).unwrap_or_default();
@@ -493,29 +365,16 @@ impl Run<'_> {
         let changed = &self.shared.0 .1;
         let mut pi = match limit {
             Some(ms) => {
-                changed
-                    .wait_timeout_while(pi, Duration::from_millis(ms), waiting)
-                    .expect("no panic under the lock")
-                    .0
+                changed.wait_timeout_while(pi, Duration::from_millis(ms), waiting).expect("no panic under the lock").0
             }
-            None => changed
-                .wait_while(pi, waiting)
-                .expect("no panic under the lock"),
+            None => changed.wait_while(pi, waiting).expect("no panic under the lock"),
         };
         let answer = pi.dialogs.remove(&id).unwrap_or_default();
-        Some(
-            match (
-                method,
-                answer["value"].as_str(),
-                answer["confirmed"].as_bool(),
-            ) {
-                (_, _, _) if answer["cancelled"] == true || answer.is_null() => {
-                    "ui: cancelled".to_owned()
-                }
-                ("confirm", _, confirmed) => format!("ui: {}", confirmed.unwrap_or(false)),
-                (_, Some(value), _) => format!("ui: {value}"),
-                _ => "ui: nothing".to_owned(),
-            },
-        )
+        Some(match (method, answer["value"].as_str(), answer["confirmed"].as_bool()) {
+            (_, _, _) if answer["cancelled"] == true || answer.is_null() => "ui: cancelled".to_owned(),
+            ("confirm", _, confirmed) => format!("ui: {}", confirmed.unwrap_or(false)),
+            (_, Some(value), _) => format!("ui: {value}"),
+            _ => "ui: nothing".to_owned(),
+        })
     }
 }

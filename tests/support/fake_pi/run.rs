@@ -35,24 +35,9 @@ fn now_ms() -> String {
 }
 
 impl Pi {
-    pub fn assistant(
-        &self,
-        content: &[Block],
-        stop: &str,
-        error: Option<&str>,
-        usage: (u64, u64),
-    ) -> String {
-        let (content, usage, stop, time) = (
-            wire::blocks(content),
-            wire::usage(usage.0, usage.1),
-            s(stop),
-            now_ms(),
-        );
-        let (provider, model, error) = (
-            self.model["provider"].to_string(),
-            self.model["id"].to_string(),
-            error.map(s),
-        );
+    pub fn assistant(&self, content: &[Block], stop: &str, error: Option<&str>, usage: (u64, u64)) -> String {
+        let (content, usage, stop, time) = (wire::blocks(content), wire::usage(usage.0, usage.1), s(stop), now_ms());
+        let (provider, model, error) = (self.model["provider"].to_string(), self.model["id"].to_string(), error.map(s));
         let mut fields = vec![
             ("role", "\"assistant\""),
             ("content", content.as_str()),
@@ -76,18 +61,12 @@ impl Pi {
         event.extend_from_slice(fields);
         if self.new {
             let (usage, event) = (wire::usage(0, 0), object(&event));
-            self.event(
-                "message_update",
-                &[("usage", &usage), ("assistantMessageEvent", &event)],
-            );
+            self.event("message_update", &[("usage", &usage), ("assistantMessageEvent", &event)]);
         } else {
             let partial = self.assistant(&self.partial, "stop", None, (0, 0));
             event.push(("partial", &partial));
             let event = object(&event);
-            self.event(
-                "message_update",
-                &[("assistantMessageEvent", &event), ("message", &partial)],
-            );
+            self.event("message_update", &[("assistantMessageEvent", &event), ("message", &partial)]);
         }
     }
 
@@ -98,11 +77,7 @@ impl Pi {
     }
 
     fn user(&mut self, text: &str, run: &mut Vec<String>) -> Result<(), String> {
-        let message = object(&[
-            ("role", "\"user\""),
-            ("content", &text_content(text)),
-            ("timestamp", &now_ms()),
-        ]);
+        let message = object(&[("role", "\"user\""), ("content", &text_content(text)), ("timestamp", &now_ms())]);
         self.event("message_start", &[("message", &message)]);
         self.message(&message, "user", run)
     }
@@ -121,14 +96,7 @@ struct Run<'a> {
 }
 
 pub fn run(shared: &Shared, text: String, images: usize) {
-    let mut run = Run {
-        shared,
-        messages: Vec::new(),
-        user: text,
-        images,
-        turn: 0,
-        last_result: None,
-    };
+    let mut run = Run { shared, messages: Vec::new(), user: text, images, turn: 0, last_result: None };
     let (mut attempt, mut overflowed, mut first) = (0, false, true);
     loop {
         let end = run.agent(first);
@@ -148,13 +116,7 @@ pub fn run(shared: &Shared, text: String, images: usize) {
         }
         let messages = format!("[{}]", std::mem::take(&mut run.messages).join(","));
         if new {
-            pi.event(
-                "agent_end",
-                &[
-                    ("messages", &messages),
-                    ("willRetry", if retry { "true" } else { "false" }),
-                ],
-            );
+            pi.event("agent_end", &[("messages", &messages), ("willRetry", if retry { "true" } else { "false" })]);
         } else {
             pi.event("agent_end", &[("messages", &messages)]);
         }
@@ -163,20 +125,11 @@ pub fn run(shared: &Shared, text: String, images: usize) {
             End::Error(error, false) if retry => {
                 attempt += 1;
                 let delay = RETRY_MS << attempt;
-                let (count, most, delay_ms, text) = (
-                    attempt.to_string(),
-                    RETRIES.to_string(),
-                    delay.to_string(),
-                    s(&error),
-                );
+                let (count, most, delay_ms, text) =
+                    (attempt.to_string(), RETRIES.to_string(), delay.to_string(), s(&error));
                 pi.event(
                     "auto_retry_start",
-                    &[
-                        ("attempt", &count),
-                        ("maxAttempts", &most),
-                        ("delayMs", &delay_ms),
-                        ("errorMessage", &text),
-                    ],
+                    &[("attempt", &count), ("maxAttempts", &most), ("delayMs", &delay_ms), ("errorMessage", &text)],
                 );
                 pi.waiting_for_retry = true;
                 drop(pi);
@@ -186,17 +139,9 @@ pub fn run(shared: &Shared, text: String, images: usize) {
                 if pi.aborting {
                     pi.event(
                         "auto_retry_end",
-                        &[
-                            ("success", "false"),
-                            ("attempt", &count),
-                            ("finalError", "\"Retry cancelled\""),
-                        ],
+                        &[("success", "false"), ("attempt", &count), ("finalError", "\"Retry cancelled\"")],
                     );
-                    let by_abort = if pi.abort_ids.is_empty() {
-                        "false"
-                    } else {
-                        "true"
-                    };
+                    let by_abort = if pi.abort_ids.is_empty() { "false" } else { "true" };
                     if new {
                         pi.event("agent_settled", &[("aborted", by_abort)]);
                     }
@@ -210,11 +155,7 @@ pub fn run(shared: &Shared, text: String, images: usize) {
             End::Error(error, false) if attempt > 0 => {
                 pi.event(
                     "auto_retry_end",
-                    &[
-                        ("success", "false"),
-                        ("attempt", &attempt.to_string()),
-                        ("finalError", &s(&error)),
-                    ],
+                    &[("success", "false"), ("attempt", &attempt.to_string()), ("finalError", &s(&error))],
                 );
             }
             End::Error(_, true) if !overflowed => {
@@ -229,12 +170,7 @@ pub fn run(shared: &Shared, text: String, images: usize) {
                 let text = "\"Context overflow recovery failed after one compact-and-retry attempt. Try reducing context or switching to a larger-context model.\"";
                 pi.event(
                     "compaction_end",
-                    &[
-                        ("reason", "\"overflow\""),
-                        ("aborted", "false"),
-                        ("willRetry", "false"),
-                        ("errorMessage", text),
-                    ],
+                    &[("reason", "\"overflow\""), ("aborted", "false"), ("willRetry", "false"), ("errorMessage", text)],
                 );
             }
             _ => {
@@ -243,11 +179,8 @@ pub fn run(shared: &Shared, text: String, images: usize) {
                     drop(pi);
                     compact(shared, "threshold", false);
                     pi = shared.lock();
-                    let next = pi
-                        .replacement
-                        .take()
-                        .or_else(|| pi.steering.pop_front())
-                        .or_else(|| pi.follow_up.pop_front());
+                    let next =
+                        pi.replacement.take().or_else(|| pi.steering.pop_front()).or_else(|| pi.follow_up.pop_front());
                     if let Some(text) = next {
                         (run.user, run.turn, run.last_result, first) = (text, 0, None, true);
                         pi.queue_update();
@@ -257,10 +190,7 @@ pub fn run(shared: &Shared, text: String, images: usize) {
             }
         }
         if new {
-            pi.event(
-                "agent_settled",
-                &[("aborted", if aborted { "true" } else { "false" })],
-            );
+            pi.event("agent_settled", &[("aborted", if aborted { "true" } else { "false" })]);
         }
         break finish(shared, pi);
     }
@@ -277,18 +207,7 @@ fn finish(shared: &Shared, mut pi: std::sync::MutexGuard<'_, Pi>) {
 }
 
 fn retryable(error: &str) -> bool {
-    [
-        "429",
-        "500",
-        "502",
-        "503",
-        "504",
-        "529",
-        "terminated",
-        "overloaded",
-    ]
-    .iter()
-    .any(|sign| error.contains(sign))
+    ["429", "500", "502", "503", "504", "529", "terminated", "overloaded"].iter().any(|sign| error.contains(sign))
 }
 
 impl Run<'_> {
@@ -300,7 +219,8 @@ impl Run<'_> {
             pi.event("turn_start", &[]);
             if with_prompt {
                 if pi.new && pi.session.messages.is_empty() {
-                    let system = "{\"role\":\"system\",\"content\":\"\",\"sections\":{\"preamble\":\"You are a stand-in.\"}}";
+                    let system =
+                        "{\"role\":\"system\",\"content\":\"\",\"sections\":{\"preamble\":\"You are a stand-in.\"}}";
                     pi.event("message_start", &[("message", system)]);
                     pi.event("message_end", &[("message", system)]);
                     self.messages.push(system.to_owned());
@@ -334,33 +254,17 @@ impl Run<'_> {
                 .find(|m| m.starts_with("{\"role\":\"assistant\""))
                 .cloned()
                 .unwrap_or_default();
-            pi.event(
-                "turn_end",
-                &[
-                    ("message", &message),
-                    ("toolResults", &format!("[{}]", results.join(","))),
-                ],
-            );
+            pi.event("turn_end", &[("message", &message), ("toolResults", &format!("[{}]", results.join(",")))]);
             if pi.aborting {
                 pi.event("turn_start", &[]);
-                let error = if pi.new {
-                    "This operation was aborted"
-                } else {
-                    "Request was aborted."
-                };
+                let error = if pi.new { "This operation was aborted" } else { "Request was aborted." };
                 let empty = pi.assistant(&[], "aborted", Some(error), (0, 0));
                 pi.event("message_start", &[("message", &empty)]);
                 let _ = pi.message(&empty, "assistant", &mut self.messages);
                 pi.event("turn_end", &[("message", &empty), ("toolResults", "[]")]);
                 return End::Aborted;
             }
-            let next = pi.steering.pop_front().or_else(|| {
-                if stopped {
-                    pi.follow_up.pop_front()
-                } else {
-                    None
-                }
-            });
+            let next = pi.steering.pop_front().or_else(|| if stopped { pi.follow_up.pop_front() } else { None });
             if next.is_none() && stopped {
                 return End::Stop;
             }
@@ -396,14 +300,7 @@ fn compact(shared: &Shared, reason: &'static str, retry: bool) -> bool {
     pi.compacting = None;
     let reason = s(reason);
     if pi.aborting && pi.new {
-        pi.event(
-            "compaction_end",
-            &[
-                ("reason", &reason),
-                ("aborted", "true"),
-                ("willRetry", "false"),
-            ],
-        );
+        pi.event("compaction_end", &[("reason", &reason), ("aborted", "true"), ("willRetry", "false")]);
         return false;
     }
     let result = compacted(&mut pi);
@@ -424,33 +321,21 @@ fn compacted(pi: &mut Pi) -> String {
     pi.context_tokens = 200;
     let kept = s(&timestamp());
     let details = "{\"readFiles\":[],\"modifiedFiles\":[]}";
-    let fields = [
-        ("summary", summary.as_str()),
-        ("firstKeptEntryId", &kept),
-        ("tokensBefore", &before),
-        ("details", details),
-    ];
+    let fields =
+        [("summary", summary.as_str()), ("firstKeptEntryId", &kept), ("tokensBefore", &before), ("details", details)];
     let _ = pi.session.entry("compaction", &fields);
     object(&fields)
 }
 
 /// The `compact` command. `[[gate:…]]` and `[[pause:…]]` in its instructions make it last.
 pub fn compact_by_hand(shared: &Shared, id: &Value, instructions: &str) {
-    let run = Run {
-        shared,
-        messages: Vec::new(),
-        user: String::new(),
-        images: 0,
-        turn: 0,
-        last_result: None,
-    };
+    let run = Run { shared, messages: Vec::new(), user: String::new(), images: 0, turn: 0, last_result: None };
     for directive in directives::parse(instructions, &["gate", "pause"]) {
         match directive {
             Directive::Other { name, arg } if name == "gate" => run.gate(&arg),
-            Directive::Other { arg, .. } => shared.wait(
-                Some(Duration::from_secs_f64(number(&arg, "").unwrap_or(1.0))),
-                |_| false,
-            ),
+            Directive::Other { arg, .. } => {
+                shared.wait(Some(Duration::from_secs_f64(number(&arg, "").unwrap_or(1.0))), |_| false)
+            }
             Directive::Tool { .. } => {}
         }
     }
@@ -459,10 +344,7 @@ pub fn compact_by_hand(shared: &Shared, id: &Value, instructions: &str) {
     let aborted = pi.aborting;
     let reason = ("reason", "\"manual\"");
     let result = if aborted {
-        pi.event(
-            "compaction_end",
-            &[reason, ("aborted", "true"), ("willRetry", "false")],
-        );
+        pi.event("compaction_end", &[reason, ("aborted", "true"), ("willRetry", "false")]);
         Err("Compaction cancelled".to_owned())
     } else if pi.new && pi.session.messages.len() < 3 {
         let error = "Nothing to compact (session too small)";
@@ -478,15 +360,7 @@ pub fn compact_by_hand(shared: &Shared, id: &Value, instructions: &str) {
         Err(error.to_owned())
     } else {
         let result = compacted(&mut pi);
-        pi.event(
-            "compaction_end",
-            &[
-                reason,
-                ("result", &result),
-                ("aborted", "false"),
-                ("willRetry", "false"),
-            ],
-        );
+        pi.event("compaction_end", &[reason, ("result", &result), ("aborted", "false"), ("willRetry", "false")]);
         Ok(Some(result))
     };
     pi.respond(id, "compact", result);

@@ -25,17 +25,11 @@ pub struct Session {
 
 fn hex_id() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
-    format!(
-        "{:04x}{:04x}",
-        std::process::id() & 0xffff,
-        NEXT.fetch_add(1, Ordering::Relaxed) & 0xffff
-    )
+    format!("{:04x}{:04x}", std::process::id() & 0xffff, NEXT.fetch_add(1, Ordering::Relaxed) & 0xffff)
 }
 
 pub fn timestamp() -> String {
-    jiff::Timestamp::now()
-        .strftime("%Y-%m-%dT%H:%M:%S.%3fZ")
-        .to_string()
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
 impl Session {
@@ -61,19 +55,13 @@ impl Session {
             let _ = fs::create_dir_all(folder);
         }
         let existing = fs::read_to_string(&session.path).ok();
-        let values: Vec<Value> = existing
-            .iter()
-            .flat_map(|t| t.lines())
-            .filter_map(|l| serde_json::from_str(l).ok())
-            .collect();
+        let values: Vec<Value> =
+            existing.iter().flat_map(|t| t.lines()).filter_map(|l| serde_json::from_str(l).ok()).collect();
         match values.first() {
             Some(first) if first["type"] == "session" => session.load(&values),
             _ => {
                 if existing.is_some() && new {
-                    return Err(format!(
-                        "Session file is not a valid pi session: {}",
-                        session.path.display()
-                    ));
+                    return Err(format!("Session file is not a valid pi session: {}", session.path.display()));
                 }
                 session.lines.push(object(&[
                     ("type", "\"session\""),
@@ -110,17 +98,9 @@ impl Session {
     /// An entry of this type; `fields` come after the common ones.
     pub fn entry(&mut self, kind: &str, fields: &[(&str, &str)]) -> Result<String, String> {
         let id = hex_id();
-        let parent = self
-            .last_entry
-            .replace(id.clone())
-            .map_or("null".to_owned(), |parent| s(&parent));
+        let parent = self.last_entry.replace(id.clone()).map_or("null".to_owned(), |parent| s(&parent));
         let (kind, quoted, time) = (s(kind), s(&id), s(&timestamp()));
-        let mut all = vec![
-            ("type", kind.as_str()),
-            ("id", &quoted),
-            ("parentId", &parent),
-            ("timestamp", &time),
-        ];
+        let mut all = vec![("type", kind.as_str()), ("id", &quoted), ("parentId", &parent), ("timestamp", &time)];
         all.extend_from_slice(fields);
         self.lines.push(object(&all));
         if self.written > 0 {
@@ -133,11 +113,7 @@ impl Session {
     pub fn message(&mut self, message: &str, role: &str) -> Result<(), String> {
         self.messages.push(message.to_owned());
         self.entry("message", &[("message", message)])?;
-        let starts_file = if self.new {
-            role == "user"
-        } else {
-            role == "assistant"
-        };
+        let starts_file = if self.new { role == "user" } else { role == "assistant" };
         if starts_file && self.written == 0 {
             self.flush()
         } else {
@@ -147,22 +123,13 @@ impl Session {
 
     fn flush(&mut self) -> Result<(), String> {
         let pending = &self.lines[self.written..];
-        let text: String = pending
-            .iter()
-            .flat_map(|line| [line.as_str(), "\n"])
-            .collect();
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.path);
+        let text: String = pending.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        let file = OpenOptions::new().create(true).append(true).open(&self.path);
         let result = file.and_then(|mut file| file.write_all(text.as_bytes()));
         match result {
             Ok(()) => self.written = self.lines.len(),
             Err(_) if self.new => {
-                return Err(format!(
-                    "ENOENT: no such file or directory, open '{}'",
-                    self.path.display()
-                ))
+                return Err(format!("ENOENT: no such file or directory, open '{}'", self.path.display()))
             }
             // Old pi does not notice.
             Err(_) => {}
@@ -176,8 +143,7 @@ impl Session {
             self.messages
                 .iter()
                 .filter(|m| {
-                    m.starts_with(&format!("{{\"role\":\"{role}\""))
-                        || m.contains(&format!("\"role\":\"{role}\""))
+                    m.starts_with(&format!("{{\"role\":\"{role}\"")) || m.contains(&format!("\"role\":\"{role}\""))
                 })
                 .count()
         };
@@ -185,17 +151,9 @@ impl Session {
     }
 
     pub fn last_assistant_text(&self) -> Option<String> {
-        let values = self
-            .messages
-            .iter()
-            .rev()
-            .filter_map(|m| serde_json::from_str::<Value>(m).ok());
+        let values = self.messages.iter().rev().filter_map(|m| serde_json::from_str::<Value>(m).ok());
         let message = values.into_iter().find(|m| m["role"] == "assistant")?;
-        let text: String = message["content"]
-            .as_array()?
-            .iter()
-            .filter_map(|b| b["text"].as_str())
-            .collect();
+        let text: String = message["content"].as_array()?.iter().filter_map(|b| b["text"].as_str()).collect();
         (!text.is_empty()).then(|| text.trim().to_owned())
     }
 }

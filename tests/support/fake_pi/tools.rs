@@ -26,15 +26,8 @@ impl Run<'_> {
     pub(super) fn tools(&mut self, calls: Vec<(String, String, Value)>) -> Vec<String> {
         let mut ended = Vec::new();
         for (id, name, args) in &calls {
-            let fields = [
-                ("toolCallId", s(id)),
-                ("toolName", s(name)),
-                ("args", args.to_string()),
-            ];
-            let fields: Vec<_> = fields
-                .iter()
-                .map(|(key, value)| (*key, value.as_str()))
-                .collect();
+            let fields = [("toolCallId", s(id)), ("toolName", s(name)), ("args", args.to_string())];
+            let fields: Vec<_> = fields.iter().map(|(key, value)| (*key, value.as_str())).collect();
             {
                 let mut pi = self.shared.lock();
                 pi.event("tool_execution_start", &fields);
@@ -49,45 +42,25 @@ impl Run<'_> {
                         pi.event("tool_execution_update", &fields);
                     };
                     report(&mut self.shared.lock(), "");
-                    let (output, code) =
-                        bash(self.shared, args["command"].as_str().unwrap_or(""), report);
+                    let (output, code) = bash(self.shared, args["command"].as_str().unwrap_or(""), report);
                     match code {
-                        _ if self.shared.lock().aborting => {
-                            (format!("{output}\n\nCommand aborted"), true)
-                        }
+                        _ if self.shared.lock().aborting => (format!("{output}\n\nCommand aborted"), true),
                         Some(0) if output.is_empty() => ("(no output)".to_owned(), false),
                         Some(0) => (output, false),
-                        code => (
-                            format!(
-                                "{output}\n\nCommand exited with code {}",
-                                code.unwrap_or(-1)
-                            ),
-                            true,
-                        ),
+                        code => (format!("{output}\n\nCommand exited with code {}", code.unwrap_or(-1)), true),
                     }
                 }
                 "http" => http(args),
                 "write" => {
-                    let path = self
-                        .shared
-                        .lock()
-                        .session
-                        .cwd
-                        .join(args["path"].as_str().unwrap_or(""));
+                    let path = self.shared.lock().session.cwd.join(args["path"].as_str().unwrap_or(""));
                     match std::fs::write(&path, args["content"].as_str().unwrap_or("")) {
                         Ok(()) => (format!("Successfully wrote to {}", path.display()), false),
                         Err(error) => (error.to_string(), true),
                     }
                 }
                 "read" => {
-                    let path = self
-                        .shared
-                        .lock()
-                        .session
-                        .cwd
-                        .join(args["path"].as_str().unwrap_or(""));
-                    std::fs::read_to_string(&path)
-                        .map_or_else(|error| (error.to_string(), true), |text| (text, false))
+                    let path = self.shared.lock().session.cwd.join(args["path"].as_str().unwrap_or(""));
+                    std::fs::read_to_string(&path).map_or_else(|error| (error.to_string(), true), |text| (text, false))
                 }
                 _ => (format!("Tool {name} not found"), true),
             };
@@ -128,13 +101,7 @@ fn bash(shared: &Shared, script: &str, report: impl Fn(&mut Pi, &str)) -> (Strin
         return ("no pipe".into(), None);
     };
     let mut command = Command::new("/bin/bash");
-    command
-        .args(["-c", script])
-        .current_dir(cwd)
-        .stdin(Stdio::null())
-        .stdout(write)
-        .stderr(second)
-        .process_group(0);
+    command.args(["-c", script]).current_dir(cwd).stdin(Stdio::null()).stdout(write).stderr(second).process_group(0);
     let mut child = {
         let mut pi = shared.lock();
         match command.spawn() {
@@ -152,10 +119,7 @@ fn bash(shared: &Shared, script: &str, report: impl Fn(&mut Pi, &str)) -> (Strin
         report(&mut shared.lock(), &String::from_utf8_lossy(&output));
     }
     let code = child.wait().ok().and_then(|status| status.code());
-    shared
-        .lock()
-        .tools
-        .retain(|group| *group != child.id() as i32);
+    shared.lock().tools.retain(|group| *group != child.id() as i32);
     (String::from_utf8_lossy(&output).into_owned(), code)
 }
 
@@ -165,15 +129,8 @@ fn http(args: &Value) -> (String, bool) {
         let base = std::env::var("PI_GATEWAY_URL").map_err(std::io::Error::other)?;
         let token = std::env::var("PI_GATEWAY_INTERNAL_TOKEN").unwrap_or_default();
         let host = base.trim_start_matches("http://").trim_end_matches('/');
-        let body = if args["body"].is_null() {
-            String::new()
-        } else {
-            args["body"].to_string()
-        };
-        let (method, path) = (
-            args["method"].as_str().unwrap_or("POST"),
-            args["path"].as_str().unwrap_or("/"),
-        );
+        let body = if args["body"].is_null() { String::new() } else { args["body"].to_string() };
+        let (method, path) = (args["method"].as_str().unwrap_or("POST"), args["path"].as_str().unwrap_or("/"));
         let mut stream = std::net::TcpStream::connect(host)?;
         write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())?;
         let mut answer = String::new();
@@ -194,10 +151,7 @@ pub fn bash_by_hand(shared: &Shared, id: &Value, script: &str) {
     if let (Some(code), false) = (&code, cancelled) {
         fields.push(("exitCode", code));
     }
-    fields.extend([
-        ("cancelled", if cancelled { "true" } else { "false" }),
-        ("truncated", "false"),
-    ]);
+    fields.extend([("cancelled", if cancelled { "true" } else { "false" }), ("truncated", "false")]);
     let data = object(&fields);
     pi.respond(id, "bash", Ok(Some(data)));
 }

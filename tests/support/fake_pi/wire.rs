@@ -10,10 +10,7 @@ pub fn s(text: &str) -> String {
 
 /// An object of values that are JSON already, in this order.
 pub fn object(fields: &[(&str, &str)]) -> String {
-    let fields: Vec<_> = fields
-        .iter()
-        .map(|(key, value)| format!("\"{key}\":{value}"))
-        .collect();
+    let fields: Vec<_> = fields.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
     format!("{{{}}}", fields.join(","))
 }
 
@@ -34,11 +31,7 @@ pub fn text_content(text: &str) -> String {
 pub enum Block {
     Text(String),
     Thinking(String),
-    Tool {
-        id: String,
-        name: String,
-        args: Value,
-    },
+    Tool { id: String, name: String, args: Value },
 }
 
 impl Block {
