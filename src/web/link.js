@@ -22,7 +22,7 @@ export function backoff(attempt, random = Math.random) {
 }
 
 export class Link {
-  /** @param {{url:string, open:(url)=>WebSocket, onState:Function, onReady:Function, onEvent:Function, subscribe:()=>string[]}} io */
+  /** @param {{url:string, open:(url)=>WebSocket, onState:Function, onHello:Function, onReady:Function, onEvent:Function, subscribe:()=>string[]}} io */
   constructor(io) {
     this.io = { timers: globalThis, random: Math.random, now: () => Date.now(), ...io };
     this.state = 'connecting';
@@ -99,6 +99,7 @@ export class Link {
     // Events may follow the answer in the same packet, before this function goes on: what the answer says
     // about them is noted in #frame.
     this.#greeting = { id: this.#nextId + 1, eid };
+    this.io.onHello(epoch ? eid : 0);
     try {
       await this.request('connect', params);
     } catch (e) {
@@ -112,14 +113,13 @@ export class Link {
 
   #welcome(payload) {
     const resumed = Boolean(payload?.resumed) && payload.epoch === this.#last.epoch;
-    const { eid } = this.#greeting;
     this.#greeting = null;
     this.#seq = null;
     this.#openedAt = this.io.now();
     if (!resumed) this.#last = { epoch: payload?.epoch ?? null, eid: payload?.lastEid ?? 0 };
     this.policy = payload?.policy || {};
     this.#set('connected');
-    this.io.onReady(payload || {}, { resumed, eid });
+    this.io.onReady(payload || {}, resumed);
   }
 
   #frame(data) {
