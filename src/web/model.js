@@ -5,7 +5,8 @@
 // replaces it.
 //
 // Item: {uid, kind: 'user'|'assistant'|'notice'|'error', id, key, runId, text, images, at, state, …}
-//   user       state: 'sending' | 'queued' (waits for the connection) | 'sent' | 'failed'; error
+//   user       state: 'sending' | 'queued' (waits for the connection) | 'sent' | 'failed'; error;
+//              awaiting: taken, but another answer is being written first
 //   assistant  state: 'live' | 'done'; steps: [{kind:'thinking'|'tool', …}]; failed: error code
 
 const STEP_TEXT = 20000; // characters of a tool's output or of a thought that are kept
@@ -52,8 +53,18 @@ export class Conversation {
 
   setPending(key, change) {
     const item = this.items.find((i) => i.key === key);
-    if (!item || (item.id && change.state !== 'sent')) return;
+    if (!item || item.id) return;
     Object.assign(item, change);
+    this.dirty.add(item);
+  }
+
+  /** The gateway has taken the message. */
+  acknowledged(key, runId) {
+    const item = this.items.find((i) => i.key === key);
+    if (!item) return;
+    const awaiting = this.running && Boolean(this.runId) && this.runId !== runId && !this.#done.has(runId);
+    Object.assign(item, { state: 'sent', runId: runId || item.runId, error: undefined, awaiting });
+    if (!this.running && runId && !this.#done.has(runId)) { this.running = true; this.runId = runId; }
     this.dirty.add(item);
   }
 
@@ -177,6 +188,7 @@ export class Conversation {
     if (p.typing) {
       this.runId = p.runId || null;
       this.#done.delete(p.runId);
+      this.#begun([p.runId]);
       return known ? {} : { refetch: true }; // started elsewhere: another tab, a schedule
     }
     const live = this.#live.get(p.runId || 'live');
@@ -286,6 +298,7 @@ export class Conversation {
       if (p.final) for (const r of ids) this.#finish(r);
       return {};
     }
+    this.#begun(ids);
     const error = this.items.find((i) => i.kind === 'error' && ids.includes(i.runId));
     const item = live || this.#insert({ kind: 'assistant', runId: p.runId, steps: [] });
     if (live) this.#live.delete(live.runId);
@@ -415,6 +428,12 @@ export class Conversation {
     for (const s of item.steps || []) {
       if (s.kind === 'thinking') s.done = true;
       else if (s.state === 'running') s.state = 'stopped';
+    }
+  }
+
+  #begun(runIds) {
+    for (const i of this.items) {
+      if (i.awaiting && runIds.includes(i.runId)) { i.awaiting = false; this.dirty.add(i); }
     }
   }
 
