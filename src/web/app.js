@@ -2,10 +2,8 @@
 // reach in one of those; this file knows the document's elements and the user's keys.
 
 import { Conversation } from './model.js';
-import { Dialogs } from './dialogs.js';
 import { Link } from './link.js';
 import { Outbox } from './outbox.js';
-import { readImage, TYPES } from './images.js';
 import { el, icon, View } from './view.js';
 
 const $ = (id) => document.getElementById(id);
@@ -75,12 +73,40 @@ const view = new View($('messages'), {
   discard: (key) => { outbox.discard(key); conversation.remove(key); draw(); },
 });
 
-const dialogs = new Dialogs($('dialogs'), (id, answer) => {
-  link.request('extension_ui_response', { id, ...answer }).then(
+/** Modules for what most visits never show. */
+const lazy = async (name) => {
+  await looks();
+  return import(`./${name}.js`);
+};
+
+let more = null;
+function looks() {
+  more ??= new Promise((done) => {
+    document.head.append(el('link', { rel: 'stylesheet', href: '/web/more.css', onload: done, onerror: () => { more = null; done(); } }));
+  });
+  return more;
+}
+
+let dialogs = null;
+let dialogsComing = false;
+async function loadDialogs() {
+  if (dialogsComing) return;
+  dialogsComing = true;
+  try {
+    const { Dialogs } = await lazy('dialogs');
+    dialogs = new Dialogs($('dialogs'), answer, (id) => { conversation.answered(id); draw(); });
+    draw();
+  } catch { dialogsComing = false; }
+}
+
+function answer(id, value) {
+  link.request('extension_ui_response', { id, ...value }).then(
     (first) => { if (first === false) hint('That was answered elsewhere already.'); conversation.answered(id); draw(); },
-    (e) => hint(e.code ? e.message : 'Not connected: the answer was not sent.'),
+    refused,
   );
-}, (id) => { conversation.answered(id); draw(); });
+}
+
+const refused = (e) => hint(e.code ? e.message : 'Not connected.');
 
 const pending = (e) => ({ key: e.key, text: e.text, at: e.at, state: e.state, images: (e.images || []).map((i) => `data:${i.mimeType};base64,${i.data}`) });
 
@@ -96,16 +122,12 @@ function connectionChanged(state) {
   }
   showConnection();
   const out = state === 'unauthorized';
-  if ($('login').hidden === out) {
-    $('login').hidden = !out;
-    for (const part of document.querySelectorAll('body > header, body > main, body > footer')) part.inert = out;
-    if (out) $('login-token').focus();
-    else composer.focus();
-  }
+  if (state === 'connected' && login) { login.close(); login = null; composer.focus(); }
+  for (const part of document.querySelectorAll('body > header, body > main, body > footer')) part.inert = out;
   if (out) {
+    showLogin(link.reason);
     conversation = new Conversation(sessionKey); // nothing of it stays readable after a log-out
     view.clear();
-    if (link.reason) $('login-error').textContent = link.reason;
   }
   draw();
 }
@@ -204,7 +226,8 @@ function paint() {
   $('older').hidden = !c.more;
   $('abort').hidden = !c.running;
   $('abort').disabled = link.state !== 'connected';
-  dialogs.draw(c.dialogs);
+  dialogs?.draw(c.dialogs);
+  if (c.dialogs.length && !dialogs) loadDialogs();
   if (c.dialogs.length && !asked) toEnd ||= atEnd();
   asked = c.dialogs.length > 0;
   sendable();
@@ -278,10 +301,8 @@ function saveDraft() {
 }
 
 composer.addEventListener('input', () => { fit(); sendable(); saveDraft(); });
-const touch = matchMedia('(hover: none) and (pointer: coarse)');
 composer.addEventListener('keydown', (e) => {
   if (e.key !== 'Enter' || e.isComposing || e.keyCode === 229 || e.shiftKey || e.altKey) return;
-  if (touch.matches && !e.ctrlKey && !e.metaKey && innerWidth < 700 && composer.value.includes('\n')) return;
   e.preventDefault();
   submit();
 });
@@ -289,12 +310,12 @@ $('form').addEventListener('submit', (e) => { e.preventDefault(); submit(); comp
 
 function abort() {
   if (!conversation.running) return;
-  link.request('chat.abort', { sessionKey }).catch((e) => hint(e.code ? e.message : 'Not connected.'));
+  link.request('chat.abort', { sessionKey }).catch(refused);
 }
 $('abort').addEventListener('click', () => { abort(); composer.focus(); });
 document.addEventListener('keydown', (e) => {
-  if (e.key !== 'Escape' || e.isComposing || $('ask').open || !$('login').hidden) return;
-  if (!dialogs.cancelLast()) abort();
+  if (e.key !== 'Escape' || e.isComposing || document.querySelector('dialog[open]') || login) return;
+  if (!dialogs?.cancelLast()) abort();
 });
 
 // ---------------------------------------------------------------- pictures
@@ -306,6 +327,7 @@ async function attach(files) {
     attached.push(slot);
     drawPreviews();
     try {
+      const { readImage } = await lazy('images').catch(() => { throw new Error('Not connected: the picture cannot be prepared.'); });
       Object.assign(slot, await readImage(file));
     } catch (e) {
       attached = attached.filter((a) => a !== slot);
@@ -327,7 +349,7 @@ function drawPreviews() {
 $('attach').addEventListener('click', () => $('file').click());
 $('file').addEventListener('change', () => { attach([...$('file').files]); $('file').value = ''; composer.focus(); });
 composer.addEventListener('paste', (e) => {
-  const files = [...(e.clipboardData?.files || [])].filter((f) => TYPES.includes(f.type));
+  const files = [...(e.clipboardData?.files || [])].filter((f) => f.type.startsWith('image/'));
   // Office programs put a picture of the text beside the text; then the text is meant.
   if (files.length === 0 || e.clipboardData.getData('text/plain')) return;
   e.preventDefault();
@@ -344,7 +366,7 @@ addEventListener('drop', (e) => {
 
 // ---------------------------------------------------------------- conversations
 
-const label = (key) => { const name = key.slice(PREFIX.length); return name === 'default' ? 'Main conversation' : name; };
+const label = (key) => { const name = key.slice(PREFIX.length); return name === 'default' ? 'Main chat' : name; };
 
 let listTimer = 0;
 function listSoon() {
@@ -378,7 +400,7 @@ function switchTo(key) {
   sessionKey = key;
   conversation = new Conversation(key);
   view.clear();
-  dialogs.draw([]);
+  dialogs?.draw([]);
   composer.value = tabStorage?.getItem(draftName()) || '';
   fit();
   attached = [];
@@ -396,25 +418,7 @@ $('session').addEventListener('change', () => {
 });
 addEventListener('hashchange', () => switchTo(sessionInHash()));
 
-/** A small question of the page itself. Resolves with the field's text ('' for a question without one) or null. */
-function ask({ title, text, field, ok }) {
-  $('ask-title').textContent = title;
-  $('ask-text').textContent = text || '';
-  $('ask-text').hidden = !text;
-  $('ask-label').hidden = $('ask-input').hidden = field === undefined;
-  $('ask-input').required = field !== undefined;
-  $('ask-input').value = field || '';
-  $('ask-ok').textContent = ok;
-  const box = $('ask');
-  box.returnValue = '';
-  box.showModal();
-  if (field !== undefined) $('ask-input').select();
-  return new Promise((resolve) => {
-    box.addEventListener('close', () => resolve(box.returnValue === 'ok' ? $('ask-input').value.trim() : null), { once: true });
-  });
-}
-// Enter presses a form's first button, which is Cancel.
-$('ask-input').addEventListener('keydown', (e) => { if (e.key === 'Enter') { e.preventDefault(); $('ask-ok').click(); } });
+const ask = async (question) => (await lazy('ask')).ask(question);
 
 $('new-session').addEventListener('click', async () => {
   const d = new Date();
@@ -429,7 +433,7 @@ $('reset-session').addEventListener('click', async () => {
   const answer = await ask({ title: 'Start afresh?', text: 'The agent forgets this conversation. A running answer is stopped.', ok: 'Start afresh' });
   composer.focus();
   if (answer === null) return;
-  link.request('sessions.reset', { sessionKey }).then(() => refetchSoon(), (e) => hint(e.code ? e.message : 'Not connected.'));
+  link.request('sessions.reset', { sessionKey }).then(() => refetchSoon(), refused);
 });
 
 $('older').addEventListener('click', async () => {
@@ -444,34 +448,23 @@ $('older').addEventListener('click', async () => {
     toEnd = false;
     paint();
     scroll.scrollTop = scroll.scrollHeight - height;
-  } catch (e) { hint(e.code ? e.message : 'Not connected.'); }
+  } catch (e) { refused(e); }
   $('older').disabled = false;
 });
 
 // ---------------------------------------------------------------- log in, log out
 
-$('login-form').addEventListener('submit', async (e) => {
-  e.preventDefault();
-  const token = $('login-token').value.trim();
-  const say = (text) => { $('login-error').textContent = text; $('login-token').select(); };
-  if (!token) { say('Type the token first.'); return; }
-  $('login-submit').disabled = true;
-  $('login-error').textContent = '';
-  try {
-    const r = await fetch('/login', { method: 'POST', headers: { 'Content-Type': 'application/json' }, credentials: 'same-origin', body: JSON.stringify({ token }) });
-    if (r.ok || r.type === 'opaqueredirect') {
-      $('login-token').value = '';
-      link.token = token; // for browsers that refuse the cookie
-      link.start();
-    } else if (r.status === 401) say('That token is not right.');
-    else if (r.status === 429) say(`Too many attempts. Try again in ${r.headers.get('Retry-After') || 60} s.`);
-    else {
-      const body = await r.json().catch(() => null);
-      say(`The gateway refused: ${body?.error?.message || body?.error || `HTTP ${r.status}`}`);
-    }
-  } catch { say('The gateway does not answer.'); }
-  $('login-submit').disabled = false;
-});
+let login = null;
+async function showLogin(reason) {
+  const { Login } = await lazy('login').catch(() => ({}));
+  if (!Login) { setTimeout(() => link.start(), 3000); return; }
+  if (link.state !== 'unauthorized') return;
+  login ??= new Login((token) => {
+    link.token = token; // for browsers that refuse the cookie
+    link.start();
+  });
+  login.say(reason);
+}
 
 $('logout').addEventListener('click', async () => {
   try { await fetch('/logout', { method: 'POST', credentials: 'same-origin' }); } catch { hint('The gateway does not answer.'); return; }
@@ -498,4 +491,4 @@ drawSessions();
 fit();
 link.start();
 draw(true);
-if (!touch.matches) composer.focus();
+if (!matchMedia('(hover: none)').matches) composer.focus();

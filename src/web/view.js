@@ -210,9 +210,8 @@ class Question {
     this.text = el('div', { class: 'text', dir: 'auto' });
     this.images = el('div', { class: 'pictures', hidden: true });
     this.state = el('span', { class: 'state' });
-    this.actions = el('span', { class: 'actions', hidden: true },
-      el('button', { type: 'button', class: 'link', data: { testid: 'retry' }, onclick: () => on.retry(item.key) }, 'Try again'),
-      el('button', { type: 'button', class: 'link', data: { testid: 'discard' }, onclick: () => on.discard(item.key) }, 'Discard'));
+    this.actions = el('span', { class: 'actions' });
+    this.on = on;
     this.node = el('article', { class: 'item user', data: { role: 'user', testid: 'message' }, 'aria-label': 'You' },
       this.images, this.text, el('div', { class: 'under' }, this.state, this.actions));
   }
@@ -228,7 +227,10 @@ class Question {
     // Taken by the gateway, but another answer is being written: it will be read in a moment.
     if (item.state === 'sent' && item.awaiting && conversation.running) state = 'Queued';
     this.state.textContent = state;
-    this.actions.hidden = item.state !== 'failed';
+    if ((item.state === 'failed') !== this.actions.hasChildNodes()) {
+      const button = (name, text) => el('button', { type: 'button', class: 'link', data: { testid: name }, onclick: () => this.on[name](item.key) }, text);
+      this.actions.replaceChildren(...(item.state === 'failed' ? [button('retry', 'Try again'), button('discard', 'Discard')] : []));
+    }
   }
 }
 
