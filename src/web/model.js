@@ -1,0 +1,479 @@
+// What one conversation shows. Pure: events and answers go in, an ordered list of items comes out.
+//
+// Every item that the gateway has stored carries its stable id (or the idempotency key, for our own messages), and
+// an id is shown once, however often it arrives. Live content of a run is provisional: the run's `chat.reply`
+// replaces it.
+//
+// Item: {uid, kind: 'user'|'assistant'|'notice'|'error', id, key, runId, text, images, at, state, …}
+//   user       state: 'sending' | 'queued' (waits for the connection) | 'sent' | 'failed'; error;
+//              awaiting: taken, but another answer is being written first
+//   assistant  state: 'live' | 'done'; steps: [{kind:'thinking'|'tool', …}]; failed: error code
+
+const STEP_TEXT = 20000; // characters of a tool's output or of a thought that are kept
+const KEEP_DONE = 400;
+
+export class Conversation {
+	constructor(sessionKey) {
+		this.sessionKey = sessionKey;
+		this.items = [];
+		this.dialogs = [];
+		this.running = false;
+		this.runId = null; // the run that is being answered now
+		this.more = false; // older messages can be asked for
+		this.loaded = false;
+		this.dirty = new Set(); // items whose looks changed since `take`
+		this.moved = true; // the list itself changed
+		this.#byId = new Map();
+		this.#live = new Map();
+	}
+
+	#byId;
+	#live; // runId -> live item
+	#done = new Set(); // runs whose final reply is known
+	#uid = 0;
+	#buffer = null; // events that arrive while history is being fetched
+	#seenEid = 0; // events up to here were applied before the last reconnect
+	#replayed = new Set(); // runs that the gateway replays from their start on this connection
+
+	/** The changes since the last call, for the view. */
+	take() {
+		const changes = { dirty: this.dirty, moved: this.moved };
+		this.dirty = new Set();
+		this.moved = false;
+		return changes;
+	}
+
+	// ------------------------------------------------------------ our own messages
+
+	addPending(entry) {
+		let item = this.items.find((i) => i.key === entry.key);
+		if (!item) item = this.#insert({ kind: 'user', key: entry.key, text: entry.text, images: entry.images || [], at: entry.at, state: entry.state || 'sending' });
+		return item;
+	}
+
+	setPending(key, change) {
+		const item = this.items.find((i) => i.key === key);
+		if (!item || item.id) return;
+		Object.assign(item, change);
+		this.dirty.add(item);
+	}
+
+	/** The gateway has taken the message. */
+	acknowledged(key, runId) {
+		const item = this.items.find((i) => i.key === key);
+		if (!item) return;
+		const awaiting = this.running && Boolean(this.runId) && this.runId !== runId && !this.#done.has(runId);
+		Object.assign(item, { state: 'sent', runId: runId || item.runId, error: undefined, awaiting });
+		if (!this.running && runId && !this.#done.has(runId)) { this.running = true; this.runId = runId; }
+		this.dirty.add(item);
+	}
+
+	remove(key) {
+		this.#drop(this.items.find((i) => i.key === key));
+	}
+
+	// ------------------------------------------------------------ history and snapshots
+
+	/** From here on events wait until `sync` brings the history they belong to. */
+	beginSync() {
+		this.#buffer ??= [];
+		return this.#uid;
+	}
+
+	/**
+   * The newest page of history (and, on a fresh connection, the snapshot of the running turn).
+   * `since`: what `beginSync` gave; anything the server does not list and that is older than this is gone.
+   */
+	sync(history, live, since) {
+		const rows = (history?.messages || []).map(row).filter(Boolean);
+		const old = this.items;
+		const first = rows.length ? old.findIndex((i) => i.id && i.id === rows[0].id) : -1;
+		const liveRun = live?.isStreaming ? live.runId || 'live' : null;
+		const runs = new Map(); // a finished run keeps its steps although the history has only its text
+		for (const i of old) if (i.steps?.length && !i.id) runs.set(i.runId, i.steps);
+
+		const kept = first > 0 ? old.slice(0, first) : [];
+		const next = [...kept];
+		const used = new Set(kept);
+		for (const r of rows) {
+			const known = this.#byId.get(r.id) || (r.key && old.find((i) => i.key === r.key));
+			const item = known && !used.has(known) ? known : { uid: ++this.#uid };
+			if (used.has(item)) continue;
+			if (known && r.images.length === 0) r.images = known.images || [];
+			if (r.kind === 'assistant' && !item.steps && runs.has(r.runId)) { r.steps = runs.get(r.runId); runs.delete(r.runId); }
+			Object.assign(item, r, { state: r.kind === 'user' ? 'sent' : 'done', error: undefined });
+			used.add(item);
+			next.push(item);
+			this.dirty.add(item);
+		}
+		const texts = new Set(rows.filter((r) => r.kind === 'notice').map((r) => r.text));
+		for (const item of old) {
+			if (used.has(item)) continue;
+			if (item.state === 'live') { if (live === undefined) next.push(item); continue; }
+			const mine = item.kind === 'user' && item.key && !item.id && (item.state !== 'sent' || !this.#done.has(item.runId));
+			const local = (item.kind === 'notice' || item.kind === 'error') && !item.id && !texts.has(item.text);
+			if (mine || local || item.uid > since) next.push(item);
+		}
+		this.items = next;
+		if (live !== undefined) this.#live.clear();
+		this.#byId = new Map(next.filter((i) => i.id).map((i) => [i.id, i]));
+		this.more = kept.length ? this.more : Boolean(history?.more ?? rows.length >= (history?.limit || 50));
+		this.moved = true;
+		this.loaded = true;
+
+		this.running = Boolean(history?.running || live?.isStreaming);
+		this.runId = liveRun || (this.running ? this.runId : null);
+		for (const r of rows) if (r.kind === 'assistant' && r.runId && r.runId !== liveRun && !this.running) this.#finish(r.runId);
+		for (const ask of live?.pendingUi || []) this.#ask(ask);
+
+		const waiting = this.#buffer || [];
+		this.#buffer = null;
+		const replayed = new Set(waiting.filter((e) => e.event === 'live.reset').map((e) => e.payload.runId));
+		if (liveRun && !replayed.has(liveRun)) this.#seed(live, liveRun);
+		const effects = {};
+		for (const e of waiting) {
+			// The snapshot already holds what streamed before it was taken.
+			const stale = e.event === 'agent' && live && (e.payload.runId || 'live') === liveRun && !replayed.has(liveRun) && !(live.eid && e.eid > live.eid);
+			if (!stale) Object.assign(effects, this.apply(e));
+		}
+		return effects;
+	}
+
+	/** A history fetch failed: the events that waited for it are applied as they are. */
+	cancelSync() {
+		const waiting = this.#buffer || [];
+		this.#buffer = null;
+		for (const e of waiting) this.apply(e);
+	}
+
+	older(history) {
+		const rows = (history?.messages || []).map(row).filter((r) => r && !this.#byId.has(r.id));
+		const items = rows.map((r) => ({ uid: ++this.#uid, ...r, state: r.kind === 'user' ? 'sent' : 'done' }));
+		for (const i of items) { this.#byId.set(i.id, i); this.dirty.add(i); }
+		this.items = [...items, ...this.items];
+		this.more = Boolean(history?.more ?? (history?.messages || []).length >= (history?.limit || 50)) && items.length > 0;
+		this.moved = true;
+	}
+
+	/** After a reconnect that resumes: what the gateway repeats up to this event was shown before. */
+	resumedAt(eid) {
+		this.#seenEid = eid || 0;
+		this.#replayed.clear();
+	}
+
+	// ------------------------------------------------------------ events
+
+	/** @returns {{refetch?: boolean, announce?: string}} what the page has to do besides drawing */
+	apply(e) {
+		const p = e.payload || {};
+		if (p.sessionKey && p.sessionKey !== this.sessionKey) return {};
+		if (this.#buffer && e.event !== 'session_reset') { this.#buffer.push(e); return {}; }
+		const again = e.eid > 0 && e.eid <= this.#seenEid && !this.#replayed.has(p.runId);
+		switch (e.event) {
+			case 'live.reset': return this.#liveReset(p);
+			case 'agent': return again ? {} : this.#agent(p);
+			case 'chat.typing': return again ? {} : this.#typing(p);
+			case 'chat.reply': return this.#reply(p, again);
+			case 'chat.error': return again ? {} : this.#error(p);
+			case 'ui.notice': return again ? {} : this.#notice(p);
+			case 'session_reset': return this.#reset();
+			case 'extension_ui_request': return this.#ask(p);
+			case 'extension_ui_dismissed': return this.answered(p.id);
+			default: return {};
+		}
+	}
+
+	#typing(p) {
+		const known = !p.runId || this.items.some((i) => i.runId === p.runId);
+		this.running = Boolean(p.typing);
+		if (p.typing) {
+			this.runId = p.runId || null;
+			this.#done.delete(p.runId);
+			this.#begun([p.runId]);
+			return known ? {} : { refetch: true }; // started elsewhere: another tab, a schedule
+		}
+		const live = this.#live.get(p.runId || 'live');
+		if (live && /\[NO_REPLY\]/.test(live.text)) this.#discard(live);
+		else if (live) { live.status = ''; live.settled = true; this.#closeSteps(live); this.dirty.add(live); }
+		for (const i of this.items) if (i.kind === 'user' && i.state === 'sent') this.dirty.add(i);
+		return {};
+	}
+
+	#agent(p) {
+		const runId = p.runId || this.runId || 'live';
+		if (this.#done.has(runId)) return {};
+		const m = p.assistantMessageEvent;
+		switch (p.type) {
+			case 'message_update': {
+				if (!m) return {};
+				if (m.type === 'text_delta' && m.delta) {
+					const live = this.#open(runId);
+					this.#nextMessage(live);
+					if (live.gap && live.text) live.text += '\n\n';
+					live.gap = false;
+					live.text += m.delta;
+					live.status = '';
+					this.#closeThought(live);
+				} else if (m.type === 'thinking_start' || (m.type === 'thinking_delta' && m.delta)) {
+					const live = this.#open(runId);
+					this.#nextMessage(live);
+					let step = live.steps[live.steps.length - 1];
+					if (step?.kind !== 'thinking') live.steps.push(step = { kind: 'thinking', id: `t${live.steps.length}`, text: '' });
+					else if (m.type === 'thinking_start' && step.text) step.text += '\n\n';
+					if (m.delta && step.text.length < STEP_TEXT) step.text += m.delta;
+					step.done = false;
+					live.status = 'thinking';
+				} else if (m.type === 'thinking_end') {
+					const live = this.#live.get(runId);
+					if (live) { this.#closeThought(live); this.dirty.add(live); }
+				}
+				return {};
+			}
+			case 'tool_execution_start': {
+				const live = this.#open(runId);
+				this.#closeThought(live);
+				live.mark = { text: live.text.length, steps: live.steps.length };
+				live.gap = true;
+				if (!live.steps.some((s) => s.kind === 'tool' && s.id === p.toolCallId)) {
+					live.steps.push({ kind: 'tool', id: p.toolCallId, name: p.toolName || 'tool', label: p.label || labelOf(p.args), args: argsText(p.args), output: '', state: 'running' });
+				}
+				live.status = 'tool';
+				return {};
+			}
+			case 'tool_execution_update':
+			case 'tool_execution_end': {
+				const live = this.#open(runId);
+				let step = live.steps.find((s) => s.kind === 'tool' && s.id === p.toolCallId);
+				if (!step) live.steps.push(step = { kind: 'tool', id: p.toolCallId, name: p.toolName || 'tool', label: '', args: '', output: '', state: 'running' });
+				const text = p.resultText ?? p.partialText ?? partsText(p.result?.content ?? p.partialResult?.content);
+				if (text) step.output = String(text).slice(0, STEP_TEXT);
+				if (p.type === 'tool_execution_end') {
+					step.state = p.isError ? 'error' : 'ok';
+					live.mark = { text: live.text.length, steps: live.steps.length };
+					live.status = live.steps.some((s) => s.state === 'running') ? 'tool' : 'working';
+				}
+				return {};
+			}
+			case 'message_end': {
+				const live = this.#live.get(runId);
+				const reason = p.message?.stopReason ?? p.stopReason;
+				if (live && (p.message?.role ?? 'assistant') === 'assistant') {
+					live.ended = true;
+					if (reason && reason !== 'error' && reason !== 'aborted') live.mark = { text: live.text.length, steps: live.steps.length };
+				}
+				return {};
+			}
+			case 'auto_retry_start': {
+				const live = this.#open(runId);
+				const mark = live.mark || { text: 0, steps: 0 };
+				live.text = live.text.slice(0, mark.text);
+				live.steps.length = Math.min(live.steps.length, mark.steps);
+				live.ended = false;
+				live.gap = live.text !== '';
+				live.status = 'retrying';
+				live.retry = { attempt: p.attempt, max: p.maxAttempts, reason: p.errorMessage };
+				return {};
+			}
+			case 'auto_compaction_start':
+			case 'compaction_start':
+				this.#open(runId).status = 'compacting';
+				return {};
+			default:
+				return {};
+		}
+	}
+
+	/** The first content after a message's end belongs to the next message. */
+	#nextMessage(live) {
+		if (!live.ended) return;
+		live.ended = false;
+		live.mark = { text: live.text.length, steps: live.steps.length };
+		live.gap = true;
+	}
+
+	#reply(p, again) {
+		const ids = [p.runId, ...(p.runIds || [])].filter(Boolean);
+		const live = ids.map((r) => this.#live.get(r)).find(Boolean) || (p.runId ? null : this.#live.get('live'));
+		if (p.id && this.#byId.has(p.id)) {
+			if (live && !again) this.#discard(live); // its text is shown already
+			if (p.final) for (const r of ids) this.#finish(r);
+			return {};
+		}
+		this.#begun(ids);
+		const error = this.items.find((i) => i.kind === 'error' && ids.includes(i.runId));
+		const item = live || this.#insert({ kind: 'assistant', runId: p.runId, steps: [] });
+		if (live) this.#live.delete(live.runId);
+		this.#closeSteps(item);
+		Object.assign(item, { id: p.id || null, runId: p.runId || item.runId, text: p.text || '', images: images(p.images), at: p.at || Date.now(), state: 'done', status: '', retry: null, failed: error?.code || null });
+		if (error) this.#drop(error);
+		if (item.id) this.#byId.set(item.id, item);
+		this.dirty.add(item);
+		const known = ids.length === 0 || this.items.some((i) => i.kind === 'user' && (ids.includes(i.runId)));
+		if (p.final !== false) {
+			for (const r of ids) this.#finish(r);
+			if (ids.includes(this.runId)) { this.running = false; this.runId = null; }
+		}
+		return { announce: item.text, refetch: !known };
+	}
+
+	#error(p) {
+		const key = `error:${p.runId}`;
+		if (this.items.some((i) => i.kind === 'error' && i.errorKey === key)) return {};
+		const item = this.#insert({ kind: 'error', errorKey: key, runId: p.runId, code: p.code || 'error', text: p.message || 'Something went wrong.', state: 'done', at: Date.now() });
+		const live = this.#live.get(p.runId);
+		if (live) { live.status = ''; live.settled = true; this.#closeSteps(live); this.dirty.add(live); }
+		return { announce: item.text };
+	}
+
+	#notice(p) {
+		this.#insert({ kind: 'notice', text: p.message || '', level: p.level || 'info', state: 'done', at: Date.now() });
+		return { announce: p.message };
+	}
+
+	#reset() {
+		for (const i of this.items) if (i.id) this.#byId.delete(i.id);
+		this.items = this.items.filter((i) => i.kind === 'user' && !i.id && i.state !== 'sent');
+		this.#live.clear();
+		this.dialogs = [];
+		this.running = false;
+		this.runId = null;
+		this.more = false;
+		this.moved = true;
+		return { refetch: true };
+	}
+
+	#liveReset(p) {
+		this.#replayed.add(p.runId);
+		this.#done.delete(p.runId);
+		const live = this.#live.get(p.runId);
+		if (live) this.#blank(live);
+		this.runId ??= p.runId;
+		this.running = true;
+		return {};
+	}
+
+	// ------------------------------------------------------------ dialogs
+
+	#ask(p) {
+		if (!p.id || this.dialogs.some((d) => d.id === p.id)) return {};
+		this.dialogs.push({ ...p, expires: p.ttlMs > 0 ? Date.now() + p.ttlMs : null });
+		return { announce: p.title || p.message || 'The agent has a question.' };
+	}
+
+	answered(id) {
+		this.dialogs = this.dialogs.filter((d) => d.id !== id);
+		return {};
+	}
+
+	// ------------------------------------------------------------ small parts
+
+	#insert(item) {
+		const full = { uid: ++this.#uid, id: null, images: [], ...item };
+		this.items.push(full);
+		this.dirty.add(full);
+		this.moved = true;
+		return full;
+	}
+
+	#drop(item) {
+		if (!item) return;
+		this.items = this.items.filter((i) => i !== item);
+		this.moved = true;
+	}
+
+	#open(runId) {
+		let live = this.#live.get(runId);
+		if (!live) {
+			live = this.#insert({ kind: 'assistant', runId, text: '', state: 'live', status: '', at: Date.now() });
+			this.#blank(live);
+			this.#live.set(runId, live);
+		}
+		live.settled = false;
+		this.running = true;
+		this.runId ??= runId;
+		this.dirty.add(live);
+		return live;
+	}
+
+	#blank(live) {
+		Object.assign(live, { text: '', steps: [], mark: null, ended: false, gap: false, status: '', retry: null });
+		this.dirty.add(live);
+	}
+
+	#discard(live) {
+		this.#live.delete(live.runId);
+		if (live.state === 'live') this.#drop(live);
+	}
+
+	#seed(live, runId) {
+		const item = this.#open(runId);
+		this.#blank(item);
+		item.text = live.text || '';
+		if (live.thinking) item.steps.push({ kind: 'thinking', id: 't0', text: String(live.thinking).slice(0, STEP_TEXT), done: Boolean(item.text || live.tools?.length) });
+		for (const t of live.tools || []) {
+			item.steps.push({ kind: 'tool', id: t.id, name: t.name || 'tool', label: t.label || '', args: '', output: '', state: t.done ? (t.isError ? 'error' : 'ok') : 'running' });
+		}
+		item.status = item.steps.some((s) => s.state === 'running') ? 'tool' : item.text ? '' : 'working';
+	}
+
+	#closeThought(live) {
+		for (const s of live.steps) if (s.kind === 'thinking') s.done = true;
+		if (live.status === 'thinking') live.status = 'working';
+	}
+
+	#closeSteps(item) {
+		for (const s of item.steps || []) {
+			if (s.kind === 'thinking') s.done = true;
+			else if (s.state === 'running') s.state = 'stopped';
+		}
+	}
+
+	#begun(runIds) {
+		for (const i of this.items) {
+			if (i.awaiting && runIds.includes(i.runId)) { i.awaiting = false; this.dirty.add(i); }
+		}
+	}
+
+	#finish(runId) {
+		const live = this.#live.get(runId);
+		if (live) this.#discard(live);
+		this.#done.add(runId);
+		if (this.#done.size > KEEP_DONE) this.#done.delete(this.#done.values().next().value);
+	}
+}
+
+// ---------------------------------------------------------------- shapes
+
+function row(m) {
+	if (!m || !m.id) return null;
+	const kind = m.role === 'user' ? 'user' : m.role === 'notice' ? 'notice' : m.role === 'assistant' ? 'assistant' : null;
+	if (!kind) return null;
+	return { kind, id: String(m.id), key: m.key || null, runId: m.runId || null, text: partsText(m.content) || m.text || '', images: images(m.images), at: m.at || null };
+}
+
+function partsText(content) {
+	if (typeof content === 'string') return content;
+	if (!Array.isArray(content)) return '';
+	return content.map((c) => (typeof c === 'string' ? c : c?.type === 'text' ? c.text : '')).join('');
+}
+
+/** Image sources the page may load: the gateway's signed media and data of the four types. */
+export function images(list) {
+	return (Array.isArray(list) ? list : []).map((i) => {
+		if (i?.data && /^image\/(png|jpeg|gif|webp)$/.test(i.mimeType)) return `data:${i.mimeType};base64,${i.data}`;
+		const url = typeof i === 'string' ? i : i?.url;
+		return typeof url === 'string' && (/^\/api\/media\/[\w-]/.test(url) || /^data:image\/(png|jpeg|gif|webp);base64,/.test(url)) ? url : null;
+	}).filter(Boolean);
+}
+
+function labelOf(args) {
+	if (!args || typeof args !== 'object') return '';
+	const value = args.label ?? args.command ?? args.path ?? args.file_path ?? args.pattern ?? args.query ?? args.url ?? Object.values(args).find((v) => typeof v === 'string');
+	return typeof value === 'string' ? value.split('\n')[0].slice(0, 200) : '';
+}
+
+function argsText(args) {
+	if (!args || typeof args !== 'object' || Object.keys(args).length === 0) return '';
+	if (typeof args.command === 'string' && Object.keys(args).length === 1) return args.command.slice(0, STEP_TEXT);
+	try { return JSON.stringify(args, null, 2).slice(0, STEP_TEXT); } catch { return ''; }
+}
