@@ -32,7 +32,7 @@ pub use env::Env;
 pub use forms::{duration, ProxySetting, TimeOfDay};
 pub use issue::{has_errors, Issue, Pos, Severity};
 pub use load::{defaults, find, load, load_bytes, Found, Loaded, Options};
-pub use node::Origin;
+pub use node::{join as key_path, Origin};
 pub use paths::{session_dir_name, Paths};
 pub use rewrite::{migrate, Migrated};
 pub use secret::{is_placeholder, Secret};

@@ -141,7 +141,7 @@ impl Node {
 }
 
 /// Appends a name to a key path: `a.b`, or `a["x.y"]` if the name is no plain word.
-pub(crate) fn join(path: &str, name: &str) -> String {
+pub fn join(path: &str, name: &str) -> String {
     let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     match (plain, path.is_empty()) {
         (true, true) => name.to_owned(),

@@ -205,7 +205,7 @@ mod tests {
             issues,
             [
                 "f:1:7: error: a: environment variable X is not set (write \"$${...}\" for a literal)",
-                "f:2:17: error: b[0][\"c.d\"]: environment variable Y is not set (write \"$${...}\" for a literal)",
+                "f:2:16: error: b[0][\"c.d\"]: environment variable Y is not set (write \"$${...}\" for a literal)",
             ]
         );
     }
