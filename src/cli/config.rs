@@ -11,7 +11,8 @@ use super::{exit, written, Io};
 use crate::config::{self, files, redact, Env, Issue, Loaded, Options, Origin};
 
 /// What the command can do, for help.
-pub const USAGE: &str = "usage: pi-gw config show [--path KEY] [--defaults] [--reveal] [--json] | path | \
+pub const USAGE: &str =
+    "usage: pi-gw config show [--path KEY] [--defaults] [--reveal] [--json] | path | \
                          check [--strict] [--json] | migrate [--write] | reload";
 
 /// Asks the running gateway to load its file again. Gives its answer, or an exit code and what went wrong.
@@ -19,7 +20,10 @@ pub type Reload<'a> = &'a mut dyn FnMut(&Loaded) -> Result<String, (u8, String)>
 
 /// Without a way to reach a gateway.
 pub fn no_gateway(_: &Loaded) -> Result<String, (u8, String)> {
-    Err((exit::UNAVAILABLE, "the gateway is not reachable; is it running? start it with: pi-gw gateway".into()))
+    Err((
+        exit::UNAVAILABLE,
+        "the gateway is not reachable; is it running? start it with: pi-gw gateway".into(),
+    ))
 }
 
 #[derive(Default)]
@@ -47,7 +51,9 @@ pub fn run(args: Arguments, env: &Env, io: &mut Io<'_>, reload: Reload<'_>) -> u
     let result = match command {
         Command::Help => io.say(USAGE).map(|()| exit::OK),
         Command::Show => show(&flags, env, io),
-        Command::Path => io.say(config::find(env, flags.file.as_deref()).path.display()).map(|()| exit::OK),
+        Command::Path => io
+            .say(config::find(env, flags.file.as_deref()).path.display())
+            .map(|()| exit::OK),
         Command::Check => check(&flags, env, io),
         Command::Migrate => migrate(&flags, env, io),
         Command::Reload => ask_to_reload(&flags, env, io, reload),
@@ -94,7 +100,9 @@ fn parse(mut args: Arguments) -> Result<(Command, Flags), String> {
         Some("reload") => (Command::Reload, &[]),
         Some(other) => {
             let meant = config::closest(other, ["show", "path", "check", "migrate", "reload"]);
-            let meant = meant.map(|name| format!(" (did you mean \"{name}\"?)")).unwrap_or_default();
+            let meant = meant
+                .map(|name| format!(" (did you mean \"{name}\"?)"))
+                .unwrap_or_default();
             return Err(format!("unknown command \"config {other}\"{meant}"));
         }
         None => return Err("\"config\" needs to know what to do".into()),
@@ -106,14 +114,25 @@ fn parse(mut args: Arguments) -> Result<(Command, Flags), String> {
         ("--strict", flags.strict),
         ("--write", flags.write),
     ];
-    match given.iter().find(|(option, given)| *given && !own.contains(option)) {
-        Some((option, _)) => Err(format!("{option} is no option of \"config {}\"", name.unwrap_or_default())),
+    match given
+        .iter()
+        .find(|(option, given)| *given && !own.contains(option))
+    {
+        Some((option, _)) => Err(format!(
+            "{option} is no option of \"config {}\"",
+            name.unwrap_or_default()
+        )),
         None => Ok((command, flags)),
     }
 }
 
 fn load(flags: &Flags, env: &Env, allow_missing: bool) -> Result<Loaded, Vec<Issue>> {
-    let options = Options { file: flags.file.clone(), strict: flags.strict, allow_missing, ..Options::default() };
+    let options = Options {
+        file: flags.file.clone(),
+        strict: flags.strict,
+        allow_missing,
+        ..Options::default()
+    };
     config::load(env, &options)
 }
 
@@ -134,7 +153,11 @@ fn show(flags: &Flags, env: &Env, io: &mut Io<'_>) -> io::Result<u8> {
             Err(issues) => return Ok(complain(&issues, io)),
         },
     };
-    let shown = if flags.reveal { loaded.revealed().clone() } else { loaded.redacted() };
+    let shown = if flags.reveal {
+        loaded.revealed().clone()
+    } else {
+        loaded.redacted()
+    };
     if let Some(path) = &flags.path {
         return match lookup(&shown, path) {
             Ok(value) => {
@@ -159,25 +182,36 @@ fn show(flags: &Flags, env: &Env, io: &mut Io<'_>) -> io::Result<u8> {
     match (flags.defaults, loaded.path.exists()) {
         (true, _) => io.say("# built-in defaults")?,
         (false, true) => io.say(format_args!("# {}", loaded.path.display()))?,
-        (false, false) => io.say(format_args!("# {} (does not exist: defaults)", loaded.path.display()))?,
+        (false, false) => io.say(format_args!(
+            "# {} (does not exist: defaults)",
+            loaded.path.display()
+        ))?,
     }
     lines(&shown, "", &loaded.origins, io)?;
     Ok(exit::OK)
 }
 
 /// One line per value: `key: value  (from NAME)`. What is not set is left out.
-fn lines(value: &Value, path: &str, origins: &BTreeMap<String, Origin>, io: &mut Io<'_>) -> io::Result<()> {
+fn lines(
+    value: &Value,
+    path: &str,
+    origins: &BTreeMap<String, Origin>,
+    io: &mut Io<'_>,
+) -> io::Result<()> {
     match value {
         Value::Null => Ok(()),
-        Value::Object(entries) if !entries.is_empty() => {
-            entries.iter().try_for_each(|(name, value)| lines(value, &config::key_path(path, name), origins, io))
-        }
-        Value::Array(items) if items.iter().any(Value::is_object) => {
-            items.iter().enumerate().try_for_each(|(i, item)| lines(item, &format!("{path}[{i}]"), origins, io))
-        }
+        Value::Object(entries) if !entries.is_empty() => entries
+            .iter()
+            .try_for_each(|(name, value)| lines(value, &config::key_path(path, name), origins, io)),
+        Value::Array(items) if items.iter().any(Value::is_object) => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(i, item)| lines(item, &format!("{path}[{i}]"), origins, io)),
         value => {
             let prefix = format!("{path}[");
-            let inside = origins.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
+            let inside = origins
+                .range(prefix.clone()..)
+                .take_while(|(key, _)| key.starts_with(&prefix));
             let vars: Vec<&str> = origins
                 .get(path)
                 .into_iter()
@@ -202,9 +236,17 @@ fn lookup<'a>(root: &'a Value, path: &str) -> Result<&'a Value, String> {
             _ => at.get(&name),
         };
         at = next.ok_or_else(|| {
-            let siblings = at.as_object().into_iter().flat_map(|entries| entries.keys().map(String::as_str));
-            let meant = config::closest(&name, siblings).map(|name| format!(" (did you mean \"{name}\"?)"));
-            format!("no key \"{}\"{}", config::key_path(&seen, &name), meant.unwrap_or_default())
+            let siblings = at
+                .as_object()
+                .into_iter()
+                .flat_map(|entries| entries.keys().map(String::as_str));
+            let meant =
+                config::closest(&name, siblings).map(|name| format!(" (did you mean \"{name}\"?)"));
+            format!(
+                "no key \"{}\"{}",
+                config::key_path(&seen, &name),
+                meant.unwrap_or_default()
+            )
         })?;
         seen = config::key_path(&seen, &name);
     }
@@ -224,7 +266,10 @@ fn names(path: &str) -> Option<Vec<String>> {
             });
             rest = inside[values.byte_offset()..].strip_prefix(']')?;
         } else {
-            let name = rest.strip_prefix('.').filter(|_| !names.is_empty()).unwrap_or(rest);
+            let name = rest
+                .strip_prefix('.')
+                .filter(|_| !names.is_empty())
+                .unwrap_or(rest);
             let end = name.find(['.', '[']).unwrap_or(name.len());
             if end == 0 {
                 return None;
@@ -278,7 +323,7 @@ fn migrate(flags: &Flags, env: &Env, io: &mut Io<'_>) -> io::Result<u8> {
     };
     let migrated = match config::migrate(&path, old.clone()) {
         Ok(migrated) => migrated,
-        Err(issue) => return Ok(complain(&[issue], io)),
+        Err(issue) => return Ok(complain(&[*issue], io)),
     };
     for (key, notice) in &migrated.notices {
         io.say(format_args!("{key}: {notice}"))?;
@@ -296,7 +341,11 @@ fn migrate(flags: &Flags, env: &Env, io: &mut Io<'_>) -> io::Result<u8> {
     let saved = files::write_atomic(backup.as_ref(), &old);
     match saved.and_then(|()| files::write_atomic(&path, migrated.text.as_bytes())) {
         Ok(()) => {
-            io.tell(format_args!("{} rewritten, the old one is {}", path.display(), backup.to_string_lossy()));
+            io.tell(format_args!(
+                "{} rewritten, the old one is {}",
+                path.display(),
+                backup.to_string_lossy()
+            ));
             Ok(exit::OK)
         }
         Err(error) => {
@@ -346,15 +395,27 @@ mod tests {
             if let Some(text) = text {
                 files::write_atomic(&dir.path().join("pi-gateway.jsonc"), text.as_bytes()).unwrap();
             }
-            Home { dir, env, terminal: false }
+            Home {
+                dir,
+                env,
+                terminal: false,
+            }
         }
 
         fn run(&self, line: &str) -> (u8, String, String) {
             let (mut out, mut err) = (Vec::new(), Vec::new());
             let args = Arguments::from_vec(line.split_whitespace().map(Into::into).collect());
-            let mut io = Io { out: &mut out, err: &mut err, terminal: self.terminal };
+            let mut io = Io {
+                out: &mut out,
+                err: &mut err,
+                terminal: self.terminal,
+            };
             let code = run(args, &self.env, &mut io, &mut no_gateway);
-            (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+            (
+                code,
+                String::from_utf8(out).unwrap(),
+                String::from_utf8(err).unwrap(),
+            )
         }
 
         fn file(&self) -> PathBuf {
@@ -368,12 +429,19 @@ mod tests {
             r#"{"gateway": {"port": "${PORT}", "auth": {"token": "${TOK}"}}, "plugins": {"config": {"x": {"apiKey": "hush"}}},
                 "channels": {"telegram": {"enabled": false, "allowFrom": ["${ME}"], "groups": {"-1": {"role": "r"}}}}}"#,
         ));
-        for (name, value) in [("PORT", "8080"), ("TOK", "a-long-secret-token"), ("ME", "7")] {
+        for (name, value) in [
+            ("PORT", "8080"),
+            ("TOK", "a-long-secret-token"),
+            ("ME", "7"),
+        ] {
             home.env.vars.insert(name.into(), value.into());
         }
         let (code, out, err) = home.run("show");
         assert_eq!((code, err.as_str()), (0, ""));
-        assert!(out.starts_with(&format!("# {}\n", home.file().display())), "{out}");
+        assert!(
+            out.starts_with(&format!("# {}\n", home.file().display())),
+            "{out}"
+        );
         for line in [
             "gateway.port: 8080  (from PORT)\n",
             "gateway.auth.token: \"${TOK}\"\n",
@@ -387,33 +455,59 @@ mod tests {
         assert!(!out.contains("hush") && !out.contains("a-long-secret"));
         let (_, json, _) = home.run("--json show");
         let json: Value = serde_json::from_str(&json).unwrap();
-        assert_eq!((&json["config"]["gateway"]["port"], &json["config"]["gateway"]["auth"]["token"]), (&json!(8080), &json!("${TOK}")));
+        assert_eq!(
+            (
+                &json["config"]["gateway"]["port"],
+                &json["config"]["gateway"]["auth"]["token"]
+            ),
+            (&json!(8080), &json!("${TOK}"))
+        );
     }
 
     #[test]
     fn show_prints_single_values_bare() {
-        let home = Home::with(Some(r#"{"agents": {"list": [{"id": "a"}, {"id": "b"}], "default": "a"}, "roles": {"workspaceDirs": {"x.y": "/w"}}}"#));
+        let home = Home::with(Some(
+            r#"{"agents": {"list": [{"id": "a"}, {"id": "b"}], "default": "a"}, "roles": {"workspaceDirs": {"x.y": "/w"}}}"#,
+        ));
         for (path, want) in [
             ("gateway.port", "52134\n"),
             ("agent.model", "\n"),
             ("agents.list[1].id", "b\n"),
             ("roles.workspaceDirs[\"x.y\"]", "/w\n"),
-            ("cron", "{\"enabled\":false,\"jobs\":[],\"maxConcurrent\":1}\n"),
+            (
+                "cron",
+                "{\"enabled\":false,\"jobs\":[],\"maxConcurrent\":1}\n",
+            ),
         ] {
-            assert_eq!(home.run(&format!("show --path {path}")), (0, want.into(), String::new()), "{path}");
+            assert_eq!(
+                home.run(&format!("show --path {path}")),
+                (0, want.into(), String::new()),
+                "{path}"
+            );
         }
-        assert_eq!(home.run("show --path=gateway.bind --json").1, "\"loopback\"\n");
+        assert_eq!(
+            home.run("show --path=gateway.bind --json").1,
+            "\"loopback\"\n"
+        );
         let (code, out, err) = home.run("show --path gateway.prot");
-        assert_eq!((code, out.as_str(), err.as_str()), (1, "", "no key \"gateway.prot\" (did you mean \"port\"?)\n"));
-        for path in ["", ".", "a..b", "a[", "a[x]"]  {
+        assert_eq!(
+            (code, out.as_str(), err.as_str()),
+            (1, "", "no key \"gateway.prot\" (did you mean \"port\"?)\n")
+        );
+        for path in ["", ".", "a..b", "a[", "a[x]"] {
             assert_ne!(home.run(&format!("show --path={path}")).0, 0, "{path}");
         }
-        assert_eq!(home.run("show --defaults --path agents.default").1, "main\n");
+        assert_eq!(
+            home.run("show --defaults --path agents.default").1,
+            "main\n"
+        );
     }
 
     #[test]
     fn secrets_are_revealed_on_a_terminal_only() {
-        let mut home = Home::with(Some(r#"{"gateway": {"auth": {"token": "a-long-secret-token"}}}"#));
+        let mut home = Home::with(Some(
+            r#"{"gateway": {"auth": {"token": "a-long-secret-token"}}}"#,
+        ));
         let line = "show --path gateway.auth.token --reveal";
         assert_eq!(home.run(line).0, 1);
         assert_eq!(home.run("show --path gateway.auth.token").1, "***\n");
@@ -426,17 +520,27 @@ mod tests {
         let mut home = Home::with(Some("{}"));
         let at = |path: &Path| format!("{}\n", path.display());
         assert_eq!(home.run("path").1, at(&home.file()));
-        assert_eq!(home.run("path --config other.json").1, at(&home.dir.path().join("other.json")));
-        home.env.vars.insert("PI_GATEWAY_CONFIG".into(), "/named.json".into());
+        assert_eq!(
+            home.run("path --config other.json").1,
+            at(&home.dir.path().join("other.json"))
+        );
+        home.env
+            .vars
+            .insert("PI_GATEWAY_CONFIG".into(), "/named.json".into());
         assert_eq!(home.run("path").1, "/named.json\n");
         home.env.vars.clear();
         fs::remove_file(home.file()).unwrap();
-        assert_eq!(home.run("path").1, at(&home.dir.path().join(".pi/gateway/pi-gateway.jsonc")));
+        assert_eq!(
+            home.run("path").1,
+            at(&home.dir.path().join(".pi/gateway/pi-gateway.jsonc"))
+        );
     }
 
     #[test]
     fn check_lists_every_issue() {
-        let home = Home::with(Some("{\"gateway\": {\"prot\": 1},\n \"queue\": {\"mode\": \"colect\"}}"));
+        let home = Home::with(Some(
+            "{\"gateway\": {\"prot\": 1},\n \"queue\": {\"mode\": \"colect\"}}",
+        ));
         let file = home.file();
         let (code, out, _) = home.run("check");
         assert_eq!(code, 78);
@@ -452,11 +556,19 @@ mod tests {
         assert_eq!(home.run("check --strict").0, 78);
         let (_, json, _) = home.run("check --json");
         let issues: Vec<Value> = serde_json::from_str(&json).unwrap();
-        assert!(issues.iter().any(|issue| issue["key"] == "gateway.prot" && issue["column"] == 14), "{json}");
+        assert!(
+            issues
+                .iter()
+                .any(|issue| issue["key"] == "gateway.prot" && issue["column"] == 14),
+            "{json}"
+        );
         fs::write(&file, "{\n \"a\" 1}").unwrap();
         let (code, out, _) = home.run("check");
         assert_eq!(code, 78);
-        assert!(out.contains(":2:6: error: expected colon") && out.contains("\n   \"a\" 1}\n       ^"), "{out}");
+        assert!(
+            out.contains(":2:6: error: expected colon") && out.contains("\n   \"a\" 1}\n       ^"),
+            "{out}"
+        );
     }
 
     #[test]
@@ -465,10 +577,16 @@ mod tests {
         let (code, out, _) = home.run("check");
         assert!(code == 78 && out.contains("run `pi-gw onboard`"), "{out}");
         let (code, out, _) = home.run("check --config nope.jsonc");
-        assert!(code == 78 && out.contains("nope.jsonc: error: cannot read"), "{out}");
+        assert!(
+            code == 78 && out.contains("nope.jsonc: error: cannot read"),
+            "{out}"
+        );
         assert_eq!(home.run("show --config nope.jsonc").0, 78);
         let (code, out, _) = home.run("show");
-        assert!(code == 0 && out.contains("(does not exist: defaults)"), "{out}");
+        assert!(
+            code == 0 && out.contains("(does not exist: defaults)"),
+            "{out}"
+        );
     }
 
     #[test]
@@ -476,14 +594,30 @@ mod tests {
         let old = "{ // mine\n  \"telegram\": {\"enabled\": false}\n}\n";
         let home = Home::with(Some(old));
         let (code, out, _) = home.run("migrate");
-        assert_eq!((code, out.as_str()), (0, "telegram: moved to \"channels.telegram\"; keys already there win\n"));
+        assert_eq!(
+            (code, out.as_str()),
+            (
+                0,
+                "telegram: moved to \"channels.telegram\"; keys already there win\n"
+            )
+        );
         assert_eq!(fs::read_to_string(home.file()).unwrap(), old);
         assert_eq!(home.run("migrate --write").0, 0);
         let new = fs::read_to_string(home.file()).unwrap();
-        assert!(new.contains("// mine") && new.contains("\"channels\": { \"telegram\": {\"enabled\": false} }"), "{new}");
-        assert_eq!(fs::read_to_string(home.dir.path().join("pi-gateway.jsonc.bak")).unwrap(), old);
+        assert!(
+            new.contains("// mine")
+                && new.contains("\"channels\": { \"telegram\": {\"enabled\": false} }"),
+            "{new}"
+        );
+        assert_eq!(
+            fs::read_to_string(home.dir.path().join("pi-gateway.jsonc.bak")).unwrap(),
+            old
+        );
         let (code, out, err) = home.run("migrate --write");
-        assert!(code == 0 && out.is_empty() && err.contains("nothing to migrate"), "{err}");
+        assert!(
+            code == 0 && out.is_empty() && err.contains("nothing to migrate"),
+            "{err}"
+        );
     }
 
     #[test]
@@ -492,9 +626,16 @@ mod tests {
         let (code, _, err) = home.run("reload");
         assert!(code == 69 && err.contains("not reachable"), "{err}");
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut io = Io { out: &mut out, err: &mut err, terminal: false };
+        let mut io = Io {
+            out: &mut out,
+            err: &mut err,
+            terminal: false,
+        };
         let args = Arguments::from_vec(vec!["reload".into()]);
-        assert_eq!(run(args, &home.env, &mut io, &mut |_| Ok("reloaded".into())), 0);
+        assert_eq!(
+            run(args, &home.env, &mut io, &mut |_| Ok("reloaded".into())),
+            0
+        );
         assert_eq!(out, b"reloaded\n");
         fs::write(home.file(), "{").unwrap();
         assert_eq!(home.run("reload").0, 78, "a broken file is not handed on");
@@ -503,7 +644,15 @@ mod tests {
     #[test]
     fn wrong_usage_is_64() {
         let home = Home::with(Some("{}"));
-        for line in ["", "shwo", "show extra", "show --nope", "path --write", "show --path", "reload --strict"] {
+        for line in [
+            "",
+            "shwo",
+            "show extra",
+            "show --nope",
+            "path --write",
+            "show --path",
+            "reload --strict",
+        ] {
             let (code, out, err) = home.run(line);
             assert_eq!((code, out.as_str()), (64, ""), "{line}");
             assert!(err.contains("usage: pi-gw config"), "{err}");

@@ -21,7 +21,8 @@ fn quoted(text: &str) -> String {
 
 /// Whether every byte is an ASCII letter, a digit or one of `more`.
 fn made_of(text: &str, more: &[u8]) -> bool {
-    text.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
+    text.bytes()
+        .all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
 }
 
 /// An outgoing proxy.
@@ -39,10 +40,13 @@ impl ProxySetting {
         if text == "none" {
             return Ok(ProxySetting::None);
         }
-        url(text, &["http", "socks5", "socks5h"]).map(|url| ProxySetting::Url(Secret::new(url))).map_err(|_| {
-            // Without the value: it may hold a password.
-            "must be a URL that starts with http://, socks5:// or socks5h://, or \"none\"".into()
-        })
+        url(text, &["http", "socks5", "socks5h"])
+            .map(|url| ProxySetting::Url(Secret::new(url)))
+            .map_err(|_| {
+                // Without the value: it may hold a password.
+                "must be a URL that starts with http://, socks5:// or socks5h://, or \"none\""
+                    .into()
+            })
     }
 }
 
@@ -53,12 +57,18 @@ pub struct TimeOfDay(pub u16);
 impl TimeOfDay {
     /// Reads `HH:MM`.
     pub fn parse(text: &str) -> Form<TimeOfDay> {
-        Self::parse_end(text).ok().filter(|time| time.0 < 1440).ok_or_else(|| format!("must be a time HH:MM, found {}", quoted(text)))
+        Self::parse_end(text)
+            .ok()
+            .filter(|time| time.0 < 1440)
+            .ok_or_else(|| format!("must be a time HH:MM, found {}", quoted(text)))
     }
 
     /// Reads `HH:MM`, `24:00` included.
     pub fn parse_end(text: &str) -> Form<TimeOfDay> {
-        let two = |digits: &str| (digits.len() <= 2 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse::<u16>().ok());
+        let two = |digits: &str| {
+            (digits.len() <= 2 && digits.bytes().all(|b| b.is_ascii_digit()))
+                .then(|| digits.parse::<u16>().ok())
+        };
         let time = text.split_once(':').and_then(|(hour, minute)| {
             let (hour, minute) = (two(hour)??, two(minute).filter(|_| minute.len() == 2)??);
             (minute < 60 && hour * 60 + minute <= 1440).then_some(TimeOfDay(hour * 60 + minute))
@@ -91,10 +101,23 @@ pub(crate) fn absolute_path(text: &str) -> Form<PathBuf> {
 
 /// A URL of one of the schemes with a host, without a slash at the end.
 fn url(text: &str, schemes: &[&str]) -> Form {
-    let wrong = || format!("must be a URL that starts with {}://", schemes.join(":// or "));
+    let wrong = || {
+        format!(
+            "must be a URL that starts with {}://",
+            schemes.join(":// or ")
+        )
+    };
     let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
-    let usable = !host.is_empty() && !host.starts_with(':') && !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    let host = rest
+        .split(['/', '?', '#'])
+        .next()
+        .unwrap_or_default()
+        .rsplit('@')
+        .next()
+        .unwrap_or_default();
+    let usable = !host.is_empty()
+        && !host.starts_with(':')
+        && !text.chars().any(|c| c.is_whitespace() || c.is_control());
     if !usable || !schemes.contains(&scheme.to_ascii_lowercase().as_str()) {
         return Err(wrong());
     }
@@ -116,10 +139,22 @@ pub(crate) fn ws_url(text: &str) -> Form {
 /// `https`, or `http` to this machine.
 pub(crate) fn https_or_loopback_url(text: &str) -> Form {
     let url = http_url(text)?;
-    let host = url.split("://").nth(1).unwrap_or_default().split('/').next().unwrap_or_default();
+    let host = url
+        .split("://")
+        .nth(1)
+        .unwrap_or_default()
+        .split('/')
+        .next()
+        .unwrap_or_default();
     let host = host.rsplit('@').next().unwrap_or_default();
-    let name = host.strip_prefix('[').and_then(|host| host.split(']').next()).unwrap_or(host.split(':').next().unwrap_or_default());
-    let loopback = name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let name = host
+        .strip_prefix('[')
+        .and_then(|host| host.split(']').next())
+        .unwrap_or(host.split(':').next().unwrap_or_default());
+    let loopback = name == "localhost"
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback());
     match url.starts_with("https") || loopback {
         true => Ok(url),
         false => Err("plain http is for loopback hosts only".into()),
@@ -134,7 +169,13 @@ pub(crate) fn host_matches(entry: &str, host: &str) -> bool {
         Some("") => false,
         Some(apex) => host == apex || host.ends_with(entry),
         // A bare `*` has become empty: everything.
-        None => entry.is_empty() || host == entry || host.strip_suffix(entry).is_some_and(|sub| sub.ends_with('.')),
+        None => {
+            entry.is_empty()
+                || host == entry
+                || host
+                    .strip_suffix(entry)
+                    .is_some_and(|sub| sub.ends_with('.'))
+        }
     }
 }
 
@@ -147,17 +188,26 @@ pub(crate) fn model(text: &str) -> Form {
 }
 
 pub(crate) fn runner_name(text: &str) -> Form {
-    let right = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let right = (1..=32).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     match right && text != "local" {
         true => Ok(text.to_owned()),
-        false => Err(format!("must be 1-32 characters of a-z 0-9 - and not \"local\", found {}", quoted(text))),
+        false => Err(format!(
+            "must be 1-32 characters of a-z 0-9 - and not \"local\", found {}",
+            quoted(text)
+        )),
     }
 }
 
 pub(crate) fn agent_id(text: &str) -> Form {
     match !text.is_empty() && made_of(text, b"_-") {
         true => Ok(text.to_owned()),
-        false => Err(format!("must be made of A-Z a-z 0-9 _ -, found {}", quoted(text))),
+        false => Err(format!(
+            "must be made of A-Z a-z 0-9 _ -, found {}",
+            quoted(text)
+        )),
     }
 }
 
@@ -176,12 +226,24 @@ pub(crate) fn job_text(text: &str) -> Form {
 }
 
 pub(crate) fn hooks_path(text: &str) -> Form {
-    const TAKEN: [&str; 8] = ["/api", "/web", "/webhook", "/v1", "/health", "/metrics", "/login", "/logout"];
-    let below = |root: &&&str| text == **root || text.strip_prefix(**root).is_some_and(|rest| rest.starts_with('/'));
+    const TAKEN: [&str; 8] = [
+        "/api", "/web", "/webhook", "/v1", "/health", "/metrics", "/login", "/logout",
+    ];
+    let below = |root: &&&str| {
+        text == **root
+            || text
+                .strip_prefix(**root)
+                .is_some_and(|rest| rest.starts_with('/'))
+    };
     if !text.starts_with('/') || text.ends_with('/') {
-        Err(format!("must start with \"/\" and not end with it, found {}", quoted(text)))
+        Err(format!(
+            "must start with \"/\" and not end with it, found {}",
+            quoted(text)
+        ))
     } else if let Some(root) = TAKEN.iter().find(below) {
-        Err(format!("must not be below {root}, which the gateway uses itself"))
+        Err(format!(
+            "must not be below {root}, which the gateway uses itself"
+        ))
     } else if text.contains("//") || text.contains(['?', '#', ' ', '%']) {
         Err(format!("must be a plain path, found {}", quoted(text)))
     } else {
@@ -197,7 +259,14 @@ pub(crate) fn webhook_path(r: &Reader<'_>, channel: &str, account: &str, written
         (path, _) => path.to_owned(),
     };
     if !path.starts_with('/') || path.contains(['?', '#', ' ']) {
-        r.report(Severity::Error, "webhookPath", format!("must be a path that starts with \"/\", found {}", quoted(&path)));
+        r.report(
+            Severity::Error,
+            "webhookPath",
+            format!(
+                "must be a path that starts with \"/\", found {}",
+                quoted(&path)
+            ),
+        );
     }
     r.put("webhookPath", path.clone());
     path
@@ -215,10 +284,16 @@ pub(crate) fn required_enabled(r: &Reader<'_>) -> bool {
 }
 
 pub(crate) fn menu_command(text: &str) -> Form {
-    let right = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    let right = (1..=32).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     match right {
         true => Ok(text.to_owned()),
-        false => Err(format!("must be 1-32 characters of a-z 0-9 _, found {}", quoted(text))),
+        false => Err(format!(
+            "must be 1-32 characters of a-z 0-9 _, found {}",
+            quoted(text)
+        )),
     }
 }
 
@@ -241,7 +316,11 @@ pub(crate) fn any_id(node: &Node) -> Form {
 /// A Telegram user id, with or without `telegram:` or `tg:`; or `*`.
 pub(crate) fn telegram_id(node: &Node) -> Form {
     let text = any_id(node)?;
-    let id = text.strip_prefix("telegram:").or_else(|| text.strip_prefix("tg:")).unwrap_or(&text).trim();
+    let id = text
+        .strip_prefix("telegram:")
+        .or_else(|| text.strip_prefix("tg:"))
+        .unwrap_or(&text)
+        .trim();
     let digits = id.strip_prefix('-').unwrap_or(id);
     match id == "*" || (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())) {
         true => Ok(id.to_owned()),
@@ -264,14 +343,18 @@ pub(crate) fn snowflake_or_any(node: &Node) -> Form {
 pub(crate) fn snowflake_or_role(node: &Node) -> Form {
     match node.text().map(str::trim) {
         Some(id) if id.strip_prefix("role:").is_some_and(is_snowflake) => Ok(id.to_owned()),
-        _ => snowflake_or_any(node).map_err(|_| "an id is a string of 17-20 digits, a role is role:<id>".into()),
+        _ => snowflake_or_any(node)
+            .map_err(|_| "an id is a string of 17-20 digits, a role is role:<id>".into()),
     }
 }
 
 /// `<digits>:<letters>`.
 pub(crate) fn telegram_token(text: &str) -> Form<()> {
     let right = text.split_once(':').is_some_and(|(id, rest)| {
-        !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()) && !rest.is_empty() && made_of(rest, b"_-")
+        !id.is_empty()
+            && id.bytes().all(|b| b.is_ascii_digit())
+            && !rest.is_empty()
+            && made_of(rest, b"_-")
     });
     match (is_placeholder(text) && !right, right) {
         (true, _) => Err("is still the example's text, not a bot token".into()),
@@ -283,7 +366,11 @@ pub(crate) fn telegram_token(text: &str) -> Form<()> {
 /// Three parts with dots between.
 pub(crate) fn discord_token(text: &str) -> Form<()> {
     let parts: Vec<&str> = text.split('.').collect();
-    match parts.len() == 3 && parts.iter().all(|part| !part.is_empty() && made_of(part, b"_-")) {
+    match parts.len() == 3
+        && parts
+            .iter()
+            .all(|part| !part.is_empty() && made_of(part, b"_-"))
+    {
         true => Ok(()),
         false if is_placeholder(text) => Err("is still the example's text, not a bot token".into()),
         false => Err("is no bot token (three parts with dots between)".into()),
@@ -302,7 +389,10 @@ pub fn duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     let number = text[..text.len() - 1].trim_end();
-    let number: u64 = number.bytes().all(|b| b.is_ascii_digit()).then(|| number.parse().ok())??;
+    let number: u64 = number
+        .bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| number.parse().ok())??;
     number.checked_mul(seconds).map(Duration::from_secs)
 }
 
@@ -310,7 +400,10 @@ pub(crate) fn heartbeat_interval(text: &str) -> Form<Duration> {
     match duration(text) {
         Some(every) if every >= Duration::from_secs(60) => Ok(every),
         Some(_) => Err(format!("must be at least 1m, found {}", quoted(text))),
-        None => Err(format!("must be a number with s, m, h or d, such as \"30m\", found {}", quoted(text))),
+        None => Err(format!(
+            "must be a number with s, m, h or d, such as \"30m\", found {}",
+            quoted(text)
+        )),
     }
 }
 
@@ -319,7 +412,10 @@ pub(crate) fn timezone(text: &str) -> Form {
     let db = jiff::tz::db();
     match db.is_definitively_empty() || db.get(text).is_ok() {
         true => Ok(text.to_owned()),
-        false => Err(format!("unknown time zone {} (names look like \"Europe/Berlin\")", quoted(text))),
+        false => Err(format!(
+            "unknown time zone {} (names look like \"Europe/Berlin\")",
+            quoted(text)
+        )),
     }
 }
 
@@ -332,7 +428,10 @@ pub(crate) fn target(text: &str) -> Form {
         });
     match right {
         true => Ok(text.to_owned()),
-        false => Err(format!("must be a target such as telegram:123456 or last, found {}", quoted(text))),
+        false => Err(format!(
+            "must be a target such as telegram:123456 or last, found {}",
+            quoted(text)
+        )),
     }
 }
 
@@ -345,7 +444,12 @@ mod tests {
             std::sync::Arc::from(std::path::Path::new("f")),
             format!("{{\"x\": {value}}}"),
         );
-        source.parse().unwrap().get("x").cloned().unwrap_or_else(Node::empty_object)
+        source
+            .parse()
+            .unwrap()
+            .get("x")
+            .cloned()
+            .unwrap_or_else(Node::empty_object)
     }
 
     #[test]
@@ -353,7 +457,9 @@ mod tests {
         for (text, minutes) in [("00:00", 0), ("8:05", 485), ("23:59", 1439)] {
             assert_eq!(TimeOfDay::parse(text), Ok(TimeOfDay(minutes)), "{text}");
         }
-        for text in ["24:00", "8", "8:5", "08:60", "-1:00", "+8:00", "", "ab:cd", "008:00"] {
+        for text in [
+            "24:00", "8", "8:5", "08:60", "-1:00", "+8:00", "", "ab:cd", "008:00",
+        ] {
             assert!(TimeOfDay::parse(text).is_err(), "{text}");
         }
         assert_eq!(TimeOfDay::parse_end("24:00"), Ok(TimeOfDay(1440)));
@@ -362,10 +468,27 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, seconds) in [("30m", 1800), ("90s", 90), ("2h", 7200), ("1d", 86400), ("5 m", 300)] {
+        for (text, seconds) in [
+            ("30m", 1800),
+            ("90s", 90),
+            ("2h", 7200),
+            ("1d", 86400),
+            ("5 m", 300),
+        ] {
             assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "m", "30", "30ms", "-5m", "+5m", "1.5h", "99999999999999999999d", "1w", "5µ"] {
+        for text in [
+            "",
+            "m",
+            "30",
+            "30ms",
+            "-5m",
+            "+5m",
+            "1.5h",
+            "99999999999999999999d",
+            "1w",
+            "5µ",
+        ] {
             assert_eq!(duration(text), None, "{text}");
         }
         assert!(heartbeat_interval("59s").is_err() && heartbeat_interval("60s").is_ok());
@@ -374,16 +497,33 @@ mod tests {
     #[test]
     fn urls_and_proxies() {
         assert_eq!(http_url("http://h:1/x/"), Ok("http://h:1/x".into()));
-        for text in ["ftp://h", "h", "http://", "http:///x", "http://a b", "http://:80"] {
+        for text in [
+            "ftp://h",
+            "h",
+            "http://",
+            "http:///x",
+            "http://a b",
+            "http://:80",
+        ] {
             assert!(http_url(text).is_err(), "{text}");
         }
         assert_eq!(ProxySetting::parse("none"), Ok(ProxySetting::None));
         for text in ["http://u:p@h:1", "socks5://h", "socks5h://h:9"] {
-            assert!(matches!(ProxySetting::parse(text), Ok(ProxySetting::Url(_))), "{text}");
+            assert!(
+                matches!(ProxySetting::parse(text), Ok(ProxySetting::Url(_))),
+                "{text}"
+            );
         }
         let wrong = ProxySetting::parse("https://user:hush@h").unwrap_err();
         assert!(!wrong.contains("hush"), "{wrong}");
-        for (text, right) in [("https://x.cn", true), ("http://x.cn", false), ("http://127.0.0.1:9/", true), ("http://[::1]:9", true), ("http://localhost", true), ("http://localhost.evil.com", false)] {
+        for (text, right) in [
+            ("https://x.cn", true),
+            ("http://x.cn", false),
+            ("http://127.0.0.1:9/", true),
+            ("http://[::1]:9", true),
+            ("http://localhost", true),
+            ("http://localhost.evil.com", false),
+        ] {
             assert_eq!(https_or_loopback_url(text).is_ok(), right, "{text}");
         }
     }
@@ -418,10 +558,23 @@ mod tests {
             (Value::from(true), None),
             (Value::from(1.5), None),
         ] {
-            assert_eq!(telegram_id(&node(value.clone())).ok().as_deref(), want, "{value}");
+            assert_eq!(
+                telegram_id(&node(value.clone())).ok().as_deref(),
+                want,
+                "{value}"
+            );
         }
-        for (value, want) in [("12345678901234567", true), ("1234", false), ("*", true), ("role:12345678901234567", false)] {
-            assert_eq!(snowflake_or_any(&node(value.into())).is_ok(), want, "{value}");
+        for (value, want) in [
+            ("12345678901234567", true),
+            ("1234", false),
+            ("*", true),
+            ("role:12345678901234567", false),
+        ] {
+            assert_eq!(
+                snowflake_or_any(&node(value.into())).is_ok(),
+                want,
+                "{value}"
+            );
         }
         assert!(snowflake_or_role(&node("role:12345678901234567".into())).is_ok());
         assert!(snowflake_or_any(&node(Value::from(12345678901234567u64))).is_err());
@@ -429,25 +582,57 @@ mod tests {
 
     #[test]
     fn tokens() {
-        for (text, right) in [("123:AA-b_c", true), ("123:", false), (":x", false), ("abc:def", false), ("1:a b", false), ("1:xxxabc", true)] {
+        for (text, right) in [
+            ("123:AA-b_c", true),
+            ("123:", false),
+            (":x", false),
+            ("abc:def", false),
+            ("1:a b", false),
+            ("1:xxxabc", true),
+        ] {
             assert_eq!(telegram_token(text).is_ok(), right, "{text}");
         }
-        assert!(telegram_token("YOUR_BOT_TOKEN").unwrap_err().contains("example"));
+        assert!(telegram_token("YOUR_BOT_TOKEN")
+            .unwrap_err()
+            .contains("example"));
         assert!(discord_token("a.b-c.d_e").is_ok());
         assert!(discord_token("a.b").is_err() && discord_token("a..b").is_err());
     }
 
     #[test]
     fn paths_names_and_targets() {
-        for (text, right) in [("/hooks", true), ("/a/b", true), ("hooks", false), ("/hooks/", false), ("/", false), ("/api", false), ("/api/x", false), ("/apix", true), ("/webhook/telegram", false)] {
+        for (text, right) in [
+            ("/hooks", true),
+            ("/a/b", true),
+            ("hooks", false),
+            ("/hooks/", false),
+            ("/", false),
+            ("/api", false),
+            ("/api/x", false),
+            ("/apix", true),
+            ("/webhook/telegram", false),
+        ] {
             assert_eq!(hooks_path(text).is_ok(), right, "{text}");
         }
-        for (text, right) in [("telegram:1", true), ("last", true), ("last:main", true), ("x", false), (":1", false), ("telegram:", false)] {
+        for (text, right) in [
+            ("telegram:1", true),
+            ("last", true),
+            ("last:main", true),
+            ("x", false),
+            (":1", false),
+            ("telegram:", false),
+        ] {
             assert_eq!(target(text).is_ok(), right, "{text}");
         }
-        assert!(runner_name("local").is_err() && runner_name("A").is_err() && runner_name("node-1").is_ok());
+        assert!(
+            runner_name("local").is_err()
+                && runner_name("A").is_err()
+                && runner_name("node-1").is_ok()
+        );
         assert!(timezone("Europe/Berlin").is_ok() && timezone("Mars/Base").is_err());
         assert!(model("a/b/c").is_ok() && model("a").is_err() && model("/b").is_err());
-        assert!(menu_command("a_1").is_ok() && menu_command("A").is_err() && menu_command("").is_err());
+        assert!(
+            menu_command("a_1").is_ok() && menu_command("A").is_err() && menu_command("").is_err()
+        );
     }
 }

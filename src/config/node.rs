@@ -46,7 +46,11 @@ pub struct Origin {
 impl Node {
     /// A value that stands nowhere in the file but takes the place of something at `span`.
     pub fn made(kind: Kind, span: Range<usize>) -> Node {
-        Node { kind, span, origin: None }
+        Node {
+            kind,
+            span,
+            origin: None,
+        }
     }
 
     pub fn empty_object() -> Node {
@@ -72,7 +76,9 @@ impl Node {
 
     /// The value of that name, `null` counting as absent.
     pub fn get(&self, name: &str) -> Option<&Node> {
-        self.entry(name).map(|entry| &entry.value).filter(|node| !node.is_null())
+        self.entry(name)
+            .map(|entry| &entry.value)
+            .filter(|node| !node.is_null())
     }
 
     /// The value at a path of names, `null` counting as absent.
@@ -88,7 +94,13 @@ impl Node {
     }
 
     pub fn is_false(&self, name: &str) -> bool {
-        matches!(self.get(name), Some(Node { kind: Kind::Bool(false), .. }))
+        matches!(
+            self.get(name),
+            Some(Node {
+                kind: Kind::Bool(false),
+                ..
+            })
+        )
     }
 
     /// The plain value, without positions.
@@ -98,9 +110,19 @@ impl Node {
             Kind::Bool(value) => Value::Bool(*value),
             Kind::Number(value) => Value::Number(value.clone()),
             Kind::Text(value) => Value::String(value.clone()),
-            Kind::List(items) => Value::Array(items.iter().map(Node::to_json).collect()),
+            Kind::List(items) => {
+                let mut list = Vec::with_capacity(items.len());
+                for item in items {
+                    list.push(item.to_json());
+                }
+                Value::Array(list)
+            }
             Kind::Object(entries) => {
-                Value::Object(entries.iter().map(|e| (e.name.clone(), e.value.to_json())).collect::<Map<_, _>>())
+                let mut object = Map::new();
+                for entry in entries {
+                    object.insert(entry.name.clone(), entry.value.to_json());
+                }
+                Value::Object(object)
             }
         }
     }
@@ -114,12 +136,18 @@ impl Node {
         if !matches!(self.kind, Kind::Object(_)) {
             self.kind = Kind::Object(Vec::new());
         }
-        let Kind::Object(entries) = &mut self.kind else { return };
+        let Kind::Object(entries) = &mut self.kind else {
+            return;
+        };
         let place = match entries.iter().rposition(|entry| entry.name == *first) {
             Some(place) => place,
             None => {
                 let value = Node::made(Kind::Object(Vec::new()), value.span.clone());
-                entries.push(Entry { name: (*first).to_owned(), key: key.clone(), value });
+                entries.push(Entry {
+                    name: (*first).to_owned(),
+                    key: key.clone(),
+                    value,
+                });
                 entries.len() - 1
             }
         };
@@ -129,20 +157,30 @@ impl Node {
     /// Takes the entry at a path out of the tree (all duplicates; the last is given back).
     pub fn take(&mut self, path: &[&str]) -> Option<Entry> {
         let (first, rest) = path.split_first()?;
-        let Kind::Object(entries) = &mut self.kind else { return None };
+        let Kind::Object(entries) = &mut self.kind else {
+            return None;
+        };
         if rest.is_empty() {
             let place = entries.iter().rposition(|entry| entry.name == *first)?;
             let taken = entries.remove(place);
             entries.retain(|entry| entry.name != *first);
             return Some(taken);
         }
-        entries.iter_mut().rev().find(|entry| entry.name == *first)?.value.take(rest)
+        entries
+            .iter_mut()
+            .rev()
+            .find(|entry| entry.name == *first)?
+            .value
+            .take(rest)
     }
 }
 
 /// Appends a name to a key path: `a.b`, or `a["x.y"]` if the name is no plain word.
 pub fn join(path: &str, name: &str) -> String {
-    let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let plain = !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     match (plain, path.is_empty()) {
         (true, true) => name.to_owned(),
         (true, false) => format!("{path}.{name}"),
@@ -173,7 +211,10 @@ mod tests {
         let mut root = Node::empty_object();
         root.put(&["a", "b"], Node::made(Kind::Bool(true), 0..0), 0..0);
         root.put(&["a", "c"], Node::made(Kind::Null, 0..0), 0..0);
-        assert_eq!(root.to_json(), serde_json::json!({"a": {"b": true, "c": null}}));
+        assert_eq!(
+            root.to_json(),
+            serde_json::json!({"a": {"b": true, "c": null}})
+        );
         assert!(root.at(&["a", "b"]).is_some());
         assert!(root.at(&["a", "c"]).is_none(), "null counts as absent");
         assert!(root.take(&["a", "b"]).is_some());

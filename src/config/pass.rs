@@ -9,9 +9,9 @@ use super::env::Env;
 use super::issue::{Issue, Severity};
 use super::node::{join, Node, Origin};
 use super::reload::Class;
+use super::secret::Secret;
 use super::source::Source;
 use super::suggest::closest;
-use super::secret::Secret;
 
 /// One reading of one file. Shared by all [`Reader`](super::reader::Reader)s of it.
 pub(crate) struct Pass<'a> {
@@ -58,10 +58,21 @@ impl<'a> Pass<'a> {
     }
 
     /// Reports something about a value; names the variables that the value came from.
-    pub fn report(&self, severity: Severity, key: &str, node: Option<&Node>, text: impl Into<String>) {
-        let mut issue = self.source.issue(severity, key, text, node.map(|node| node.span.clone()));
+    pub fn report(
+        &self,
+        severity: Severity,
+        key: &str,
+        node: Option<&Node>,
+        text: impl Into<String>,
+    ) {
+        let mut issue = self
+            .source
+            .issue(severity, key, text, node.map(|node| node.span.clone()));
         if let Some(origin) = node.and_then(|node| node.origin.as_deref()) {
-            issue.hint = Some(format!("the value comes from the environment: {}", origin.vars.join(", ")));
+            issue.hint = Some(format!(
+                "the value comes from the environment: {}",
+                origin.vars.join(", ")
+            ));
         }
         self.push(issue);
     }
@@ -69,7 +80,11 @@ impl<'a> Pass<'a> {
     pub fn push(&self, issue: Issue) {
         let mut issues = self.issues.borrow_mut();
         // A value that several accounts inherit is wrong once.
-        if issue.pos.is_none() || !issues.iter().any(|old| old.pos == issue.pos && old.text == issue.text) {
+        if issue.pos.is_none()
+            || !issues
+                .iter()
+                .any(|old| old.pos == issue.pos && old.text == issue.text)
+        {
             issues.push(issue);
         }
     }
@@ -78,13 +93,21 @@ impl<'a> Pass<'a> {
         if let Some(class) = class {
             self.classes.borrow_mut().insert(join(parent, name), class);
         }
-        self.names.borrow_mut().entry(name.to_owned()).or_insert_with(|| parent.to_owned());
+        self.names
+            .borrow_mut()
+            .entry(name.to_owned())
+            .or_insert_with(|| parent.to_owned());
     }
 
     pub fn unknown(&self, parent: &str, name: &str, span: Range<usize>, siblings: &[&'static str]) {
         let mut unknown = self.unknown.borrow_mut();
         if !unknown.iter().any(|old| old.span == span) {
-            unknown.push(Unknown { parent: parent.into(), name: name.into(), span, siblings: siblings.to_vec() });
+            unknown.push(Unknown {
+                parent: parent.into(),
+                name: name.into(),
+                span,
+                siblings: siblings.to_vec(),
+            });
         }
     }
 
@@ -93,18 +116,23 @@ impl<'a> Pass<'a> {
         let names = self.names.borrow();
         for unknown in self.unknown.borrow().iter() {
             let path = join(&unknown.parent, &unknown.name);
-            let mut text = format!("unknown key \"{path}\"");
-            if let Some(parent) = names.get(&unknown.name).filter(|parent| **parent != unknown.parent) {
-                let owner = if parent.is_empty() { "the top level" } else { parent };
-                let misspelt = closest(&unknown.name, unknown.siblings.iter().copied());
-                text += &match misspelt {
-                    Some(sibling) => format!(" (did you mean \"{sibling}\"?)"),
-                    None => format!(" (\"{}\" is a key of \"{owner}\")", unknown.name),
-                };
-            } else if let Some(sibling) = closest(&unknown.name, unknown.siblings.iter().copied()) {
-                text += &format!(" (did you mean \"{sibling}\"?)");
+            let mut hints = Vec::new();
+            if let Some(sibling) = closest(&unknown.name, unknown.siblings.iter().copied()) {
+                hints.push(format!("did you mean \"{sibling}\"?"));
             }
-            self.push(self.source.issue(Severity::Warning, &path, text, Some(unknown.span.clone())));
+            if let Some(parent) = names.get(&unknown.name).filter(|parent| !parent.is_empty()) {
+                hints.push(format!("\"{}\" is a key of \"{parent}\"", unknown.name));
+            }
+            let mut text = format!("unknown key \"{path}\"");
+            if !hints.is_empty() {
+                text += &format!(" ({})", hints.join(" "));
+            }
+            self.push(self.source.issue(
+                Severity::Warning,
+                &path,
+                text,
+                Some(unknown.span.clone()),
+            ));
         }
     }
 }

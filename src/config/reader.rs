@@ -3,7 +3,7 @@
 //! Each method names a key once, with its reload class, default and range; from that one place come the value,
 //! the error with its position, the list of known keys, the effective configuration and the classes of reload.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::issue::Severity;
-use super::node::{index, join, Kind, Node, Origin};
+use super::node::{index, join, Kind, Node};
 use super::pass::Pass;
 use super::redact::is_secret_key;
 use super::reload::Class;
@@ -45,13 +45,24 @@ pub(crate) struct Reader<'a> {
     /// Whether this object or one around it says `"enabled": false`.
     pub off: bool,
     seen: RefCell<Vec<&'static str>>,
+    /// Whether keys that nobody asks for are someone else's.
+    pub open: Cell<bool>,
     out: RefCell<Map<String, Value>>,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(pass: &'a Pass<'a>, node: Option<&'a Node>, path: String, off: bool) -> Reader<'a> {
-        let off = off || node.is_some_and(|node| node.is_false("enabled") || says_false(node.get("enabled")));
-        Reader { pass, node, path, off, seen: RefCell::default(), out: RefCell::default() }
+        let off = off
+            || node.is_some_and(|node| node.is_false("enabled") || says_false(node.get("enabled")));
+        Reader {
+            pass,
+            node,
+            path,
+            off,
+            seen: RefCell::default(),
+            open: Cell::new(false),
+            out: RefCell::default(),
+        }
     }
 
     /// The effective values of this object; reports the keys that nobody asked for.
@@ -59,13 +70,18 @@ impl<'a> Reader<'a> {
         let seen = self.seen.into_inner();
         let entries = self.node.map(Node::entries).unwrap_or_default();
         for (i, entry) in entries.iter().enumerate() {
-            if !seen.contains(&entry.name.as_str()) {
-                self.pass.unknown(&self.path, &entry.name, entry.key.clone(), &seen);
-            } else if entries[..i].iter().any(|earlier| earlier.name == entry.name) {
+            if !seen.contains(&entry.name.as_str()) && !self.open.get() {
+                self.pass
+                    .unknown(&self.path, &entry.name, entry.key.clone(), &seen);
+            } else if entries[..i]
+                .iter()
+                .any(|earlier| earlier.name == entry.name)
+            {
                 let text = "this key occurs twice, the last one counts";
                 let span = Some(entry.key.clone());
                 let key = join(&self.path, &entry.name);
-                self.pass.push(self.pass.source.issue(Severity::Warning, &key, text, span));
+                self.pass
+                    .push(self.pass.source.issue(Severity::Warning, &key, text, span));
             }
         }
         Value::Object(self.out.into_inner())
@@ -78,7 +94,12 @@ impl<'a> Reader<'a> {
 
     /// Reports something about a key.
     pub fn report(&self, severity: Severity, name: &str, text: impl Into<String>) {
-        self.pass.report(severity, &self.key(name), self.node.and_then(|node| node.get(name)), text);
+        self.pass.report(
+            severity,
+            &self.key(name),
+            self.node.and_then(|node| node.get(name)),
+            text,
+        );
     }
 
     /// Stores the effective value of a key.
@@ -96,12 +117,18 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a key and turns its value into something; a problem is an error at the value.
-    pub fn leaf<T>(&self, class: Class, name: &'static str, parse: impl FnOnce(&Node) -> Result<T, String>) -> Option<T> {
+    pub fn leaf<T>(
+        &self,
+        class: Class,
+        name: &'static str,
+        parse: impl FnOnce(&Node) -> Result<T, String>,
+    ) -> Option<T> {
         let node = self.take(Some(class), name)?;
         match parse(node) {
             Ok(value) => Some(value),
             Err(text) => {
-                self.pass.report(Severity::Error, &self.key(name), Some(node), text);
+                self.pass
+                    .report(Severity::Error, &self.key(name), Some(node), text);
                 None
             }
         }
@@ -111,7 +138,12 @@ impl<'a> Reader<'a> {
     pub fn ignored(&self, name: &'static str) {
         if let Some(node) = self.take(Some(Class::Hot), name) {
             self.put(name, node.to_json());
-            self.pass.report(Severity::Warning, &self.key(name), Some(node), "accepted, has no effect");
+            self.pass.report(
+                Severity::Warning,
+                &self.key(name),
+                Some(node),
+                "accepted, has no effect",
+            );
         }
     }
 
@@ -129,57 +161,119 @@ impl<'a> Reader<'a> {
         value
     }
 
-    pub fn opt_int<T: TryFrom<i64>>(&self, class: Class, name: &'static str, range: RangeInclusive<i64>) -> Option<T> {
+    pub fn opt_int<T: TryFrom<i64>>(
+        &self,
+        class: Class,
+        name: &'static str,
+        range: RangeInclusive<i64>,
+    ) -> Option<T> {
         let value = self.leaf(class, name, |node| {
             let found = int_of(node).filter(|value| range.contains(value));
-            found.ok_or_else(|| format!("must be {}, found {}", whole_number(&range), show(name, node)))
+            found.ok_or_else(|| {
+                format!(
+                    "must be {}, found {}",
+                    whole_number(&range),
+                    show(name, node)
+                )
+            })
         });
         self.put(name, value);
         value.and_then(|value| T::try_from(value).ok())
     }
 
-    pub fn int<T: TryFrom<i64>>(&self, class: Class, name: &'static str, default: i64, range: RangeInclusive<i64>) -> T {
+    pub fn int<T: TryFrom<i64>>(
+        &self,
+        class: Class,
+        name: &'static str,
+        default: i64,
+        range: RangeInclusive<i64>,
+    ) -> T {
         match self.opt_int(class, name, range) {
             Some(value) => value,
             None => {
                 self.put(name, default);
-                T::try_from(default).unwrap_or_else(|_| unreachable!("the default of {name} fits its type"))
+                T::try_from(default)
+                    .unwrap_or_else(|_| unreachable!("the default of {name} fits its type"))
             }
         }
     }
 
     /// A number of milliseconds.
-    pub fn millis(&self, class: Class, name: &'static str, default: i64, range: RangeInclusive<i64>) -> Duration {
+    pub fn millis(
+        &self,
+        class: Class,
+        name: &'static str,
+        default: i64,
+        range: RangeInclusive<i64>,
+    ) -> Duration {
         Duration::from_millis(self.int(class, name, default, range))
     }
 
     /// A limit in milliseconds; 0 (`Duration::ZERO`) = none, whatever the range.
-    pub fn limit(&self, class: Class, name: &'static str, default: i64, range: RangeInclusive<i64>) -> Duration {
-        let value = self.opt_limit(class, name, range).unwrap_or(Duration::from_millis(default.unsigned_abs()));
+    pub fn limit(
+        &self,
+        class: Class,
+        name: &'static str,
+        default: i64,
+        range: RangeInclusive<i64>,
+    ) -> Duration {
+        let value = self
+            .opt_limit(class, name, range)
+            .unwrap_or(Duration::from_millis(default.unsigned_abs()));
         self.put(name, value.as_millis() as u64);
         value
     }
 
     /// As [`limit`](Self::limit), without a default.
-    pub fn opt_limit(&self, class: Class, name: &'static str, range: RangeInclusive<i64>) -> Option<Duration> {
+    pub fn opt_limit(
+        &self,
+        class: Class,
+        name: &'static str,
+        range: RangeInclusive<i64>,
+    ) -> Option<Duration> {
         let value = self.leaf(class, name, |node| {
             let found = int_of(node).filter(|value| *value == 0 || range.contains(value));
-            found.ok_or_else(|| format!("must be {} or 0 (no limit), found {}", whole_number(&range), show(name, node)))
+            found.ok_or_else(|| {
+                format!(
+                    "must be {} or 0 (no limit), found {}",
+                    whole_number(&range),
+                    show(name, node)
+                )
+            })
         });
         self.put(name, value);
         value.map(|value| Duration::from_millis(value.unsigned_abs()))
     }
 
-    pub fn opt_millis(&self, class: Class, name: &'static str, range: RangeInclusive<i64>) -> Option<Duration> {
+    pub fn opt_millis(
+        &self,
+        class: Class,
+        name: &'static str,
+        range: RangeInclusive<i64>,
+    ) -> Option<Duration> {
         self.opt_int(class, name, range).map(Duration::from_millis)
     }
 
     /// A size in megabytes (fractions allowed), given as bytes. The bounds are tenths of a megabyte.
-    pub fn megabytes(&self, class: Class, name: &'static str, default: u64, tenths: RangeInclusive<u32>) -> u64 {
-        let (low, high) = (f64::from(*tenths.start()) / 10.0, f64::from(*tenths.end()) / 10.0);
+    pub fn megabytes(
+        &self,
+        class: Class,
+        name: &'static str,
+        default: u64,
+        tenths: RangeInclusive<u32>,
+    ) -> u64 {
+        let (low, high) = (
+            f64::from(*tenths.start()) / 10.0,
+            f64::from(*tenths.end()) / 10.0,
+        );
         let value = self.leaf(class, name, |node| {
             let found = number_of(node).filter(|value| (low..=high).contains(value));
-            found.ok_or_else(|| format!("must be a number from {low} to {high}, found {}", show(name, node)))
+            found.ok_or_else(|| {
+                format!(
+                    "must be a number from {low} to {high}, found {}",
+                    show(name, node)
+                )
+            })
         });
         let megabytes = value.unwrap_or(default as f64);
         self.put(name, megabytes);
@@ -188,7 +282,8 @@ impl<'a> Reader<'a> {
 
     pub fn opt_flag(&self, class: Class, name: &'static str) -> Option<bool> {
         let value = self.leaf(class, name, |node| {
-            flag_of(node).ok_or_else(|| format!("must be true or false, found {}", show(name, node)))
+            flag_of(node)
+                .ok_or_else(|| format!("must be true or false, found {}", show(name, node)))
         });
         self.put(name, value);
         value
@@ -205,7 +300,10 @@ impl<'a> Reader<'a> {
         let value = self.leaf(class, name, |node| match (flag_of(node), node.text()) {
             (Some(value), _) => Ok(Some(value)),
             (None, Some("auto")) => Ok(None),
-            _ => Err(format!("must be true, false or \"auto\", found {}", show(name, node))),
+            _ => Err(format!(
+                "must be true, false or \"auto\", found {}",
+                show(name, node)
+            )),
         });
         let value = value.flatten();
         self.put(name, value.map_or(Value::from("auto"), Value::from));
@@ -231,13 +329,20 @@ impl<'a> Reader<'a> {
     }
 
     pub fn text(&self, class: Class, name: &'static str, default: &str) -> String {
-        let value = self.opt_text(class, name).unwrap_or_else(|| default.to_owned());
+        let value = self
+            .opt_text(class, name)
+            .unwrap_or_else(|| default.to_owned());
         self.put(name, value.clone());
         value
     }
 
     /// Text of which only some forms are right; `parse` says what is wrong with the others.
-    pub fn opt_parsed<T>(&self, class: Class, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub fn opt_parsed<T>(
+        &self,
+        class: Class,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let value = self.leaf(class, name, |node| {
             let text = text_of(name, node)?;
             parse(&text).map(|value| (text, value))
@@ -247,17 +352,34 @@ impl<'a> Reader<'a> {
     }
 
     /// As [`opt_parsed`](Self::opt_parsed), with a default that must parse.
-    pub fn parsed<T>(&self, class: Class, name: &'static str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+    pub fn parsed<T>(
+        &self,
+        class: Class,
+        name: &'static str,
+        default: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
         self.opt_parsed(class, name, &parse).unwrap_or_else(|| {
             self.put(name, default);
-            parse(default).unwrap_or_else(|error| unreachable!("the default of {name} is right: {error}"))
+            parse(default)
+                .unwrap_or_else(|error| unreachable!("the default of {name} is right: {error}"))
         })
     }
 
     /// Text that must be there.
-    pub fn required(&self, class: Class, name: &'static str, parse: impl Fn(&str) -> Result<String, String>) -> String {
+    pub fn required(
+        &self,
+        class: Class,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<String, String>,
+    ) -> String {
         if self.node.and_then(|node| node.get(name)).is_none() {
-            self.pass.report(Severity::Error, &self.key(name), self.node, format!("\"{name}\" is missing"));
+            self.pass.report(
+                Severity::Error,
+                &self.key(name),
+                self.node,
+                format!("\"{name}\" is missing"),
+            );
         }
         self.opt_parsed(class, name, parse).unwrap_or_default()
     }
@@ -268,13 +390,20 @@ impl<'a> Reader<'a> {
             "" => Err("must not be empty".into()),
             text => Ok(self.pass.env.resolve(text, &self.pass.base)),
         });
-        self.put(name, value.as_ref().map(|path| path.to_string_lossy().into_owned()));
+        self.put(
+            name,
+            value
+                .as_ref()
+                .map(|path| path.to_string_lossy().into_owned()),
+        );
         value
     }
 
     /// A path with a default (may start with `~`).
     pub fn path(&self, class: Class, name: &'static str, default: &str) -> PathBuf {
-        let value = self.opt_path(class, name).unwrap_or_else(|| self.pass.env.resolve(default, &self.pass.base));
+        let value = self
+            .opt_path(class, name)
+            .unwrap_or_else(|| self.pass.env.resolve(default, &self.pass.base));
         self.put(name, value.to_string_lossy().into_owned());
         value
     }
@@ -283,7 +412,8 @@ impl<'a> Reader<'a> {
     pub fn opt_text_or_path(&self, class: Class, name: &'static str) -> Option<String> {
         let text = self.opt_text(class, name)?;
         // A prompt of several lines is no path, and looking it up could only fail.
-        let path = (text.len() < 4096 && !text.contains('\n')).then(|| self.pass.env.resolve(&text, &self.pass.base));
+        let path = (text.len() < 4096 && !text.contains('\n'))
+            .then(|| self.pass.env.resolve(&text, &self.pass.base));
         let value = match path.filter(|path| !text.is_empty() && path.is_file()) {
             Some(path) => path.to_string_lossy().into_owned(),
             None => text,
@@ -312,7 +442,12 @@ impl<'a> Reader<'a> {
                     values.push(value);
                     shown.push(json);
                 }
-                Err(text) => self.pass.report(Severity::Error, &index(&self.key(name), i), Some(item), text),
+                Err(text) => self.pass.report(
+                    Severity::Error,
+                    &index(&self.key(name), i),
+                    Some(item),
+                    text,
+                ),
             }
         }
         self.put(name, shown);
@@ -320,7 +455,9 @@ impl<'a> Reader<'a> {
     }
 
     pub fn opt_texts(&self, class: Class, name: &'static str) -> Option<Vec<String>> {
-        let value = self.opt_list(class, name, "strings", |item| text_of(name, item).map(|text| (text.clone(), text.into())));
+        let value = self.opt_list(class, name, "strings", |item| {
+            text_of(name, item).map(|text| (text.clone(), text.into()))
+        });
         if value.is_none() {
             self.put(name, Value::Null);
         }
@@ -345,18 +482,27 @@ impl<'a> Reader<'a> {
             let value = match has_scheme(&text) {
                 true => text,
                 false if text.is_empty() => return Err("must not be empty".into()),
-                false => self.pass.env.resolve(&text, &self.pass.base).to_string_lossy().into_owned(),
+                false => self
+                    .pass
+                    .env
+                    .resolve(&text, &self.pass.base)
+                    .to_string_lossy()
+                    .into_owned(),
             };
             Ok((value.clone(), value.into()))
         };
-        self.opt_list(class, name, "paths", parse).unwrap_or_else(|| {
-            self.put(name, Value::Array(Vec::new()));
-            Vec::new()
-        })
+        self.opt_list(class, name, "paths", parse)
+            .unwrap_or_else(|| {
+                self.put(name, Value::Array(Vec::new()));
+                Vec::new()
+            })
     }
 
     pub fn paths(&self, class: Class, name: &'static str) -> Vec<PathBuf> {
-        self.sources(class, name).into_iter().map(PathBuf::from).collect()
+        self.sources(class, name)
+            .into_iter()
+            .map(PathBuf::from)
+            .collect()
     }
 
     /// Ids of people, chats or groups. One that `normal` refuses can never match: a warning, and it is left out.
@@ -373,7 +519,12 @@ impl<'a> Reader<'a> {
                 Ok(id) => ids.push(id),
                 Err(why) => {
                     let text = format!("{} never matches: {why}", show(name, item));
-                    self.pass.report(Severity::Warning, &index(&self.key(name), i), Some(item), text);
+                    self.pass.report(
+                        Severity::Warning,
+                        &index(&self.key(name), i),
+                        Some(item),
+                        text,
+                    );
                 }
             }
         }
@@ -381,7 +532,12 @@ impl<'a> Reader<'a> {
         items.map(|_| ids)
     }
 
-    pub fn ids(&self, class: Class, name: &'static str, normal: impl Fn(&Node) -> Result<String, String>) -> Vec<String> {
+    pub fn ids(
+        &self,
+        class: Class,
+        name: &'static str,
+        normal: impl Fn(&Node) -> Result<String, String>,
+    ) -> Vec<String> {
         let ids = self.opt_ids(class, name, normal).unwrap_or_default();
         self.put(name, ids.clone());
         ids
@@ -396,7 +552,11 @@ impl<'a> Reader<'a> {
         let node = self.take(None, name).filter(|node| {
             let right = matches!(node.kind, Kind::Object(_));
             if !right {
-                self.report(Severity::Error, name, format!("must be an object, found {}", show(name, node)));
+                self.report(
+                    Severity::Error,
+                    name,
+                    format!("must be an object, found {}", show(name, node)),
+                );
             }
             right
         });
@@ -412,7 +572,11 @@ impl<'a> Reader<'a> {
     }
 
     /// An object whose absence means something.
-    pub fn opt_object<T>(&self, name: &'static str, read: impl FnOnce(&Reader<'_>) -> T) -> Option<T> {
+    pub fn opt_object<T>(
+        &self,
+        name: &'static str,
+        read: impl FnOnce(&Reader<'_>) -> T,
+    ) -> Option<T> {
         if self.node.and_then(|node| node.get(name)).is_some() {
             return Some(self.object(name, read));
         }
@@ -422,7 +586,11 @@ impl<'a> Reader<'a> {
     }
 
     /// An object with free names, each holding an object.
-    pub fn map<T>(&self, name: &'static str, read: impl Fn(&Reader<'_>) -> T) -> BTreeMap<String, T> {
+    pub fn map<T>(
+        &self,
+        name: &'static str,
+        read: impl Fn(&Reader<'_>) -> T,
+    ) -> BTreeMap<String, T> {
         let mut all = BTreeMap::new();
         let mut shown = Map::new();
         for (id, node) in self.free(name) {
@@ -442,12 +610,20 @@ impl<'a> Reader<'a> {
 
     /// The entries of an object with free names, without those that are `null`.
     pub fn free(&self, name: &'static str) -> BTreeMap<String, &'a Node> {
-        let Some(node) = self.take(None, name) else { return BTreeMap::new() };
+        let Some(node) = self.take(None, name) else {
+            return BTreeMap::new();
+        };
         if !matches!(node.kind, Kind::Object(_)) {
-            self.report(Severity::Error, name, format!("must be an object, found {}", show(name, node)));
+            self.report(
+                Severity::Error,
+                name,
+                format!("must be an object, found {}", show(name, node)),
+            );
         }
         let entries = node.entries().iter().filter(|entry| !entry.value.is_null());
-        entries.map(|entry| (entry.name.clone(), &entry.value)).collect()
+        entries
+            .map(|entry| (entry.name.clone(), &entry.value))
+            .collect()
     }
 
     /// A list of objects.
@@ -456,7 +632,11 @@ impl<'a> Reader<'a> {
         let mut shown = Vec::new();
         if let Some(node) = self.take(None, name) {
             let Kind::List(items) = &node.kind else {
-                self.report(Severity::Error, name, format!("must be a list of objects, found {}", show(name, node)));
+                self.report(
+                    Severity::Error,
+                    name,
+                    format!("must be a list of objects, found {}", show(name, node)),
+                );
                 return all;
             };
             for (i, item) in items.iter().enumerate() {
@@ -478,8 +658,13 @@ impl<'a> Reader<'a> {
 
 /// Whether a text names where something is to be fetched from, instead of a path.
 fn has_scheme(text: &str) -> bool {
-    let Some((scheme, _)) = text.split_once(':') else { return false };
-    scheme.len() > 1 && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b))
+    let Some((scheme, _)) = text.split_once(':') else {
+        return false;
+    };
+    scheme.len() > 1
+        && scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b))
 }
 
 fn says_false(node: Option<&Node>) -> bool {
@@ -501,7 +686,10 @@ pub(crate) fn flag_of(node: &Node) -> Option<bool> {
 pub(crate) fn number_of(node: &Node) -> Option<f64> {
     match &node.kind {
         Kind::Number(number) => number.as_f64(),
-        _ => from_variable(node)?.parse().ok().filter(|value: &f64| value.is_finite()),
+        _ => from_variable(node)?
+            .parse()
+            .ok()
+            .filter(|value: &f64| value.is_finite()),
     }
 }
 
@@ -517,7 +705,9 @@ pub(crate) fn int_of(node: &Node) -> Option<i64> {
 }
 
 pub(crate) fn text_of(name: &str, node: &Node) -> Result<String, String> {
-    node.text().map(str::to_owned).ok_or_else(|| format!("must be a string, found {}", show(name, node)))
+    node.text()
+        .map(str::to_owned)
+        .ok_or_else(|| format!("must be a string, found {}", show(name, node)))
 }
 
 pub(crate) fn word_of<W: Word>(name: &str, node: &Node) -> Result<W, String> {
@@ -526,8 +716,14 @@ pub(crate) fn word_of<W: Word>(name: &str, node: &Node) -> Result<W, String> {
         return Ok(*value);
     }
     let words: Vec<&str> = W::ALL.iter().map(|(word, _)| *word).collect();
-    let meant = closest(text, words.iter().copied()).map(|word| format!(" (did you mean \"{word}\"?)"));
-    Err(format!("must be one of {}, found {}{}", words.join(", "), show(name, node), meant.unwrap_or_default()))
+    let meant =
+        closest(text, words.iter().copied()).map(|word| format!(" (did you mean \"{word}\"?)"));
+    Err(format!(
+        "must be one of {}, found {}{}",
+        words.join(", "),
+        show(name, node),
+        meant.unwrap_or_default()
+    ))
 }
 
 fn whole_number(range: &RangeInclusive<i64>) -> String {
@@ -554,15 +750,17 @@ pub(crate) fn show(name: &str, node: &Node) -> String {
 }
 
 fn remember_origins(pass: &Pass<'_>, path: &str, node: &Node) {
-    let note = |path: &str, origin: &Origin| {
-        pass.origins.borrow_mut().insert(path.to_owned(), origin.clone());
-    };
     if let Some(origin) = node.origin.as_deref() {
-        note(path, origin);
+        pass.origins
+            .borrow_mut()
+            .insert(path.to_owned(), origin.clone());
     }
-    match &node.kind {
-        Kind::List(items) => items.iter().enumerate().for_each(|(i, item)| remember_origins(pass, &index(path, i), item)),
-        Kind::Object(entries) => entries.iter().for_each(|e| remember_origins(pass, &join(path, &e.name), &e.value)),
-        _ => {}
+    if let Kind::List(items) = &node.kind {
+        for (i, item) in items.iter().enumerate() {
+            remember_origins(pass, &index(path, i), item);
+        }
+    }
+    for entry in node.entries() {
+        remember_origins(pass, &join(path, &entry.name), &entry.value);
     }
 }

@@ -20,10 +20,13 @@ pub struct Migrated {
 }
 
 /// Replaces the old forms of a file's text. `${...}` stays as written.
-pub fn migrate(path: &Path, bytes: Vec<u8>) -> Result<Migrated, Issue> {
+pub fn migrate(path: &Path, bytes: Vec<u8>) -> Result<Migrated, Box<Issue>> {
     let source = Source::decode(path, bytes)?;
     let migrations = plan(&source.parse()?);
-    let notices = migrations.iter().map(|m| (m.key.clone(), m.notice.clone())).collect();
+    let notices = migrations
+        .iter()
+        .map(|m| (m.key.clone(), m.notice.clone()))
+        .collect();
     let path = source.path.clone();
     let mut text = source.text;
     for step in migrations.iter().flat_map(|migration| &migration.steps) {
@@ -33,7 +36,7 @@ pub fn migrate(path: &Path, bytes: Vec<u8>) -> Result<Migrated, Issue> {
     Ok(Migrated { text, notices })
 }
 
-fn apply(path: &Arc<Path>, text: String, step: &Step) -> Result<String, Issue> {
+fn apply(path: &Arc<Path>, text: String, step: &Step) -> Result<String, Box<Issue>> {
     let parse = |text: String| {
         let source = Source::new(path.clone(), text);
         source.parse().map(|root| (root, source.text))
@@ -43,7 +46,9 @@ fn apply(path: &Arc<Path>, text: String, step: &Step) -> Result<String, Issue> {
         Step::Remove { from } => Ok(remove(&root, &text, from)),
         Step::Set { to, value, .. } => Ok(insert(&root, &text, to, &value.to_string())),
         Step::Move { from, to } => {
-            let Some(entry) = find(&root, from) else { return Ok(text) };
+            let Some(entry) = find(&root, from) else {
+                return Ok(text);
+            };
             let value = text[entry.value.span.clone()].to_owned();
             let (root, text) = parse(insert(&root, &text, to, &value))?;
             Ok(remove(&root, &text, from))
@@ -59,7 +64,9 @@ fn find<'a>(root: &'a Node, path: &[String]) -> Option<&'a Entry> {
 
 /// Cuts an entry out, with one comma beside it and, if nothing else stands on its line, the line.
 fn remove(root: &Node, text: &str, path: &[String]) -> String {
-    let Some(entry) = find(root, path) else { return text.to_owned() };
+    let Some(entry) = find(root, path) else {
+        return text.to_owned();
+    };
     let mut cut: Range<usize> = entry.key.start..entry.value.span.end;
     if let Some(comma) = next_token(text, cut.end).filter(|at| text[*at..].starts_with(',')) {
         // A comment between value and comma stays; only the comma goes with the entry if they touch.
@@ -77,9 +84,16 @@ fn remove(root: &Node, text: &str, path: &[String]) -> String {
 
 fn remove_range(text: &str, cut: Range<usize>) -> String {
     let line_start = text[..cut.start].rfind('\n').map_or(0, |at| at + 1);
-    let line_end = text[cut.end..].find('\n').map_or(text.len(), |at| cut.end + at + 1);
-    let alone = text[line_start..cut.start].trim().is_empty() && text[cut.end..line_end].trim().is_empty();
-    let cut = if alone && line_start > 0 { line_start..line_end } else { cut };
+    let line_end = text[cut.end..]
+        .find('\n')
+        .map_or(text.len(), |at| cut.end + at + 1);
+    let alone =
+        text[line_start..cut.start].trim().is_empty() && text[cut.end..line_end].trim().is_empty();
+    let cut = if alone && line_start > 0 {
+        line_start..line_end
+    } else {
+        cut
+    };
     format!("{}{}", &text[..cut.start], &text[cut.end..])
 }
 
@@ -89,13 +103,19 @@ fn insert(root: &Node, text: &str, path: &[String], value: &str) -> String {
     let mut depth = 0;
     while depth < path.len() {
         match at.entry(&path[depth]).map(|entry| &entry.value) {
-            Some(node) if matches!(node.kind, Kind::Object(_)) && depth + 1 < path.len() => at = node,
+            Some(node) if matches!(node.kind, Kind::Object(_)) && depth + 1 < path.len() => {
+                at = node
+            }
             Some(node) => return replace(text, node, &path[depth + 1..], value),
             None => break,
         }
         depth += 1;
     }
-    let entry = format!("{}: {}", Value::from(path[depth].as_str()), nested(&path[depth + 1..], value));
+    let entry = format!(
+        "{}: {}",
+        Value::from(path[depth].as_str()),
+        nested(&path[depth + 1..], value)
+    );
     let open = at.span.start + 1;
     let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
     let empty = at.entries().is_empty();
@@ -103,14 +123,22 @@ fn insert(root: &Node, text: &str, path: &[String], value: &str) -> String {
         // On a line of its own, indented like its neighbour, if that has one.
         Some(first) if text[open..first.key.start].contains('\n') => {
             let line = text[..first.key.start].rfind('\n').map_or(0, |at| at + 1);
-            let indent: String = text[line..first.key.start].chars().take_while(|c| *c == ' ' || *c == '\t').collect();
+            let indent: String = text[line..first.key.start]
+                .chars()
+                .take_while(|c| *c == ' ' || *c == '\t')
+                .collect();
             format!("{newline}{indent}{entry},")
         }
         Some(_) => format!("{entry}, "),
         None => entry,
     };
     // `//` right behind the brace must not swallow the new entry.
-    let at = match text[open..].trim_start_matches([' ', '\t']).starts_with("//") && !empty && !inserted.starts_with(newline) {
+    let at = match text[open..]
+        .trim_start_matches([' ', '\t'])
+        .starts_with("//")
+        && !empty
+        && !inserted.starts_with(newline)
+    {
         true => at.entries().first().map_or(open, |first| first.key.start),
         false => open,
     };
@@ -119,12 +147,21 @@ fn insert(root: &Node, text: &str, path: &[String], value: &str) -> String {
 
 /// A value that is in the way (`null`, or nothing of use) gives way.
 fn replace(text: &str, node: &Node, rest: &[String], value: &str) -> String {
-    format!("{}{}{}", &text[..node.span.start], nested(rest, value), &text[node.span.end..])
+    format!(
+        "{}{}{}",
+        &text[..node.span.start],
+        nested(rest, value),
+        &text[node.span.end..]
+    )
 }
 
 fn nested(path: &[String], value: &str) -> String {
     match path.split_first() {
-        Some((first, rest)) => format!("{{ {}: {} }}", Value::from(first.as_str()), nested(rest, value)),
+        Some((first, rest)) => format!(
+            "{{ {}: {} }}",
+            Value::from(first.as_str()),
+            nested(rest, value)
+        ),
         None => value.to_owned(),
     }
 }
@@ -153,19 +190,29 @@ mod tests {
     use super::*;
 
     fn run(text: &str) -> String {
-        let migrated = migrate(Path::new("f"), text.into()).unwrap_or_else(|issue| panic!("{issue}\n{text}"));
+        let migrated =
+            migrate(Path::new("f"), text.into()).unwrap_or_else(|issue| panic!("{issue}\n{text}"));
         migrated.text
     }
 
     fn parsed(text: &str) -> Value {
         let source = Source::new(Arc::from(Path::new("f")), text.into());
-        source.parse().unwrap_or_else(|issue| panic!("{issue}\n{text}")).to_json()
+        source
+            .parse()
+            .unwrap_or_else(|issue| panic!("{issue}\n{text}"))
+            .to_json()
     }
 
     #[test]
     fn the_text_comes_to_mean_what_the_load_made_of_it() {
         for (old, new) in shapes() {
-            for text in [old.to_string(), serde_json::to_string_pretty(&old).unwrap(), serde_json::to_string_pretty(&old).unwrap().replace('\n', "\r\n")] {
+            for text in [
+                old.to_string(),
+                serde_json::to_string_pretty(&old).unwrap(),
+                serde_json::to_string_pretty(&old)
+                    .unwrap()
+                    .replace('\n', "\r\n"),
+            ] {
                 let migrated = run(&text);
                 assert_eq!(parsed(&migrated), new, "{text}\n->\n{migrated}");
                 assert_eq!(run(&migrated), migrated, "a second run changes nothing");
@@ -177,7 +224,16 @@ mod tests {
     fn comments_and_variables_stay() {
         let text = "// head\n{\n  // my bot\n  \"telegram\": { // on\n    \"enabled\": true, /* a */\n    \"botToken\": \"${T}\", // secret\n    \"requireMention\": true // last\n  }, // tail\n  \"gateway\": {} // g\n}\n";
         let migrated = run(text);
-        for kept in ["// head", "// my bot", "// on", "/* a */", "\"${T}\", // secret", "// last", "// tail", "// g"] {
+        for kept in [
+            "// head",
+            "// my bot",
+            "// on",
+            "/* a */",
+            "\"${T}\", // secret",
+            "// last",
+            "// tail",
+            "// g",
+        ] {
             assert!(migrated.contains(kept), "{kept}\n{migrated}");
         }
         assert_eq!(
@@ -198,7 +254,11 @@ mod tests {
             "{\"channels\": {\n // only a comment\n}, \"telegram\": {\"requireMention\": true}}",
         ] {
             let migrated = run(text);
-            assert_eq!(parsed(&migrated)["channels"]["telegram"]["groups"]["*"]["requireMention"], true, "{text}\n->\n{migrated}");
+            assert_eq!(
+                parsed(&migrated)["channels"]["telegram"]["groups"]["*"]["requireMention"],
+                true,
+                "{text}\n->\n{migrated}"
+            );
         }
     }
 }

@@ -42,7 +42,10 @@ impl Feishu {
 
     /// The accounts that shall run.
     pub fn active(&self) -> impl Iterator<Item = (&str, &FeishuAccount)> {
-        let accounts = self.accounts.iter().filter(|(_, account)| self.enabled && account.enabled);
+        let accounts = self
+            .accounts
+            .iter()
+            .filter(|(_, account)| self.enabled && account.enabled);
         accounts.map(|(id, account)| (id.as_str(), account))
     }
 }
@@ -144,7 +147,9 @@ impl Domain {
         match text {
             "feishu" => Ok(Domain::Feishu),
             "lark" => Ok(Domain::Lark),
-            _ => forms::https_or_loopback_url(text).map(Domain::Url).map_err(|why| format!("must be feishu, lark or a URL: {why}")),
+            _ => forms::https_or_loopback_url(text)
+                .map(Domain::Url)
+                .map_err(|why| format!("must be feishu, lark or a URL: {why}")),
         }
     }
 
@@ -196,7 +201,9 @@ impl Reader<'_> {
             "" if !off => Err("must not be empty".into()),
             text => Ok(text.to_owned()),
         });
-        id.filter(|id| !id.is_empty())
+        let id = id.filter(|id| !id.is_empty());
+        self.put(name, id.clone());
+        id
     }
 
     /// `streamingEnabled: false` is the original's way to say `off`.
