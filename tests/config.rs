@@ -19,7 +19,7 @@ struct Home {
 
 impl Home {
     fn new() -> Home {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let env = Env {
             vars: BTreeMap::new(),
             home: dir.path().to_path_buf(),

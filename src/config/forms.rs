@@ -1,5 +1,8 @@
 //! The forms that text values must have: one function per form, each giving the value or what is wrong.
 
+mod ids;
+mod net;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,10 +10,12 @@ use serde_json::Value;
 
 use super::env::Env;
 use super::issue::Severity;
-use super::node::{Kind, Node};
 use super::reader::Reader;
 use super::reload::C;
-use super::secret::{is_placeholder, Secret};
+
+pub(crate) use ids::*;
+pub use net::ProxySetting;
+pub(crate) use net::*;
 
 type Form<T = String> = Result<T, String>;
 
@@ -23,31 +28,6 @@ fn quoted(text: &str) -> String {
 fn made_of(text: &str, more: &[u8]) -> bool {
     text.bytes()
         .all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
-}
-
-/// An outgoing proxy.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ProxySetting {
-    /// Connect directly, whatever the environment says.
-    None,
-    /// `http://`, `socks5://` or `socks5h://`, possibly with credentials.
-    Url(Secret),
-}
-
-impl ProxySetting {
-    /// Reads a proxy URL or `none`.
-    pub fn parse(text: &str) -> Form<ProxySetting> {
-        if text == "none" {
-            return Ok(ProxySetting::None);
-        }
-        url(text, &["http", "socks5", "socks5h"])
-            .map(|url| ProxySetting::Url(Secret::new(url)))
-            .map_err(|_| {
-                // Without the value: it may hold a password.
-                "must be a URL that starts with http://, socks5:// or socks5h://, or \"none\""
-                    .into()
-            })
-    }
 }
 
 /// Minutes since midnight, 0..=1440 (24:00 only as an end).
@@ -96,86 +76,6 @@ pub(crate) fn absolute_path(text: &str) -> Form<PathBuf> {
     match text.starts_with('/') {
         true => Ok(PathBuf::from(text)),
         false => Err(format!("must be an absolute path, found {}", quoted(text))),
-    }
-}
-
-/// A URL of one of the schemes with a host, without a slash at the end.
-fn url(text: &str, schemes: &[&str]) -> Form {
-    let wrong = || {
-        format!(
-            "must be a URL that starts with {}://",
-            schemes.join(":// or ")
-        )
-    };
-    let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
-    let host = rest
-        .split(['/', '?', '#'])
-        .next()
-        .unwrap_or_default()
-        .rsplit('@')
-        .next()
-        .unwrap_or_default();
-    let usable = !host.is_empty()
-        && !host.starts_with(':')
-        && !text.chars().any(|c| c.is_whitespace() || c.is_control());
-    if !usable || !schemes.contains(&scheme.to_ascii_lowercase().as_str()) {
-        return Err(wrong());
-    }
-    Ok(text.trim_end_matches('/').to_owned())
-}
-
-pub(crate) fn http_url(text: &str) -> Form {
-    url(text, &["http", "https"])
-}
-
-pub(crate) fn https_url(text: &str) -> Form {
-    url(text, &["https"])
-}
-
-pub(crate) fn ws_url(text: &str) -> Form {
-    url(text, &["ws", "wss"])
-}
-
-/// `https`, or `http` to this machine.
-pub(crate) fn https_or_loopback_url(text: &str) -> Form {
-    let url = http_url(text)?;
-    let host = url
-        .split("://")
-        .nth(1)
-        .unwrap_or_default()
-        .split('/')
-        .next()
-        .unwrap_or_default();
-    let host = host.rsplit('@').next().unwrap_or_default();
-    let name = host
-        .strip_prefix('[')
-        .and_then(|host| host.split(']').next())
-        .unwrap_or(host.split(':').next().unwrap_or_default());
-    let loopback = name == "localhost"
-        || name
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback());
-    match url.starts_with("https") || loopback {
-        true => Ok(url),
-        false => Err("plain http is for loopback hosts only".into()),
-    }
-}
-
-/// Whether an entry of a no-proxy list covers a host (both without port, `host` in lower case).
-pub(crate) fn host_matches(entry: &str, host: &str) -> bool {
-    let entry = entry.trim().to_ascii_lowercase();
-    let entry = entry.strip_prefix('*').unwrap_or(&entry);
-    match entry.strip_prefix('.') {
-        Some("") => false,
-        Some(apex) => host == apex || host.ends_with(entry),
-        // A bare `*` has become empty: everything.
-        None => {
-            entry.is_empty()
-                || host == entry
-                || host
-                    .strip_suffix(entry)
-                    .is_some_and(|sub| sub.ends_with('.'))
-        }
     }
 }
 
@@ -304,79 +204,6 @@ pub(crate) fn menu_description(text: &str) -> Form {
     }
 }
 
-/// An id written as a string or a whole number.
-pub(crate) fn any_id(node: &Node) -> Form {
-    match &node.kind {
-        Kind::Text(text) => non_empty(text),
-        Kind::Number(number) if number.as_i64().is_some() => Ok(number.to_string()),
-        _ => Err("an id is a string or a number".into()),
-    }
-}
-
-/// A Telegram user id, with or without `telegram:` or `tg:`; or `*`.
-pub(crate) fn telegram_id(node: &Node) -> Form {
-    let text = any_id(node)?;
-    let id = text
-        .strip_prefix("telegram:")
-        .or_else(|| text.strip_prefix("tg:"))
-        .unwrap_or(&text)
-        .trim();
-    let digits = id.strip_prefix('-').unwrap_or(id);
-    match id == "*" || (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())) {
-        true => Ok(id.to_owned()),
-        false => Err("only numeric ids and \"*\" count, user names can change hands".into()),
-    }
-}
-
-/// Whether this is a Discord id.
-pub(crate) fn is_snowflake(text: &str) -> bool {
-    (17..=20).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
-}
-
-pub(crate) fn snowflake_or_any(node: &Node) -> Form {
-    match node.text().map(str::trim) {
-        Some(id) if id == "*" || is_snowflake(id) => Ok(id.to_owned()),
-        _ => Err("an id is a string of 17-20 digits".into()),
-    }
-}
-
-pub(crate) fn snowflake_or_role(node: &Node) -> Form {
-    match node.text().map(str::trim) {
-        Some(id) if id.strip_prefix("role:").is_some_and(is_snowflake) => Ok(id.to_owned()),
-        _ => snowflake_or_any(node)
-            .map_err(|_| "an id is a string of 17-20 digits, a role is role:<id>".into()),
-    }
-}
-
-/// `<digits>:<letters>`.
-pub(crate) fn telegram_token(text: &str) -> Form<()> {
-    let right = text.split_once(':').is_some_and(|(id, rest)| {
-        !id.is_empty()
-            && id.bytes().all(|b| b.is_ascii_digit())
-            && !rest.is_empty()
-            && made_of(rest, b"_-")
-    });
-    match (is_placeholder(text) && !right, right) {
-        (true, _) => Err("is still the example's text, not a bot token".into()),
-        (_, true) => Ok(()),
-        _ => Err("is no bot token (digits, a colon, letters), ask @BotFather for one".into()),
-    }
-}
-
-/// Three parts with dots between.
-pub(crate) fn discord_token(text: &str) -> Form<()> {
-    let parts: Vec<&str> = text.split('.').collect();
-    match parts.len() == 3
-        && parts
-            .iter()
-            .all(|part| !part.is_empty() && made_of(part, b"_-"))
-    {
-        true => Ok(()),
-        false if is_placeholder(text) => Err("is still the example's text, not a bot token".into()),
-        false => Err("is no bot token (three parts with dots between)".into()),
-    }
-}
-
 /// `<n>(s|m|h|d)`.
 pub fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
@@ -439,19 +266,6 @@ pub(crate) fn target(text: &str) -> Form {
 mod tests {
     use super::*;
 
-    fn node(value: Value) -> Node {
-        let source = super::super::source::Source::new(
-            std::sync::Arc::from(std::path::Path::new("f")),
-            format!("{{\"x\": {value}}}"),
-        );
-        source
-            .parse()
-            .unwrap()
-            .get("x")
-            .cloned()
-            .unwrap_or_else(Node::empty_object)
-    }
-
     #[test]
     fn times_of_day() {
         for (text, minutes) in [("00:00", 0), ("8:05", 485), ("23:59", 1439)] {
@@ -492,111 +306,6 @@ mod tests {
             assert_eq!(duration(text), None, "{text}");
         }
         assert!(heartbeat_interval("59s").is_err() && heartbeat_interval("60s").is_ok());
-    }
-
-    #[test]
-    fn urls_and_proxies() {
-        assert_eq!(http_url("http://h:1/x/"), Ok("http://h:1/x".into()));
-        for text in [
-            "ftp://h",
-            "h",
-            "http://",
-            "http:///x",
-            "http://a b",
-            "http://:80",
-        ] {
-            assert!(http_url(text).is_err(), "{text}");
-        }
-        assert_eq!(ProxySetting::parse("none"), Ok(ProxySetting::None));
-        for text in ["http://u:p@h:1", "socks5://h", "socks5h://h:9"] {
-            assert!(
-                matches!(ProxySetting::parse(text), Ok(ProxySetting::Url(_))),
-                "{text}"
-            );
-        }
-        let wrong = ProxySetting::parse("https://user:hush@h").unwrap_err();
-        assert!(!wrong.contains("hush"), "{wrong}");
-        for (text, right) in [
-            ("https://x.cn", true),
-            ("http://x.cn", false),
-            ("http://127.0.0.1:9/", true),
-            ("http://[::1]:9", true),
-            ("http://localhost", true),
-            ("http://localhost.evil.com", false),
-        ] {
-            assert_eq!(https_or_loopback_url(text).is_ok(), right, "{text}");
-        }
-    }
-
-    #[test]
-    fn no_proxy_entries() {
-        for (entry, host, covered) in [
-            (".example.com", "a.example.com", true),
-            (".example.com", "example.com", true),
-            ("example.com", "a.example.com", true),
-            ("*.example.com", "a.example.com", true),
-            ("example.com", "badexample.com", false),
-            ("*", "anything", true),
-            (".", "anything", false),
-            ("10.0.0.1", "10.0.0.1", true),
-        ] {
-            assert_eq!(host_matches(entry, host), covered, "{entry} {host}");
-        }
-    }
-
-    #[test]
-    fn ids() {
-        for (value, want) in [
-            (Value::from(42), Some("42")),
-            (Value::from("42"), Some("42")),
-            (Value::from("tg:42"), Some("42")),
-            (Value::from("telegram:42"), Some("42")),
-            (Value::from("*"), Some("*")),
-            (Value::from("-100"), Some("-100")),
-            (Value::from("@name"), None),
-            (Value::from(""), None),
-            (Value::from(true), None),
-            (Value::from(1.5), None),
-        ] {
-            assert_eq!(
-                telegram_id(&node(value.clone())).ok().as_deref(),
-                want,
-                "{value}"
-            );
-        }
-        for (value, want) in [
-            ("12345678901234567", true),
-            ("1234", false),
-            ("*", true),
-            ("role:12345678901234567", false),
-        ] {
-            assert_eq!(
-                snowflake_or_any(&node(value.into())).is_ok(),
-                want,
-                "{value}"
-            );
-        }
-        assert!(snowflake_or_role(&node("role:12345678901234567".into())).is_ok());
-        assert!(snowflake_or_any(&node(Value::from(12345678901234567u64))).is_err());
-    }
-
-    #[test]
-    fn tokens() {
-        for (text, right) in [
-            ("123:AA-b_c", true),
-            ("123:", false),
-            (":x", false),
-            ("abc:def", false),
-            ("1:a b", false),
-            ("1:xxxabc", true),
-        ] {
-            assert_eq!(telegram_token(text).is_ok(), right, "{text}");
-        }
-        assert!(telegram_token("YOUR_BOT_TOKEN")
-            .unwrap_err()
-            .contains("example"));
-        assert!(discord_token("a.b-c.d_e").is_ok());
-        assert!(discord_token("a.b").is_err() && discord_token("a..b").is_err());
     }
 
     #[test]
