@@ -438,6 +438,10 @@ fn unknown_keys_are_warnings_with_a_suggestion() {
         (r#"{"zzzzzzzz": 1}"#, "unknown key \"zzzzzzzz\""),
         (r#"{"channels": {"telgram": {"enabled": true}}}"#, "warning: channels.telgram: no channel has this name, unless a plugin provides it (did you mean \"telegram\"?)"),
         (r#"{"agents": {"list": [{"id": "main", "workspce": "/"}]}}"#, "(did you mean \"workspace\"?)"),
+        (
+            r#"{"channels": {"telegram": {"enabled": false, "accounts": {"a": {}, "a": {}}}}}"#,
+            "1:68: warning: channels.telegram.accounts.a: this key occurs twice",
+        ),
         (r#"{"gateway": {"port": 1, "port": 2}}"#, "1:25: warning: gateway.port: this key occurs twice, the last one counts"),
         (r#"{"queue": {"dedup": {"ttlMs": 5000}}}"#, "accepted, has no effect"),
         (r#"{"queue": {"dedup": {"enabled": false}}}"#, "accepted, has no effect"),
@@ -842,7 +846,8 @@ fn secrets_are_known_and_never_printed() {
         .var("A_TOKEN", "from-the-environment")
         .var("IN_AGENT_TOKEN", "x")
         .var("PLAIN", "y");
-    let text = r#"{"gateway": {"auth": {"token": "${A_TOKEN}"}, "allowedHosts": ["${PLAIN}"]}, "agent": {"model": "${IN_AGENT_TOKEN}"},
+    let text = r#"{"gateway": {"auth": {"token": "${A_TOKEN}"}, "allowedHosts": ["${PLAIN}"]}, "agent": {"model": "${IN_AGENT_TOKEN}",
+            "runners": [{"name": "r", "command": ["ps"], "env": {"API_TOKEN": "runner-secret", "OTHER": "quiet-value"}}]},
         "plugins": {"config": {"x": {"apiKey": "plugin-secret-1"}}},
         "channels": {"telegram": {"enabled": true, "botToken": "1:telegram-secret", "proxy": "http://u:proxy-pass@h:1"},
                      "other": {"enabled": true, "password": "channel-secret"}}}"#;
@@ -853,6 +858,7 @@ fn secrets_are_known_and_never_printed() {
         "plugin-secret-1",
         "1:telegram-secret",
         "channel-secret",
+        "runner-secret",
     ] {
         assert!(secrets.contains(&secret), "{secret}");
     }

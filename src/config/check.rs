@@ -15,7 +15,7 @@ use super::secret::is_placeholder;
 use super::types::{AuthMode, Config, DmPolicy, DmScope, SandboxMode, Unauthenticated};
 
 /// Names that a conversation's `/name` already means something else by.
-const COMMANDS: [&str; 34] = [
+const COMMANDS: [&str; 31] = [
     "start",
     "help",
     "commands",
@@ -47,9 +47,6 @@ const COMMANDS: [&str; 34] = [
     "sys",
     "reload",
     "reload-plugin",
-    "agent",
-    "id",
-    "pair",
 ];
 
 /// Checks a configuration as a whole.

@@ -1,6 +1,6 @@
 //! From a file to a [`Config`]: find, parse, substitute, migrate, read, check, override.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::check;
 use super::env::Env;
 use super::issue::{has_errors, Issue, Severity};
 use super::legacy;
-use super::node::{Node, Origin};
+use super::node::{index, join, Kind, Node, Origin};
 use super::pass::Pass;
 use super::paths::Paths;
 use super::reader::Reader;
@@ -216,6 +216,7 @@ fn read(source: &Source, mut root: Node, env: &Env, options: &Options) -> Loaded
     let unset = has_errors(&early);
     early.into_iter().for_each(|issue| pass.push(issue));
 
+    report_duplicates(&pass, &root, "");
     let reader = Reader::new(&pass, Some(&root), String::new(), false);
     // Editors look for it; it means nothing here.
     reader.take(None, "$schema");
@@ -252,6 +253,25 @@ fn read(source: &Source, mut root: Node, env: &Env, options: &Options) -> Loaded
         origins: pass.origins.take(),
         effective,
         classes: pass.classes.take(),
+    }
+}
+
+/// A key written twice is a mistake, in free-form objects too.
+fn report_duplicates(pass: &Pass<'_>, node: &Node, path: &str) {
+    if let Kind::List(items) = &node.kind {
+        for (i, item) in items.iter().enumerate() {
+            report_duplicates(pass, item, &index(path, i));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for entry in node.entries() {
+        let key = join(path, &entry.name);
+        if !seen.insert(&entry.name) {
+            let text = "this key occurs twice, the last one counts";
+            let span = Some(entry.key.clone());
+            pass.push(pass.source.issue(Severity::Warning, &key, text, span));
+        }
+        report_duplicates(pass, &entry.value, &key);
     }
 }
 

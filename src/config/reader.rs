@@ -71,19 +71,10 @@ impl<'a> Reader<'a> {
     pub fn finish(self) -> Value {
         let seen = self.seen.into_inner();
         let entries = self.node.map(Node::entries).unwrap_or_default();
-        for (i, entry) in entries.iter().enumerate() {
-            if !seen.contains(&entry.name.as_str()) && !self.open.get() {
+        for entry in entries.iter().filter(|_| !self.open.get()) {
+            if !seen.contains(&entry.name.as_str()) {
                 self.pass
                     .unknown(&self.path, &entry.name, entry.key.clone(), &seen);
-            } else if entries[..i]
-                .iter()
-                .any(|earlier| earlier.name == entry.name)
-            {
-                let text = "this key occurs twice, the last one counts";
-                let span = Some(entry.key.clone());
-                let key = join(&self.path, &entry.name);
-                self.pass
-                    .push(self.pass.source.issue(Severity::Warning, &key, text, span));
             }
         }
         Value::Object(self.out.into_inner())

@@ -10,7 +10,9 @@ use crate::config::env::Env;
 use crate::config::forms;
 use crate::config::node::{Kind, Node};
 use crate::config::reader::{section, show, Reader};
+use crate::config::redact::is_secret_key;
 use crate::config::reload::{Class, H, N, R};
+use crate::config::secret::Secret;
 use crate::config::words::words;
 
 section! {
@@ -118,8 +120,8 @@ section! {
         pub max: u32 = int(N, "max", 1, 1..=1000);
         /// Used there instead of the session's working directory.
         pub cwd: Option<PathBuf> = opt_parsed(N, "cwd", forms::absolute_path);
-        /// Set for `command`.
-        pub env: BTreeMap<String, String> = variables(N, "env");
+        /// Set for `command`. May be secrets, so none of them prints itself.
+        pub env: BTreeMap<String, Secret> = variables(N, "env");
         /// How pi there reaches this gateway; unset: no gateway tools there.
         pub callback_url: Option<String> = opt_parsed(N, "callbackUrl", forms::http_url);
     }
@@ -247,13 +249,21 @@ impl Reader<'_> {
             })
     }
 
-    fn variables(&self, class: Class, name: &'static str) -> BTreeMap<String, String> {
+    fn variables(&self, class: Class, name: &'static str) -> BTreeMap<String, Secret> {
         let mut all = BTreeMap::new();
         self.pass.know(&self.path, name, Some(class));
         for (variable, node) in self.free(name) {
             let key = crate::config::node::join(&self.key(name), &variable);
             match node.text() {
-                Some(text) => drop(all.insert(variable, text.to_owned())),
+                Some(text) => {
+                    let value = Secret::new(text);
+                    if is_secret_key(&variable) && !text.is_empty() {
+                        self.pass.secrets.borrow_mut().push(value.clone());
+                        let literal = self.pass.literal_secret.get() || node.origin.is_none();
+                        self.pass.literal_secret.set(literal);
+                    }
+                    all.insert(variable, value);
+                }
                 None => {
                     let text = format!("must be a string, found {}", show(name, node));
                     self.pass
@@ -264,7 +274,7 @@ impl Reader<'_> {
         self.put(
             name,
             all.iter()
-                .map(|(k, v)| (k.clone(), Value::from(v.as_str())))
+                .map(|(k, v)| (k.clone(), Value::from(v.expose())))
                 .collect::<serde_json::Map<_, _>>(),
         );
         all
