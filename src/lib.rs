@@ -1,5 +1,6 @@
 //! pi-gateway: one mind (`core`), many hands. The floors are described in CONTRIBUTING.md.
 pub mod ask;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod core;
