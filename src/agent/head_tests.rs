@@ -100,7 +100,7 @@ fn recorded_retries_abort_thinking_and_a_cut_connection() {
     let retry = story(&recorded("drop_midstream.0.73.1"));
     let start = retry.iter().position(|t| t.starts_with("RetryStart { attempt: 1, max: 3")).unwrap();
     assert_eq!(retry[start - 1], "AgentEnd { will_retry: false }");
-    assert!(retry.iter().any(|t| t == "RetryEnd { success: true, error: None }"));
+    assert!(retry.iter().any(|t| t == "RetryEnd { success: false, error: Some(\"Retry cancelled\") }"));
 
     let cut = story(&recorded("drop_midstream.1.5.2"));
     assert!(cut.iter().any(|t| t == "AgentEnd { will_retry: true }"), "{cut:#?}");
