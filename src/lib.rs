@@ -1,5 +1,7 @@
 //! pi-gateway: one mind (`core`), many hands. The floors are described in CONTRIBUTING.md.
+pub mod agent;
 pub mod ask;
+pub mod children;
 pub mod cli;
 pub mod clock;
 pub mod config;

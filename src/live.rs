@@ -95,6 +95,15 @@ pub enum News {
     },
 }
 
+/// A moment of a view, see [`Live::mark`].
+#[derive(Clone, Debug)]
+pub struct Mark {
+    generation: u64,
+    items: usize,
+    text: usize,
+    bytes: usize,
+}
+
 #[derive(Debug)]
 pub struct Live {
     pub session: Arc<str>,
@@ -189,6 +198,29 @@ impl Live {
             if v.items.len() < MAX_ITEMS {
                 v.items.push(Item::Event(json.into()));
             }
+        });
+    }
+    /// A place to go back to.
+    pub fn mark(&self) -> Mark {
+        let v = lock(&self.view);
+        let text = match v.items.last() {
+            Some(Item::Text(t) | Item::Thinking(t)) => t.len(),
+            _ => 0,
+        };
+        Mark { generation: v.generation, items: v.items.len(), text, bytes: v.bytes }
+    }
+    /// Forgets what was shown since the mark (pi tries that message again); nothing if another run began.
+    pub fn rollback(&self, to: &Mark) {
+        self.change(|v| {
+            if v.generation != to.generation || v.items.len() < to.items {
+                return;
+            }
+            v.items.truncate(to.items);
+            if let Some(Item::Text(t) | Item::Thinking(t)) = v.items.last_mut() {
+                t.truncate(to.text);
+            }
+            v.bytes = to.bytes;
+            v.generation += 1;
         });
     }
     /// Text shown so far does not count (pi tries again).
@@ -370,6 +402,23 @@ mod tests {
         let news = live.read(&mut at, usize::MAX);
         assert!(matches!(&news[0], News::Restart { run } if run == "r"));
         assert_eq!(text(&news), "again");
+    }
+
+    #[test]
+    fn rolling_back_takes_only_what_came_after_the_mark() {
+        let live = Board::default().open("s");
+        live.begin("r");
+        live.text("kept");
+        let mark = live.mark();
+        live.text(" gone");
+        live.tool(Tool::default());
+        live.rollback(&mark);
+        assert_eq!(live.snapshot().2, [Item::Text("kept".into())]);
+        assert_eq!(text(&live.read(&mut Cursor::default(), usize::MAX)), "kept");
+        live.begin("other");
+        live.text("new");
+        live.rollback(&mark);
+        assert_eq!(live.snapshot().2, [Item::Text("new".into())]);
     }
 
     #[test]

@@ -1,0 +1,12 @@
+//! pi, the coding agent, as seen from outside: lines on its pipes, arguments it is started with, the session
+//! files it leaves. Nothing here decides; what pi says goes up as events, what it shows goes to the live view.
+
+mod decode;
+pub mod demo;
+mod front;
+pub mod head;
+pub mod process;
+pub mod profile;
+mod response;
+pub mod rpc;
+pub mod session_file;
