@@ -171,7 +171,9 @@ fn pipelined_requests_are_answered_in_order_and_not_read_ahead() {
 fn expect_100_continue_is_answered_after_the_checks_only() {
     let h = House::new();
     let head = |auth: &str| {
-        format!("POST /api/chat HTTP/1.1\r\nHost: localhost\r\n{auth}Expect: 100-continue\r\nContent-Length: 16\r\n\r\n")
+        format!(
+            "POST /api/chat HTTP/1.1\r\nHost: localhost\r\n{auth}Expect: 100-continue\r\nContent-Length: 16\r\n\r\n"
+        )
     };
     let mut c = Client::new(h.addr);
     assert_eq!(c.send(head(&bearer())).response().status, 100);
@@ -220,7 +222,7 @@ fn chunked_bodies_are_decoded_within_the_same_limits() {
         ("fffffffff\r\n", 400),
         ("xyz\r\n", 400),
         ("\r\n", 400),
-        ("2\r\n{}x", 400),
+        ("2\r\n{}x\r\n", 400),
         (&*"1".repeat(400), 400),
     ] {
         let mut c = Client::new(h.addr);
@@ -275,8 +277,8 @@ fn when_descriptors_run_out_the_door_recovers() {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let addr = lines.map(Result::unwrap).find_map(|l| l.strip_prefix("ADDR ").map(str::to_owned)).unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let addr = lines.find_map(|l| l.strip_prefix("ADDR ").map(str::to_owned)).unwrap();
     let addr: SocketAddr = addr.parse().unwrap();
     let mut many: Vec<Client> = (0..100).map(|_| Client::new(addr)).collect();
     let mut first = many.remove(0);
@@ -515,9 +517,8 @@ fn metrics_have_their_shape() {
     assert!(r.text().starts_with("{\n  \""));
     let m = r.json();
     let keys: Vec<&str> = m.as_object().unwrap().keys().map(String::as_str).collect();
-    let expected = [
-        "counters", "current", "delegation", "history", "latency", "pool", "queue", "rpcProcesses", "timestamp",
-    ];
+    let expected =
+        ["counters", "current", "delegation", "history", "latency", "pool", "queue", "rpcProcesses", "timestamp"];
     assert_eq!(keys, expected);
     assert_eq!(m["pool"]["max"], 4);
     assert_eq!(m["current"]["sessions"]["activeCount"], 1);
@@ -574,7 +575,10 @@ fn a_chat_is_answered_with_its_reply() {
     let h = House::open();
     let post = |fields: &str, body: &str| ask(h.addr, "POST", "/api/chat", fields, body);
     let r = post("Idempotency-Key: k1\r\n", r#"{"message":"hi"}"#).json();
-    assert_eq!((r["ok"].as_bool(), r["reply"].as_str(), r["sessionKey"].as_str()), (Some(true), Some("echo: hi"), Some(MAIN)));
+    assert_eq!(
+        (r["ok"].as_bool(), r["reply"].as_str(), r["sessionKey"].as_str()),
+        (Some(true), Some("echo: hi"), Some(MAIN))
+    );
     let Request::Chat(c) = h.asked.lock().unwrap()[0].clone() else { panic!() };
     assert_eq!(c.dkey.as_deref(), Some("http:chat:open:k1"));
     assert_eq!((c.source.channel.as_str(), c.body_hash.len()), ("api", 43));

@@ -32,10 +32,6 @@ impl Access {
     pub fn granted(self) -> bool {
         self != Access::Nobody
     }
-    /// By a secret that can be changed.
-    pub fn by_secret(self) -> bool {
-        matches!(self, Access::Bearer | Access::Query | Access::Cookie)
-    }
     /// Part of an idempotency key's scope.
     pub fn class(self) -> &'static str {
         match self {

@@ -100,6 +100,15 @@ impl Hub {
         member.first(Arc::new(Event { eid, text, session: None, runs: Vec::new(), settles: false, dialog: false }));
     }
 
+    /// An event of one client only, which is not kept for others.
+    pub fn tell(&self, member: &Arc<Outbox>, name: &str, payload: &Value) {
+        let text = event_text(name, payload);
+        let eid = member.lock().joined;
+        let session = payload["sessionKey"].as_str().map(str::to_owned);
+        let dialog = name == "extension_ui_request";
+        member.event(&Arc::new(Event { eid, text, session, runs: Vec::new(), settles: false, dialog }));
+    }
+
     /// A number for live events that are sent now, if no numbered event waits for this connection.
     pub fn live_eid(&self, member: &Outbox) -> Option<u64> {
         let mut inner = self.lock();
@@ -147,11 +156,11 @@ impl Hub {
         }
     }
 
-    /// Sockets that came in by the old secret leave (R38).
+    /// Sockets that came in by the old secret, or without one, leave (R38).
     pub fn secret_changed(&self) {
         for member in &self.lock().members {
-            let by_secret = member.lock().access.is_some_and(Access::by_secret);
-            if by_secret {
+            let local = member.lock().access == Some(Access::Local);
+            if !local {
                 member.close(4001, "Unauthorized");
             }
         }

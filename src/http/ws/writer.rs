@@ -53,6 +53,13 @@ pub struct Writer {
 /// The connection is over.
 struct Over;
 
+impl Drop for Writer {
+    /// Wakes the reader, also after a panic.
+    fn drop(&mut self) {
+        let _ = self.sock.shutdown(Shutdown::Both); // it may be closed already
+    }
+}
+
 impl Writer {
     pub fn new(port: Arc<Port>, sock: Arc<TcpStream>, out: Arc<Outbox>, bell: Receiver<()>) -> Writer {
         let next_tick = next_tick(&port);
@@ -62,7 +69,6 @@ impl Writer {
     /// Until the connection is over; then the socket is shut down.
     pub fn run(mut self) {
         while self.step().is_ok() {}
-        let _ = self.sock.shutdown(Shutdown::Both); // it may be closed already
     }
 
     fn step(&mut self) -> Result<(), Over> {
@@ -158,8 +164,9 @@ impl Writer {
     fn answer(&mut self, call: Started, answer: Answer) -> Result<(), Over> {
         match call.finish {
             Finish::Dialogs => {
-                for d in calls::dialogs(answer).iter().filter(|d| d.ttl > DIALOG_MS) {
-                    self.event(&event_text("extension_ui_request", &shapes::dialog(d)), self.eid)?;
+                let open = calls::dialogs(answer);
+                for d in open.iter().filter(|d| d.ttl > DIALOG_MS) {
+                    self.port.hub.tell(&self.out, "extension_ui_request", &shapes::dialog(d));
                 }
                 Ok(())
             }
