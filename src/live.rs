@@ -40,7 +40,7 @@ pub struct Tool {
 }
 
 /// State of one session's view.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct View {
     /// Rises whenever `items` starts anew.
     pub generation: u64,
@@ -237,6 +237,24 @@ impl Live {
     pub fn snapshot(&self) -> (bool, String, Vec<Item>) {
         let v = lock(&self.view);
         (v.active, v.run.clone(), v.items.clone())
+    }
+    /// The whole view, and a cursor that has seen it.
+    pub fn look(&self) -> (Cursor, View) {
+        let v = lock(&self.view);
+        let mut c = Cursor { generation: v.generation, ..Cursor::default() };
+        v.read(&mut c, usize::MAX);
+        (c, v.clone())
+    }
+    pub fn active(&self) -> bool {
+        lock(&self.view).active
+    }
+    /// External id of the run on view.
+    pub fn run(&self) -> String {
+        lock(&self.view).run.clone()
+    }
+    /// The run on view is the one this cursor is in.
+    pub fn is_at(&self, at: &Cursor) -> bool {
+        lock(&self.view).generation == at.generation
     }
     /// A cursor that has seen everything so far.
     pub fn now(&self) -> Cursor {

@@ -1,0 +1,251 @@
+//! Listeners, the table of connections, and how the port opens, drains and closes.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::message::Frame;
+
+use super::exchange::Reply;
+use super::fault::Fault;
+use super::port::{Parts, Port};
+use super::settings::{Limits, Settings};
+use super::{guard, serve};
+
+/// Every thread of the port (footprint.md 2.3).
+pub(crate) const STACK: usize = 256 << 10;
+/// After a failed `accept` (no descriptors left, mostly).
+const BREATH: Duration = Duration::from_millis(50);
+/// Connections get this long to end by themselves when the port closes, and again after they were cut.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The open port. Its methods may be called from any thread and do not block on a client.
+pub struct Door {
+    port: Arc<Port>,
+    table: Arc<Table>,
+    addresses: Vec<SocketAddr>,
+    acceptors: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Door {
+    /// Binds all addresses and serves at once.
+    pub fn open(settings: Settings, parts: Parts) -> Result<Door, String> {
+        settings.check()?;
+        let mut listeners = Vec::new();
+        for addr in &settings.listen {
+            let listener = TcpListener::bind(addr).map_err(|e| format!("cannot listen on {addr}: {e}"))?;
+            listeners.push((listener.local_addr().map_err(|e| format!("listening on {addr}: {e}"))?, listener));
+        }
+        let table = Arc::new(Table::new(&settings.limits));
+        let addresses = listeners.iter().map(|(a, _)| *a).collect();
+        let door = Door { port: Arc::new(Port::new(settings, parts)), table, addresses, acceptors: Mutex::default() };
+        for (addr, listener) in listeners {
+            let (port, table) = (door.port.clone(), door.table.clone());
+            let run = move || accept(&listener, &port, &table);
+            let thread = std::thread::Builder::new().name("http-accept".into()).stack_size(STACK).spawn(run);
+            let thread = thread.map_err(|e| format!("no thread for {addr}: {e}"))?;
+            door.acceptors.lock().unwrap_or_else(|e| e.into_inner()).push(thread);
+        }
+        Ok(door)
+    }
+
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Tells every page. Encodes once, queues, never waits for a client.
+    pub fn publish(&self, frame: &Frame) {
+        self.port.meter.frame(frame);
+        self.port.hub.publish(frame);
+    }
+
+    /// New settings. Addresses and connection limits stay as they were; a changed secret closes the WebSockets
+    /// that the old one opened.
+    pub fn apply(&self, settings: Settings) {
+        let auth = settings.auth.clone();
+        let old = self.port.settings.set(settings);
+        if old.auth != auth {
+            self.port.hub.secret_changed();
+        }
+    }
+
+    /// Stops listening; new requests on open connections get 503, running ones go on, pages are told.
+    pub fn drain(&self, reason: &str, back_in: Option<Duration>) {
+        if self.port.draining.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.port.hub.shutdown(reason, back_in);
+        self.stop_accepting();
+    }
+
+    /// Closes all connections; WebSockets with 1012 (`restart`) or 1001. Takes at most about four seconds.
+    pub fn close(&self, restart: bool) {
+        self.port.draining.store(true, Ordering::SeqCst);
+        self.stop_accepting();
+        let (code, why) = if restart { (1012, "restart") } else { (1001, "going away") };
+        self.port.hub.close_all(code, why);
+        self.table.cut(|c| !c.websocket);
+        if !self.table.wait_empty(FAREWELL) {
+            self.table.cut(|_| true);
+            if !self.table.wait_empty(FAREWELL) {
+                log::warn!("{} connections did not end", self.table.lock().len());
+            }
+        }
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.table.lock().len()
+    }
+
+    fn stop_accepting(&self) {
+        self.table.closed.store(true, Ordering::SeqCst);
+        let threads = std::mem::take(&mut *self.acceptors.lock().unwrap_or_else(|e| e.into_inner()));
+        for (thread, addr) in threads.into_iter().zip(&self.addresses) {
+            let mut to = *addr;
+            match to.ip() {
+                IpAddr::V4(ip) if ip.is_unspecified() => to.set_ip(Ipv4Addr::LOCALHOST.into()),
+                IpAddr::V6(ip) if ip.is_unspecified() => to.set_ip(Ipv6Addr::LOCALHOST.into()),
+                _ => {}
+            }
+            let _ = TcpStream::connect_timeout(&to, Duration::from_secs(1)); // only to wake it
+            if thread.join().is_err() {
+                log::error!("http-accept panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.close(false);
+    }
+}
+
+struct Connection {
+    sock: Arc<TcpStream>,
+    ip: IpAddr,
+    websocket: bool,
+}
+
+/// Who is connected; the owner of every connection thread.
+struct Table {
+    open: Mutex<HashMap<u64, Connection>>,
+    empty: Condvar,
+    next: AtomicU64,
+    closed: AtomicBool,
+    most: usize,
+    per_address: usize,
+}
+
+impl Table {
+    fn new(limits: &Limits) -> Table {
+        Table {
+            open: Mutex::default(),
+            empty: Condvar::new(),
+            next: AtomicU64::new(1),
+            closed: AtomicBool::new(false),
+            most: limits.connections,
+            per_address: limits.per_address,
+        }
+    }
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Connection>> {
+        self.open.lock().unwrap_or_else(|e| e.into_inner())
+    }
+    /// A place for a connection; `None`: too many, in all or from there.
+    fn enter(self: &Arc<Table>, sock: &Arc<TcpStream>, ip: IpAddr) -> Option<Place> {
+        let ip = ip.to_canonical();
+        let mut open = self.lock();
+        let here = || open.values().filter(|c| c.ip == ip).count();
+        if open.len() >= self.most || !ip.is_loopback() && here() >= self.per_address {
+            return None;
+        }
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        open.insert(n, Connection { sock: sock.clone(), ip, websocket: false });
+        Some(Place { table: self.clone(), n })
+    }
+    fn cut(&self, which: impl Fn(&Connection) -> bool) {
+        for c in self.lock().values().filter(|c| which(c)) {
+            let _ = c.sock.shutdown(Shutdown::Both); // it may be closed already
+        }
+    }
+    fn wait_empty(&self, time: Duration) -> bool {
+        let end = Instant::now() + time;
+        let mut open = self.lock();
+        while !open.is_empty() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            open = self.empty.wait_timeout(open, left).unwrap_or_else(|e| e.into_inner()).0;
+        }
+        true
+    }
+}
+
+/// A connection's entry in the table; gone when dropped.
+struct Place {
+    table: Arc<Table>,
+    n: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.table.lock();
+        open.remove(&self.n);
+        if open.is_empty() {
+            self.table.empty.notify_all();
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, port: &Arc<Port>, table: &Arc<Table>) {
+    let full = {
+        let mut reply = Reply::fault(&Fault::busy("Too many connections"), "-", false);
+        guard::secure(&mut reply);
+        reply.print(false, true)
+    };
+    while !table.closed.load(Ordering::SeqCst) {
+        match listener.accept() {
+            Ok(_) if table.closed.load(Ordering::SeqCst) => return,
+            Ok((sock, addr)) => {
+                let sock = Arc::new(sock);
+                match table.enter(&sock, addr.ip()) {
+                    Some(place) => spawn(port, sock, addr.ip(), place),
+                    None => {
+                        // a fresh socket's buffer takes this at once; if not, the client gets nothing
+                        let _ = sock.set_nonblocking(true).and_then(|()| std::io::Write::write(&mut &*sock, &full));
+                        let _ = sock.shutdown(Shutdown::Write);
+                    }
+                }
+            }
+            // out of descriptors, or the client left meanwhile: wait, never give up
+            Err(e) => {
+                log::warn!("accept: {e}");
+                std::thread::sleep(BREATH);
+            }
+        }
+    }
+}
+
+fn spawn(port: &Arc<Port>, sock: Arc<TcpStream>, ip: IpAddr, place: Place) {
+    let name = format!("http-{}", place.n);
+    let port = port.clone();
+    let run = move || {
+        let mark = || {
+            if let Some(c) = place.table.lock().get_mut(&place.n) {
+                c.websocket = true;
+            }
+        };
+        if catch_unwind(AssertUnwindSafe(|| serve::connection(&port, sock, ip, mark))).is_err() {
+            log::error!("connection {} panicked", place.n);
+        }
+    };
+    if let Err(e) = std::thread::Builder::new().name(name).stack_size(STACK).spawn(run) {
+        log::warn!("no thread for a connection: {e}");
+    }
+}

@@ -1,0 +1,33 @@
+//! The port: one TCP address carries the page, the JSON API, server-sent events and the WebSocket.
+//!
+//! Own acceptor and request loop, because tiny_http's server cannot face a network (gateway-api.md 3.1);
+//! its `Response` prints the answers, tungstenite frames the WebSocket. One thread per connection, one more
+//! per WebSocket; every wait has a deadline. Knows the vocabulary, the mind's door (`ask`) and the live
+//! view; never `core`, a channel or the store (history comes through [`Mailbox`]).
+
+mod body;
+mod chat;
+mod door;
+mod exchange;
+mod fault;
+mod guard;
+mod head;
+mod images;
+mod json;
+mod logins;
+mod meter;
+mod page;
+mod port;
+mod routes;
+mod serve;
+mod settings;
+mod shapes;
+mod status;
+mod throttle;
+mod wire;
+mod ws;
+
+pub use door::Door;
+pub use fault::Fault;
+pub use port::{HistoryMessage, Mailbox, Parts};
+pub use settings::{AgentLabel, Auth, Cors, Limits, Net, Settings, Swap, Times};

@@ -1,0 +1,126 @@
+//! What every connection of the port shares.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::ask::Mind;
+use crate::live::Board;
+use crate::message::{Answer, Request, Snapshot, Wall};
+
+use super::guard::Guard;
+use super::meter::Meter;
+use super::settings::{Settings, Swap};
+use super::ws::hub::Hub;
+
+/// One message of a session's history, as the store has it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HistoryMessage {
+    /// External id: of the inbox row for `user`, of the segment for `assistant`.
+    pub id: String,
+    /// `user`, `assistant`, `notice`, `error`.
+    pub role: String,
+    pub content: String,
+    pub run_id: String,
+    pub at: Wall,
+    /// The client's idempotency key of a user message.
+    pub key: Option<String>,
+}
+
+/// The store as the page's mailbox. Called on connection threads: short, indexed reads only.
+pub trait Mailbox: Send + Sync {
+    /// The newest `limit` messages older than the one with id `before`, oldest first.
+    fn history(&self, session: &str, limit: usize, before: Option<&str>) -> Result<Vec<HistoryMessage>, String>;
+}
+
+/// What the composition root gives the port.
+#[derive(Clone)]
+pub struct Parts {
+    pub mind: Mind,
+    pub board: Arc<Board>,
+    pub mailbox: Arc<dyn Mailbox>,
+}
+
+pub(crate) struct Port {
+    pub settings: Swap<Settings>,
+    pub mind: Mind,
+    pub board: Arc<Board>,
+    pub mailbox: Arc<dyn Mailbox>,
+    pub hub: Hub,
+    pub guard: Guard,
+    pub meter: Meter,
+    /// Requests that wait for a turn.
+    pub waiting: Permits,
+    pub big_bodies: Permits,
+    /// WebSockets that have not authenticated.
+    pub strangers: Permits,
+    pub draining: AtomicBool,
+    pub started: Instant,
+    snapshot: Mutex<Option<(Instant, Arc<Snapshot>)>>,
+}
+
+/// Health asks at most this often.
+const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(2);
+
+impl Port {
+    pub fn new(settings: Settings, parts: Parts) -> Port {
+        Port {
+            guard: Guard::new(&settings),
+            settings: Swap::new(settings),
+            mind: parts.mind,
+            board: parts.board,
+            mailbox: parts.mailbox,
+            hub: Hub::default(),
+            meter: Meter::default(),
+            waiting: Permits::default(),
+            big_bodies: Permits::default(),
+            strangers: Permits::default(),
+            draining: AtomicBool::new(false),
+            started: Instant::now(),
+            snapshot: Mutex::new(None),
+        }
+    }
+
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Figures of the mind, at most a second old; `None`: it does not answer.
+    pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        let fresh = |(at, s): &(Instant, Arc<Snapshot>)| (at.elapsed() < SNAPSHOT_AGE).then(|| s.clone());
+        let kept = || self.snapshot.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(s) = kept().as_ref().and_then(fresh) {
+            return Some(s);
+        }
+        match self.mind.ask(Request::Snapshot, SNAPSHOT_WAIT) {
+            Answer::Snapshot(s) => {
+                let s = Arc::new(*s);
+                *kept() = Some((Instant::now(), s.clone()));
+                Some(s)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Counts what may happen only so often at once.
+#[derive(Clone, Debug, Default)]
+pub struct Permits(Arc<AtomicUsize>);
+
+/// Gives itself back when dropped.
+#[derive(Debug)]
+pub struct Permit(Arc<AtomicUsize>);
+
+impl Permits {
+    pub fn take(&self, most: usize) -> Option<Permit> {
+        let one_more = |n: usize| (n < most).then_some(n + 1);
+        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok().map(|_| Permit(self.0.clone()))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}

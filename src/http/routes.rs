@@ -1,0 +1,146 @@
+//! The table of routes: what exists, who may call it, how large a body may be.
+
+use super::exchange::{Exchange, Handled};
+use super::fault::Fault;
+use super::head::percent;
+use super::port::Port;
+use super::settings::Limits;
+use super::{chat, page, status};
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Anybody.
+    Open,
+    /// The gateway's secret, the cookie, or mode `off`.
+    Key,
+    /// As `Key`, or loopback with `gateway.metrics.public`.
+    Metrics,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    Small,
+    Chat,
+}
+
+impl Size {
+    pub fn limit(self, l: &Limits) -> usize {
+        match self {
+            Size::Small => l.body,
+            Size::Chat => l.chat_body,
+        }
+    }
+}
+
+pub type Handler = fn(&Port, &mut dyn Exchange) -> Handled;
+
+pub struct Route {
+    pub method: &'static str,
+    /// `{}` stands for one part, a last `*` for the rest.
+    pub pattern: &'static str,
+    pub door: Door,
+    pub size: Size,
+    /// Goes on while the port drains (health says so itself).
+    pub draining: bool,
+    pub handler: Handler,
+}
+
+const fn route(method: &'static str, pattern: &'static str, door: Door, handler: Handler) -> Route {
+    Route { method, pattern, door, size: Size::Small, draining: false, handler }
+}
+const fn chat(pattern: &'static str, handler: Handler) -> Route {
+    Route { size: Size::Chat, ..route("POST", pattern, Door::Key, handler) }
+}
+const fn health(pattern: &'static str, handler: Handler) -> Route {
+    Route { draining: true, ..route("GET", pattern, Door::Open, handler) }
+}
+
+pub static ROUTES: &[Route] = &[
+    route("GET", "/", Door::Open, page::index),
+    route("GET", "/web/*", Door::Open, page::file),
+    route("GET", "/favicon.ico", Door::Open, page::favicon),
+    route("GET", "/robots.txt", Door::Open, page::robots),
+    route("POST", "/login", Door::Open, page::login),
+    route("POST", "/logout", Door::Key, page::logout),
+    health("/health", status::health),
+    health("/api/health", status::health),
+    health("/health/live", status::live),
+    health("/health/ready", status::ready),
+    route("GET", "/metrics", Door::Metrics, status::prometheus),
+    route("GET", "/api/metrics", Door::Key, status::metrics),
+    route("GET", "/api/pool", Door::Key, status::pool),
+    route("GET", "/api/sessions", Door::Key, status::sessions),
+    route("GET", "/api/sessions/{}", Door::Key, status::session),
+    route("POST", "/api/session/reset", Door::Key, status::reset),
+    route("POST", "/api/session/think", Door::Key, status::think),
+    route("POST", "/api/session/model", Door::Key, status::model),
+    chat("/api/chat", chat::whole),
+    chat("/api/chat/stream", chat::stream),
+];
+
+/// The `{}` parts of a path that fits the pattern, not yet decoded.
+fn fits<'a>(pattern: &str, path: &'a str) -> Option<Vec<&'a str>> {
+    let mut args = Vec::new();
+    let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (pattern.next(), path.next()) {
+            (None, None) => return Some(args),
+            (Some("*"), Some(first)) if !first.is_empty() => {
+                args.push(first);
+                return path.next().is_none().then_some(args);
+            }
+            (Some("{}"), Some(part)) if !part.is_empty() => args.push(part),
+            (Some(a), Some(b)) if a == b => {}
+            _ => return None,
+        }
+    }
+}
+
+/// The route and its arguments; 404, 405 with `Allow`, or 400 for an argument that is not percent-encoded.
+pub fn find(method: &str, path: &str) -> Result<(&'static Route, Vec<String>), Fault> {
+    let method = if method == "HEAD" { "GET" } else { method };
+    let mut allow = Vec::new();
+    for route in ROUTES {
+        let Some(args) = fits(route.pattern, path) else { continue };
+        if route.method == method {
+            let args: Option<Vec<String>> = args.into_iter().map(percent).collect();
+            return Ok((route, args.ok_or_else(|| Fault::invalid("The path is not percent-encoded UTF-8"))?));
+        }
+        allow.push(route.method);
+        if route.method == "GET" {
+            allow.push("HEAD");
+        }
+    }
+    if allow.is_empty() {
+        return Err(Fault::not_found());
+    }
+    allow.push("OPTIONS");
+    let fault = Fault::new(405, "method_not_allowed", format!("{path} knows only {}", allow.join(", ")));
+    Err(Fault { allow: Some(allow.join(", ")), ..fault })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_matched_exactly() {
+        for (method, path, expected) in [
+            ("GET", "/", Ok("/")),
+            ("HEAD", "/health", Ok("/health")),
+            ("GET", "/health/", Err(404)),
+            ("GET", "/api/sessions/agent%3Amain", Ok("/api/sessions/{}")),
+            ("GET", "/api/sessions/%zz", Err(400)),
+            ("GET", "/api/sessions/", Err(404)),
+            ("GET", "/web/app.js", Ok("/web/*")),
+            ("GET", "/web/", Err(404)),
+            ("DELETE", "/api/chat", Err(405)),
+            ("HEAD", "/api/chat", Err(405)),
+        ] {
+            let found = find(method, path).map(|(r, _)| r.pattern).map_err(|f| f.status);
+            assert_eq!(found, expected, "{method} {path}");
+        }
+        assert_eq!(find("PUT", "/health").err().unwrap().allow.as_deref(), Some("GET, HEAD, OPTIONS"));
+    }
+}

@@ -1,0 +1,154 @@
+//! Requests of one WebSocket to the mind: at most eight at a time, answered by the writer thread (R47).
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use serde_json::{json, Value};
+
+use super::out::Outbox;
+use crate::ask::{Mind, Pending};
+use crate::http::fault::Fault;
+use crate::http::images::Stored;
+use crate::http::shapes;
+use crate::message::{Answer, Code, Dialog, Request};
+
+const AT_ONCE: usize = 8;
+const BACKLOG: usize = 64;
+
+/// What becomes of the mind's answer.
+#[derive(Debug)]
+pub enum Finish {
+    /// This payload, if the answer is `Ok`.
+    Ok(Value),
+    /// `chat.send`: events waited for this.
+    Send(Stored),
+    Sessions,
+    /// The one session asked for.
+    Session,
+    Flag,
+    /// `session.live` of that session; the answer holds its dialogs.
+    Live(String),
+    /// Dialogs that were open before the client came: events, no answer.
+    Dialogs,
+}
+
+#[derive(Debug)]
+pub struct Call {
+    pub id: Value,
+    pub request: Request,
+    pub finish: Finish,
+    pub wait: Duration,
+    /// Does not queue behind others.
+    pub urgent: bool,
+}
+
+/// A call under way.
+#[derive(Debug)]
+pub struct Started {
+    pub id: Value,
+    pub finish: Finish,
+    pub end: Instant,
+    pub pending: Result<Pending, Option<Answer>>,
+    urgent: bool,
+}
+
+/// Calls of one connection, between its reader (who asks) and its writer (who answers).
+#[derive(Debug, Default)]
+pub struct Desk {
+    started: Vec<Started>,
+    backlog: VecDeque<Call>,
+    running: usize,
+}
+
+fn start(mind: &Mind, call: Call) -> Started {
+    let Call { id, request, finish, wait, urgent } = call;
+    Started { id, finish, urgent, end: Instant::now() + wait, pending: mind.submit(request).map_err(Some) }
+}
+
+/// Asks now, or when a place is free.
+pub fn ask(out: &Outbox, mind: &Mind, call: Call) -> Result<(), Fault> {
+    let mut s = out.lock();
+    if !call.urgent && s.desk.running >= AT_ONCE {
+        if s.desk.backlog.len() >= BACKLOG {
+            return Err(Fault::busy("Too many requests are under way on this connection"));
+        }
+        s.desk.backlog.push_back(call);
+        return Ok(());
+    }
+    s.desk.running += usize::from(!call.urgent);
+    // under the lock, so that messages of one connection reach the mind in the order they came
+    let started = start(mind, call);
+    s.desk.started.push(started);
+    drop(s);
+    out.ring();
+    Ok(())
+}
+
+/// New calls, for the writer's list.
+pub fn collect(out: &Outbox, list: &mut Vec<Started>) {
+    list.append(&mut out.lock().desk.started);
+}
+
+/// One of the writer's calls is done: the next may start.
+pub fn done(out: &Outbox, mind: &Mind, call: &Started) {
+    if call.urgent {
+        return;
+    }
+    let mut s = out.lock();
+    match s.desk.backlog.pop_front() {
+        Some(next) => {
+            let next = start(mind, next);
+            s.desk.started.push(next);
+        }
+        None => s.desk.running = s.desk.running.saturating_sub(1),
+    }
+}
+
+impl Started {
+    /// The answer, if it is there or its time is over.
+    pub fn ready(&mut self) -> Option<Answer> {
+        match &mut self.pending {
+            Err(answer) => answer.take(),
+            Ok(pending) => pending.wait(Duration::ZERO).or_else(|| {
+                let late = || Answer::Error { code: Code::Timeout, message: "No answer in time".into() };
+                (Instant::now() >= self.end).then(late)
+            }),
+        }
+    }
+}
+
+/// What a client gets for an answer of the mind; `Live` and `Dialogs` are the writer's.
+pub fn payload(finish: Finish, answer: Answer) -> Result<Value, Fault> {
+    match (finish, answer) {
+        (Finish::Ok(value), Answer::Ok) => Ok(value),
+        (Finish::Send(mut images), Answer::Accepted { run, replayed, .. }) => {
+            if !replayed {
+                images.keep(); // a repeat has its pictures already
+            }
+            let mut payload = json!({"ok": true, "runId": run});
+            if replayed {
+                payload["replayed"] = json!(true);
+            }
+            Ok(payload)
+        }
+        (Finish::Send(mut images), Answer::Error { code: Code::Timeout, message }) => {
+            images.keep(); // it may still be accepted
+            Err(Fault::from_code(Code::Timeout, message))
+        }
+        (Finish::Sessions, Answer::Sessions(list)) => Ok(list.iter().map(shapes::session).collect()),
+        (Finish::Session, Answer::Sessions(list)) => {
+            let one = list.first().ok_or_else(|| Fault::new(404, "not_found", "Session not found"))?;
+            Ok(shapes::session(one))
+        }
+        (Finish::Flag, Answer::Bool(first)) => Ok(json!(first)),
+        (_, other) => Err(Fault::from_answer(other)),
+    }
+}
+
+/// Dialogs of an answer; none if the mind could not say.
+pub fn dialogs(answer: Answer) -> Vec<Dialog> {
+    match answer {
+        Answer::Dialogs(list) => list,
+        _ => Vec::new(),
+    }
+}

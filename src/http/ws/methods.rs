@@ -1,0 +1,318 @@
+//! The methods of the WebSocket (1.11, 2.3, 2.7). The reader calls them; they never wait for the mind:
+//! what it must answer goes to the connection's desk, and the writer sends the answer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{json, Value};
+
+use super::calls::{self, Call, Finish};
+use super::frames;
+use super::hub::EVENTS;
+use super::out::Outbox;
+use crate::http::fault::Fault;
+use crate::http::guard::{wall, Access};
+use crate::http::images::{body_hash, store};
+use crate::http::json::{idempotency_key, session_key, Members};
+use crate::http::port::Port;
+use crate::http::settings::Auth;
+use crate::http::status;
+use crate::message::{ChatRequest, Request, Source, UiAnswer};
+
+/// Names of all methods, for `features`.
+const METHODS: [&str; 17] = [
+    "connect",
+    "ping",
+    "health",
+    "status",
+    "subscribe",
+    "chat.send",
+    "chat.abort",
+    "chat.history",
+    "session.live",
+    "sessions.list",
+    "sessions.get",
+    "sessions.delete",
+    "sessions.reset",
+    "session.resume",
+    "session.think",
+    "session.model",
+    "extension_ui_response",
+];
+const HISTORY: u64 = 200;
+const MOST_HISTORY: u64 = 500;
+
+/// What an authenticated method gives: its payload now, or nothing because the writer answers later.
+type Given = Result<Option<Value>, Fault>;
+
+/// One connection, as its methods see it.
+pub struct Session {
+    pub port: Arc<Port>,
+    pub out: Arc<Outbox>,
+    addr: IpAddr,
+}
+
+impl Session {
+    pub fn new(port: Arc<Port>, out: Arc<Outbox>, addr: IpAddr) -> Session {
+        Session { port, out, addr }
+    }
+
+    pub fn authenticated(&self) -> bool {
+        self.out.lock().access.is_some()
+    }
+
+    pub fn res(&self, id: &Value, result: Option<Result<Value, Fault>>) {
+        if let Some(result) = result {
+            let objects = self.out.lock().objects;
+            self.out.direct(frames::res(id, result, objects));
+        }
+    }
+
+    /// Serves one request; `None`: the answer comes later, or went out already.
+    pub fn call(&self, id: &Value, method: &str, params: Value) -> Option<Result<Value, Fault>> {
+        let result = match method {
+            "connect" => return self.connect(id, params),
+            "ping" => Ok(Some(json!({"ts": wall()}))),
+            _ if !self.authenticated() => Err(Fault::unauthorized()),
+            _ => Members::params(params).and_then(|m| self.method(id, method, m)),
+        };
+        self.out.greeted();
+        result.transpose()
+    }
+
+    // ---------------------------------------------------------------- connect
+
+    fn connect(&self, id: &Value, params: Value) -> Option<Result<Value, Fault>> {
+        match Members::params(params).and_then(|m| self.enter(&m).map(|()| m)) {
+            Err(fault) => {
+                let mut s = self.out.lock();
+                let frame = frames::res(id, Err(fault), s.objects);
+                s.close_after(frame, 4001, "Unauthorized");
+                drop(s);
+                self.out.ring();
+            }
+            Ok(m) => {
+                let (payload, resync) = self.welcome(&m);
+                self.res(id, Some(Ok(payload)));
+                if resync {
+                    self.port.hub.resync(&self.out);
+                }
+                self.out.greeted();
+            }
+        }
+        None
+    }
+
+    /// Checks the secret, if one is needed or given.
+    fn enter(&self, m: &Members) -> Result<(), Fault> {
+        let s = self.port.settings.get();
+        let of = |key: &str| m.get("auth").and_then(|a| a.get(key)).and_then(Value::as_str);
+        let secret = m.text("token")?.or(of("token")).or(of("password"));
+        let known = self.authenticated();
+        match (secret, &s.auth) {
+            (Some(secret), Auth::Token(_) | Auth::Password(_)) => self.port.guard.check(&s, self.addr, secret)?,
+            _ if known => {}
+            _ => return Err(Fault::unauthorized()),
+        }
+        if !known {
+            self.out.greet(); // so that what was missed can come first
+            self.port.hub.join(&self.out, Access::Bearer);
+            self.pending_dialogs();
+        }
+        Ok(())
+    }
+
+    /// The payload, and whether the client must be told that events are lost to it.
+    fn welcome(&self, m: &Members) -> (Value, bool) {
+        let (port, s) = (&self.port, self.port.settings.get());
+        if let Some(list) = m.get("subscribe").and_then(Value::as_array) {
+            let sessions = list.iter().filter_map(Value::as_str).map(str::to_owned);
+            self.out.lock().interest.subscribe(sessions);
+        }
+        self.out.lock().objects = m.get("errors").and_then(Value::as_str) == Some("object");
+        let resume = m.get("resume").and_then(|r| Some((r.get("epoch")?.as_str()?, r.get("eid")?.as_u64()?)));
+        let resumed = resume.is_some_and(|(epoch, eid)| port.hub.resume(&self.out, epoch, eid));
+        let last = self.out.lock().joined;
+        let mode = match s.auth {
+            Auth::Off => "off",
+            Auth::Token(_) => "token",
+            Auth::Password(_) => "password",
+        };
+        let payload = json!({
+            "protocol": 1, "server": {"name": "pi-gateway", "version": s.version}, "connId": self.out.id,
+            "epoch": port.hub.epoch, "lastEid": last, "resumed": resumed,
+            "features": {"methods": METHODS, "events": EVENTS},
+            "policy": {
+                "maxPayload": s.limits.ws_message, "maxBufferedBytes": s.limits.ws_bytes,
+                "tickIntervalMs": s.times.ws_tick.as_millis() as u64,
+            },
+            "auth": {"role": "operator", "mode": mode},
+            "demo": s.agent.demo, "agent": {"kind": s.agent.kind, "version": s.agent.version},
+        });
+        (payload, m.get("resume").is_some() && !resumed)
+    }
+
+    /// Dialogs that were opened before this client came.
+    pub fn pending_dialogs(&self) {
+        let request = Request::Dialogs { session: None };
+        let wait = self.port.settings.get().times.ask;
+        let call = Call { id: Value::Null, request, finish: Finish::Dialogs, wait, urgent: true };
+        if let Err(f) = calls::ask(&self.out, &self.port.mind, call) {
+            log::debug!("{}: open dialogs: {}", self.out.id, f.message);
+        }
+    }
+
+    // ---------------------------------------------------------------- the others
+
+    fn method(&self, id: &Value, method: &str, m: Members) -> Given {
+        let ok = || Finish::Ok(json!({"ok": true}));
+        match method {
+            "health" | "status" => Ok(Some(status::health_body(&self.port, true, true).1)),
+            "subscribe" => self.subscribe(&m),
+            "chat.send" => self.send(id, m),
+            "chat.abort" => {
+                let session = self.web_session(&m)?;
+                self.ask(id, Request::Abort { session }, ok(), true)
+            }
+            "chat.history" => self.history(&m),
+            "session.live" => {
+                let session = self.web_session(&m)?;
+                self.out.lock().interest.uses(&session);
+                self.ask(id, Request::Dialogs { session: Some(session.clone()) }, Finish::Live(session), false)
+            }
+            "sessions.list" => self.ask(id, Request::Sessions { key: None }, Finish::Sessions, false),
+            "sessions.get" | "session.resume" => {
+                let session = needed(&m, "sessionKey is required")?;
+                self.out.lock().interest.uses(&session);
+                self.ask(id, Request::Sessions { key: Some(session) }, Finish::Session, false)
+            }
+            "sessions.delete" => {
+                let session = needed(&m, "sessionKey required")?;
+                self.ask(id, Request::Delete { session }, ok(), false)
+            }
+            "sessions.reset" => {
+                let (session, all) = (self.web_session(&m)?, m.flag("all")?);
+                let done = json!({"ok": true, "sessionKey": session});
+                self.ask(id, Request::Reset { session, all }, Finish::Ok(done), false)
+            }
+            "session.think" => {
+                let (session, level) = (self.web_session(&m)?, status::think_level(&m)?);
+                let done = json!({"ok": true, "sessionKey": session, "level": level});
+                self.ask(id, Request::SetThinking { session, level }, Finish::Ok(done), false)
+            }
+            "session.model" => {
+                let (session, (provider, model)) = (self.web_session(&m)?, status::model_name(&m)?);
+                let done = json!({"ok": true, "sessionKey": session, "provider": provider, "modelId": model});
+                let request = Request::SetModel { session, model: format!("{provider}/{model}") };
+                self.ask(id, request, Finish::Ok(done), false)
+            }
+            "extension_ui_response" => {
+                let dialog = m.text("id")?.ok_or_else(|| Fault::invalid("id is required"))?.to_owned();
+                self.ask(id, Request::Ui { id: dialog, answer: ui_answer(&m)? }, Finish::Flag, true)
+            }
+            _ => {
+                let name: String = method.chars().take(64).collect();
+                Err(Fault::new(404, "not_found", format!("Unknown method: {name}")))
+            }
+        }
+    }
+
+    fn ask(&self, id: &Value, request: Request, finish: Finish, urgent: bool) -> Given {
+        let wait = self.port.settings.get().times.ask;
+        calls::ask(&self.out, &self.port.mind, Call { id: id.clone(), request, finish, wait, urgent })?;
+        Ok(None)
+    }
+
+    fn web_session(&self, m: &Members) -> Result<String, Fault> {
+        let s = self.port.settings.get();
+        Ok(session_key(m.text("sessionKey")?.unwrap_or(&s.web_session))?.to_owned())
+    }
+
+    fn subscribe(&self, m: &Members) -> Given {
+        let list = m.get("sessions").and_then(Value::as_array);
+        let list = list.ok_or_else(|| Fault::invalid("sessions must be an array of session keys"))?;
+        let sessions = list.iter().filter_map(Value::as_str).map(str::to_owned);
+        self.out.lock().interest.subscribe(sessions);
+        self.out.ring();
+        Ok(Some(json!({"ok": true})))
+    }
+
+    fn send(&self, id: &Value, mut m: Members) -> Given {
+        let s = self.port.settings.get();
+        if self.port.draining() {
+            return Err(Fault::new(503, "shutting_down", "The gateway is stopping; try again in a moment").retry(5));
+        }
+        let session = self.web_session(&m)?;
+        let text = m.text("text")?.unwrap_or_default().to_owned();
+        let key = m.text("idempotencyKey")?.map(idempotency_key).transpose()?;
+        let dkey = key.map(|key| format!("web:{session}:{key}"));
+        let images = store(&s, m.take("images"))?;
+        if text.is_empty() && images.images.is_empty() {
+            return Err(Fault::invalid("text is required"));
+        }
+        let tab = session.rsplit(':').next().unwrap_or("default").to_owned();
+        let source = Source { channel: "webchat".into(), chat: tab, sender: "web".into(), ..Source::default() };
+        let body_hash = body_hash(&text, &images);
+        let pictures = images.images.clone();
+        let request = ChatRequest { session: session.clone(), source, text, images: pictures, dkey, body_hash };
+        {
+            let mut s = self.out.lock();
+            s.interest.uses(&session);
+            s.holds += 1;
+        }
+        let wait: Duration = s.times.accept;
+        let (request, finish) = (Request::Chat(request), Finish::Send(images));
+        let asked =
+            calls::ask(&self.out, &self.port.mind, Call { id: id.clone(), request, finish, wait, urgent: false });
+        if asked.is_err() {
+            self.out.release();
+        }
+        asked.map(|()| None)
+    }
+
+    fn history(&self, m: &Members) -> Given {
+        let session = self.web_session(m)?;
+        let limit = m.number("limit")?.unwrap_or(HISTORY).clamp(1, MOST_HISTORY) as usize;
+        self.out.lock().interest.uses(&session);
+        let list = self.port.mailbox.history(&session, limit, m.text("before")?).map_err(|why| {
+            log::error!("history of {session}: {why}");
+            Fault::new(503, "store_failing", "The history could not be read").retry(5)
+        })?;
+        let more = list.len() >= limit;
+        let messages = list.into_iter().map(|h| {
+            let mut o = json!({"id": h.id, "role": h.role, "content": h.content, "runId": h.run_id, "at": h.at});
+            if let Some(key) = h.key {
+                o["key"] = json!(key);
+            }
+            o
+        });
+        let messages: Vec<Value> = messages.collect();
+        let running = self.port.board.get(&session).is_some_and(|l| l.active());
+        Ok(Some(json!({"messages": messages, "running": running, "limit": limit, "more": more})))
+    }
+}
+
+fn needed(m: &Members, message: &str) -> Result<String, Fault> {
+    let key = m.text("sessionKey")?.ok_or_else(|| Fault::invalid(message))?;
+    Ok(session_key(key)?.to_owned())
+}
+
+/// Exactly one of value, confirmed, cancelled (R15).
+fn ui_answer(m: &Members) -> Result<UiAnswer, Fault> {
+    if m.flag("cancelled")? {
+        return Ok(UiAnswer::Cancelled);
+    }
+    if m.get("confirmed").is_some() {
+        return m.flag("confirmed").map(UiAnswer::Confirmed);
+    }
+    match m.get("value") {
+        Some(Value::String(text)) => Ok(UiAnswer::Value(text.clone())),
+        Some(Value::Bool(yes)) => Ok(UiAnswer::Confirmed(*yes)),
+        Some(Value::Array(list)) => match &list[..] {
+            [Value::String(text), ..] => Ok(UiAnswer::Value(text.clone())),
+            _ => Ok(UiAnswer::Cancelled),
+        },
+        _ => Err(Fault::invalid("value, confirmed or cancelled is required")),
+    }
+}

@@ -1,0 +1,94 @@
+//! News of a live view as pi's own events, the way pages know them (1.11, R14). Pure.
+
+use serde_json::{json, Map, Value};
+
+use crate::live::{News, Tool};
+
+use super::hub::event_text;
+
+/// Event frames (without their last part) for one piece of news.
+pub fn frames(session: &str, news: &News, out: &mut Vec<String>) {
+    match news {
+        News::Restart { run } => {
+            out.push(event_text("live.reset", &json!({"sessionKey": session, "runId": run})));
+        }
+        News::Text { run, delta } => out.push(update(session, run, "text_delta", delta)),
+        News::Thinking { run, delta, first } => {
+            if *first {
+                out.push(update(session, run, "thinking_start", ""));
+            }
+            out.push(update(session, run, "thinking_delta", delta));
+        }
+        News::ThinkingEnd { run } => out.push(update(session, run, "thinking_end", "")),
+        News::ToolStart { run, tool } => {
+            let mut start = tool_event("tool_execution_start", tool);
+            start.insert("args".into(), args(&tool.args));
+            if !tool.label.is_empty() {
+                start.insert("label".into(), json!(tool.label));
+            }
+            out.push(agent(session, run, start));
+            if tool.done {
+                out.push(tool_end(session, run, tool));
+            } else if !tool.output.is_empty() {
+                out.push(tool_update(session, run, tool));
+            }
+        }
+        News::ToolChange { run, tool } if tool.done => out.push(tool_end(session, run, tool)),
+        News::ToolChange { run, tool } => out.push(tool_update(session, run, tool)),
+        News::Event { run, json } => match serde_json::from_str(json) {
+            Ok(Value::Object(event)) => out.push(agent(session, run, event)),
+            _ => log::debug!("an event of {session} is not an object"),
+        },
+    }
+}
+
+fn agent(session: &str, run: &str, mut event: Map<String, Value>) -> String {
+    event.insert("sessionKey".into(), json!(session));
+    event.insert("runId".into(), json!(run));
+    event_text("agent", &Value::Object(event))
+}
+
+fn update(session: &str, run: &str, kind: &str, delta: &str) -> String {
+    let mut inner = json!({"type": kind});
+    if !delta.is_empty() {
+        inner["delta"] = json!(delta);
+    }
+    let payload = json!({
+        "sessionKey": session, "runId": run, "type": "message_update", "assistantMessageEvent": inner,
+    });
+    event_text("agent", &payload)
+}
+
+fn tool_event(kind: &str, tool: &Tool) -> Map<String, Value> {
+    let mut m = Map::new();
+    m.insert("type".into(), json!(kind));
+    m.insert("toolCallId".into(), json!(tool.id));
+    m.insert("toolName".into(), json!(tool.name));
+    m
+}
+
+fn content(text: &str) -> Value {
+    json!({"content": [{"type": "text", "text": text}]})
+}
+
+fn tool_update(session: &str, run: &str, tool: &Tool) -> String {
+    let mut m = tool_event("tool_execution_update", tool);
+    m.insert("partialResult".into(), content(&tool.output));
+    agent(session, run, m)
+}
+
+fn tool_end(session: &str, run: &str, tool: &Tool) -> String {
+    let mut m = tool_event("tool_execution_end", tool);
+    m.insert("result".into(), content(&tool.output));
+    m.insert("isError".into(), json!(tool.error));
+    agent(session, run, m)
+}
+
+/// Arguments may have been cut to 2 KiB: then they are shown as text.
+fn args(text: &str) -> Value {
+    match serde_json::from_str(text) {
+        Ok(value) => value,
+        _ if text.is_empty() => json!({}),
+        _ => json!(text),
+    }
+}

@@ -1,0 +1,331 @@
+//! The writer thread of one WebSocket: the only one that writes to its socket, at the client's pace.
+//!
+//! It sends what is queued, then what is new in the live views; a slow client gets fewer, larger pieces of
+//! live text, because the views are read only when there is room (R43, R44).
+
+use std::collections::HashMap;
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Select};
+use serde_json::{json, Value};
+
+use super::calls::{self, Finish, Started};
+use super::frames;
+use super::hub::{event_text, Event};
+use super::out::{Close, Next, Outbox};
+use super::show;
+use crate::http::fault::Fault;
+use crate::http::guard::wall;
+use crate::http::port::Port;
+use crate::http::shapes;
+use crate::http::wire;
+use crate::live::{Cursor, Item, Live};
+use crate::message::Answer;
+
+/// Live text of one session taken in one pass, bytes.
+const PASS: usize = 16 << 10;
+/// A close frame was sent: the client gets this long to answer.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Dialogs that end sooner than this are not shown to a client that just came.
+const DIALOG_MS: u64 = 10_000;
+
+/// Where this client is in a session's view.
+struct Seen {
+    live: Arc<Live>,
+    at: Cursor,
+}
+
+pub struct Writer {
+    port: Arc<Port>,
+    sock: Arc<TcpStream>,
+    out: Arc<Outbox>,
+    bell: Receiver<()>,
+    calls: Vec<Started>,
+    /// `None` until events may flow.
+    seen: Option<HashMap<Arc<str>, Seen>>,
+    seq: u64,
+    eid: u64,
+    next_tick: Instant,
+}
+
+/// The connection is over.
+struct Over;
+
+impl Drop for Writer {
+    /// Wakes the reader, also after a panic.
+    fn drop(&mut self) {
+        let _ = self.sock.shutdown(Shutdown::Both); // it may be closed already
+    }
+}
+
+impl Writer {
+    pub fn new(port: Arc<Port>, sock: Arc<TcpStream>, out: Arc<Outbox>, bell: Receiver<()>) -> Writer {
+        let next_tick = next_tick(&port);
+        Writer { port, sock, out, bell, calls: Vec::new(), seen: None, seq: 0, eid: 0, next_tick }
+    }
+
+    /// Until the connection is over; then the socket is shut down.
+    pub fn run(mut self) {
+        while self.step().is_ok() {}
+    }
+
+    fn step(&mut self) -> Result<(), Over> {
+        self.answer_calls()?;
+        if Instant::now() >= self.next_tick {
+            self.tick()?;
+        }
+        match self.out.next() {
+            Next::Write(frame) => self.put(&frame),
+            Next::Event(event) => {
+                self.begin();
+                if event.settles {
+                    self.settle(&event)?;
+                }
+                self.eid = self.eid.max(event.eid);
+                self.event(&event.text, event.eid)
+            }
+            Next::Live => {
+                self.begin();
+                if !self.show_live()? {
+                    self.sleep(None);
+                }
+                Ok(())
+            }
+            Next::Held(until) => {
+                self.sleep(until);
+                Ok(())
+            }
+            Next::Close(close) => self.part(&close),
+            Next::Gone => Err(Over),
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Over> {
+        let t = &self.port.settings.get().times;
+        wire::put(&self.sock, bytes, t.stall, t.write).map_err(|e| {
+            if wire::timed_out(&e) {
+                self.port.meter.dropped("stalled");
+            }
+            Over
+        })
+    }
+
+    fn event(&mut self, shared: &str, eid: u64) -> Result<(), Over> {
+        self.seq += 1;
+        let frame = frames::event(shared, self.seq, eid);
+        self.put(&frame)
+    }
+
+    /// Ping and tick together: an idle connection wakes us twice a minute.
+    fn tick(&mut self) -> Result<(), Over> {
+        self.next_tick = next_tick(&self.port);
+        self.put(&frames::ping())?;
+        if self.seen.is_some() && !self.out.crowded() {
+            self.event(&event_text("tick", &json!({"ts": wall()})), self.eid)?;
+        }
+        Ok(())
+    }
+
+    fn sleep(&self, until: Option<Instant>) {
+        let calls = self.calls.iter().map(|c| c.end);
+        let end = calls.chain(until).fold(self.next_tick, Instant::min);
+        let mut select = Select::new();
+        select.recv(&self.bell);
+        for call in &self.calls {
+            if let Ok(pending) = &call.pending {
+                select.recv(pending.receiver());
+            }
+        }
+        let _ = select.ready_deadline(end); // whatever it was, the next step looks
+        let _ = self.bell.try_recv();
+    }
+
+    // ---------------------------------------------------------------- answers
+
+    fn answer_calls(&mut self) -> Result<(), Over> {
+        calls::collect(&self.out, &mut self.calls);
+        let mut at = 0;
+        while at < self.calls.len() {
+            match self.calls[at].ready() {
+                None => at += 1,
+                Some(answer) => {
+                    let call = self.calls.remove(at);
+                    calls::done(&self.out, &self.port.mind, &call);
+                    calls::collect(&self.out, &mut self.calls);
+                    self.answer(call, answer)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, call: Started, answer: Answer) -> Result<(), Over> {
+        match call.finish {
+            Finish::Dialogs => {
+                let open = calls::dialogs(answer);
+                for d in open.iter().filter(|d| d.ttl > DIALOG_MS) {
+                    self.port.hub.tell(&self.out, "extension_ui_request", &shapes::dialog(d));
+                }
+                Ok(())
+            }
+            Finish::Live(session) => {
+                let open: Vec<Value> = calls::dialogs(answer).iter().map(shapes::dialog).collect();
+                let payload = self.live(&session, open);
+                self.res(&call.id, Ok(payload))
+            }
+            finish @ Finish::Send(_) => {
+                let result = calls::payload(finish, answer);
+                let sent = self.res(&call.id, result);
+                self.out.release(); // now the events of this turn may follow
+                sent
+            }
+            finish => self.res(&call.id, calls::payload(finish, answer)),
+        }
+    }
+
+    fn res(&mut self, id: &Value, result: Result<Value, Fault>) -> Result<(), Over> {
+        let objects = self.out.lock().objects;
+        self.put(&frames::res(id, result, objects))
+    }
+
+    /// `session.live`: all that is on view. Live events after this answer are those that are not in it.
+    fn live(&mut self, session: &str, pending_ui: Vec<Value>) -> Value {
+        let live = self.port.board.open(session);
+        let (at, view) = live.look();
+        if let Some(seen) = &mut self.seen {
+            seen.insert(live.session.clone(), Seen { live, at });
+        }
+        let (mut text, mut thinking, mut tools) = (String::new(), String::new(), Vec::new());
+        for item in &view.items {
+            match item {
+                Item::Text(t) => text += t,
+                Item::Thinking(t) => thinking += t,
+                Item::Tool(t) => {
+                    let state = if t.done { "done" } else { "running" };
+                    tools.push(json!({
+                        "toolCallId": t.id, "toolName": t.name, "label": t.label, "args": t.args, "output": t.output,
+                        "state": state, "isError": t.error,
+                    }));
+                }
+                Item::Event(_) => {}
+            }
+        }
+        json!({
+            "sessionKey": session, "isStreaming": view.active, "runId": view.run, "text": text, "thinking": thinking,
+            "tools": tools, "pendingUi": pending_ui, "eid": self.eid,
+        })
+    }
+
+    // ---------------------------------------------------------------- live text
+
+    /// Events may flow from now on. Runs that go on are shown from their beginning, finished ones are history.
+    fn begin(&mut self) {
+        if self.seen.is_some() {
+            return;
+        }
+        self.eid = self.eid.max(self.out.lock().joined);
+        let now = |live: Arc<Live>| {
+            let at = if live.active() { Cursor::default() } else { live.now() };
+            (live.session.clone(), Seen { live, at })
+        };
+        self.seen = Some(self.port.board.all().into_iter().map(now).collect());
+        self.port.board.watch(self.out.bell());
+    }
+
+    /// Views this client may see, with its places in them.
+    fn watched(&mut self) -> Vec<Arc<Live>> {
+        let board = &self.port.board;
+        let s = self.out.lock();
+        match s.interest.only() {
+            Some(sessions) => sessions.iter().filter_map(|k| board.get(k)).collect(),
+            None => {
+                drop(s);
+                board.all()
+            }
+        }
+    }
+
+    fn place(&mut self, live: &Arc<Live>) -> Cursor {
+        let seen = self.seen.get_or_insert_with(HashMap::new);
+        match seen.get(&live.session) {
+            Some(s) if Arc::ptr_eq(&s.live, live) => s.at.clone(),
+            _ => Cursor::default(), // a view made after this client came
+        }
+    }
+
+    /// One pass over the views; `false`: nothing was new.
+    fn show_live(&mut self) -> Result<bool, Over> {
+        let mut any = false;
+        for live in self.watched() {
+            any |= self.show_one(&live, true)?;
+        }
+        Ok(any)
+    }
+
+    fn show_one(&mut self, live: &Arc<Live>, numbered: bool) -> Result<bool, Over> {
+        let mut at = self.place(live);
+        let before = at.clone();
+        let news = live.read(&mut at, PASS);
+        if at != before {
+            let seen = self.seen.get_or_insert_with(HashMap::new);
+            seen.insert(live.session.clone(), Seen { live: live.clone(), at });
+        }
+        let mut out = Vec::new();
+        for n in &news {
+            show::frames(&live.session, n, &mut out);
+        }
+        for text in &out {
+            // While a numbered event waits in the queue, live text keeps the number before it: a client that
+            // comes back with the last number it saw must not have skipped that event.
+            let eid = if numbered { self.port.hub.live_eid(&self.out) } else { None };
+            self.eid = eid.unwrap_or(self.eid);
+            self.event(text, self.eid)?;
+        }
+        Ok(!news.is_empty())
+    }
+
+    /// Before a reply: the rest of the text that belongs to it.
+    fn settle(&mut self, event: &Event) -> Result<(), Over> {
+        let Some(live) = event.session.as_deref().and_then(|s| self.port.board.get(s)) else { return Ok(()) };
+        let visible = self.out.lock().interest.only().is_none_or(|only| only.contains(&live.session));
+        if !visible {
+            return Ok(());
+        }
+        // the next run may be on view already: that is not part of this reply
+        while live.is_at(&self.place(&live)) || event.runs.contains(&live.run()) {
+            if !self.show_one(&live, false)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    // ---------------------------------------------------------------- the end
+
+    /// The last answers, the close frame, and a moment for the client to answer it.
+    fn part(&mut self, close: &Close) -> Result<(), Over> {
+        if close.code == 1013 {
+            self.port.meter.dropped("slow");
+        }
+        let last = self.out.lock().take_direct();
+        for frame in last {
+            self.put(&frame)?;
+        }
+        self.put(&frames::close(close.code, &close.reason))?;
+        let _ = self.sock.shutdown(Shutdown::Write); // the client may be gone
+        let end = Instant::now() + FAREWELL;
+        while !self.out.is_gone() && Instant::now() < end {
+            let _ = self.bell.recv_deadline(end); // the state says what happened
+        }
+        Err(Over)
+    }
+}
+
+/// All connections tick at the same moments, so that an idle process wakes seldom.
+fn next_tick(port: &Port) -> Instant {
+    let period = port.settings.get().times.ws_tick.max(Duration::from_millis(1));
+    let passed = port.started.elapsed().as_millis() / period.as_millis();
+    port.started + period * (passed as u32 + 1)
+}
