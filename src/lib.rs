@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod core;
 pub mod fault;
+pub mod gateway;
 pub mod http;
 pub mod live;
 pub mod message;

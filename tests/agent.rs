@@ -126,7 +126,11 @@ impl Pi {
 }
 
 fn say<'a>(demo: &'a str, directives: &'a str) -> &'a str {
-    if real().is_some() { directives } else { demo }
+    if real().is_some() {
+        directives
+    } else {
+        demo
+    }
 }
 
 fn replies(events: &[PiEvent]) -> Vec<String> {
@@ -151,7 +155,11 @@ fn a_turn_with_a_tool_is_shown_live_as_it_is_recorded() {
     assert!(info.code == Some(143) || info.signal == Some(15), "{info:?}");
 
     let found = session_file::read(&file, "one", 0, false).unwrap();
-    let recorded: Vec<_> = found.entries.iter().filter_map(|e| if let FoundEntry::Assistant(m) = e { Some(m.text.clone()) } else { None }).collect();
+    let recorded: Vec<_> = found
+        .entries
+        .iter()
+        .filter_map(|e| if let FoundEntry::Assistant(m) = e { Some(m.text.clone()) } else { None })
+        .collect();
     assert_eq!(recorded, replies);
 }
 
@@ -183,11 +191,18 @@ fn a_killed_pi_goes_on_from_its_file_also_in_another_folder() {
     let found = session_file::read(&file, "b", 0, false).unwrap();
     assert!(matches!(&found.entries[..], [FoundEntry::Assistant(m)] if m.stop == "toolUse"), "{found:?}");
 
-    std::fs::OpenOptions::new().append(true).open(&file).and_then(|mut f| std::io::Write::write_all(&mut f, b"{\"torn")).unwrap();
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(&file)
+        .and_then(|mut f| std::io::Write::write_all(&mut f, b"{\"torn"))
+        .unwrap();
     let other = home.dir.path().join("other");
     std::fs::create_dir(&other).unwrap();
     for (cwd, fresh) in [(home.dir.path(), "unused.jsonl"), (&other, "fresh/copy.jsonl")] {
-        let JobDone::FileReady { path, len, .. } = session_file::prepare(&file, cwd, &home.dir.path().join(fresh)) else { panic!() };
+        let JobDone::FileReady { path, len, .. } = session_file::prepare(&file, cwd, &home.dir.path().join(fresh))
+        else {
+            panic!()
+        };
         assert_eq!(path.ends_with("copy.jsonl"), cwd == other);
         let pi = home.start(&path);
         let events = pi.turn(&format!("[turn:c]\n{}", say("what did I say?", "[[show:users]]")));

@@ -27,11 +27,7 @@ impl Home {
             mem_total: Some(8 << 30),
             now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000),
         };
-        Home {
-            dir,
-            env,
-            options: Options::default(),
-        }
+        Home { dir, env, options: Options::default() }
     }
 
     fn var(mut self, name: &str, value: &str) -> Home {
@@ -49,21 +45,14 @@ impl Home {
 
     #[track_caller]
     fn config(&self, text: &str) -> Config {
-        self.load(text)
-            .unwrap_or_else(|issues| panic!("{}", lines(&issues).join("\n")))
-            .config
+        self.load(text).unwrap_or_else(|issues| panic!("{}", lines(&issues).join("\n"))).config
     }
 
     /// Everything said about a file, as `line:col: severity: key: text`.
     fn said(&self, text: &str) -> Vec<String> {
-        let issues = self
-            .load(text)
-            .map_or_else(|issues| issues, |loaded| loaded.issues);
+        let issues = self.load(text).map_or_else(|issues| issues, |loaded| loaded.issues);
         let file = format!("{}:", self.file().display());
-        lines(&issues)
-            .iter()
-            .map(|line| line.replace(&file, "").trim().to_owned())
-            .collect()
+        lines(&issues).iter().map(|line| line.replace(&file, "").trim().to_owned()).collect()
     }
 }
 
@@ -75,19 +64,13 @@ fn lines(issues: &[Issue]) -> Vec<String> {
 #[track_caller]
 fn assert_said(home: &Home, text: &str, want: &str) {
     let said = home.said(text);
-    assert!(
-        said.iter().any(|line| line.contains(want)),
-        "given {text}\nwanted {want}\nsaid {said:#?}"
-    );
+    assert!(said.iter().any(|line| line.contains(want)), "given {text}\nwanted {want}\nsaid {said:#?}");
 }
 
 #[track_caller]
 fn assert_not_said(home: &Home, text: &str, unwanted: &str) {
     let said = home.said(text);
-    assert!(
-        !said.iter().any(|line| line.contains(unwanted)),
-        "given {text}\nsaid {said:#?}"
-    );
+    assert!(!said.iter().any(|line| line.contains(unwanted)), "given {text}\nsaid {said:#?}");
 }
 
 const EXAMPLE: &str = include_str!("../pi-gateway.jsonc.example");
@@ -95,20 +78,11 @@ const EXAMPLE: &str = include_str!("../pi-gateway.jsonc.example");
 #[test]
 fn the_example_loads_without_a_word() {
     let home = Home::new();
-    let loaded = home
-        .load(EXAMPLE)
-        .unwrap_or_else(|issues| panic!("{}", lines(&issues).join("\n")));
-    let bad: Vec<_> = loaded
-        .issues
-        .iter()
-        .filter(|issue| issue.severity != Severity::Info)
-        .collect();
+    let loaded = home.load(EXAMPLE).unwrap_or_else(|issues| panic!("{}", lines(&issues).join("\n")));
+    let bad: Vec<_> = loaded.issues.iter().filter(|issue| issue.severity != Severity::Info).collect();
     assert!(bad.is_empty(), "{bad:#?}");
     let defaults = Home::new();
-    let default = config::defaults(&Env {
-        home: home.env.home.clone(),
-        ..defaults.env.clone()
-    });
+    let default = config::defaults(&Env { home: home.env.home.clone(), ..defaults.env.clone() });
     let (mut given, mut wanted) = (loaded.redacted(), default.redacted());
     // The only difference: the plugin section is written out.
     for value in [&mut given, &mut wanted] {
@@ -127,10 +101,7 @@ fn the_example_names_every_key() {
     }
     let mut all = BTreeSet::new();
     names(&config::defaults(&Home::new().env).redacted(), &mut all);
-    let missing: Vec<_> = all
-        .iter()
-        .filter(|name| !EXAMPLE.contains(&format!("\"{name}\"")))
-        .collect();
+    let missing: Vec<_> = all.iter().filter(|name| !EXAMPLE.contains(&format!("\"{name}\""))).collect();
     assert!(missing.is_empty(), "{missing:?}");
     assert!(all.len() > 200, "{}", all.len());
 }
@@ -141,10 +112,7 @@ fn the_examples_commented_lines_are_right_too() {
     let mut text = String::new();
     for line in EXAMPLE.lines() {
         let bare = line.trim_start();
-        match bare
-            .strip_prefix("// ")
-            .filter(|rest| rest.starts_with(['"', '{']) && rest.contains("\": "))
-        {
+        match bare.strip_prefix("// ").filter(|rest| rest.starts_with(['"', '{']) && rest.contains("\": ")) {
             Some(rest) => text += rest,
             None => text += line,
         }
@@ -163,26 +131,13 @@ fn the_examples_commented_lines_are_right_too() {
     ] {
         home.env.vars.insert(name.into(), "0123456789abcdef".into());
     }
-    home.env
-        .vars
-        .insert("WORK_BOT_TOKEN".into(), "2:bbbb".into());
-    home.env
-        .vars
-        .insert("SECOND_APP_SECRET".into(), "0123456789abcdef".into());
+    home.env.vars.insert("WORK_BOT_TOKEN".into(), "2:bbbb".into());
+    home.env.vars.insert("SECOND_APP_SECRET".into(), "0123456789abcdef".into());
     for line in home.said(&text) {
         // What is not there on this machine is none of the example's faults; both X and XFile are shown.
-        let expected = [
-            "does not exist",
-            "cannot read",
-            "not used, because",
-            "has no effect",
-            "allowedExecutables",
-            "dmScope",
-        ];
-        assert!(
-            expected.iter().any(|part| line.contains(part)) || line.contains("info:"),
-            "{line}"
-        );
+        let expected =
+            ["does not exist", "cannot read", "not used, because", "has no effect", "allowedExecutables", "dmScope"];
+        assert!(expected.iter().any(|part| line.contains(part)) || line.contains("info:"), "{line}");
     }
 }
 
@@ -191,32 +146,13 @@ fn given_an_empty_file_the_defaults_are_pi_gws() {
     let mut home = Home::new();
     let config = home.config("{}");
     assert_eq!(
-        (
-            config.gateway.port,
-            config.gateway.bind,
-            config.gateway.auth.log_token
-        ),
+        (config.gateway.port, config.gateway.bind, config.gateway.auth.log_token),
         (52134, Bind::Loopback, false)
     );
-    assert_eq!(
-        (
-            config.agent.timeout,
-            config.agent.pool.min,
-            config.agent.pool.max
-        ),
-        (Duration::from_secs(300), 1, 4)
-    );
-    assert!(
-        config.media.workspace_only && !config.heartbeat.enabled && config.channels.webchat.enabled
-    );
-    assert_eq!(
-        config.channels.discord.streaming.edit_throttle,
-        Duration::from_millis(1200)
-    );
-    assert_eq!(
-        config.session.data_dir,
-        home.dir.path().join(".pi/gateway/sessions")
-    );
+    assert_eq!((config.agent.timeout, config.agent.pool.min, config.agent.pool.max), (Duration::from_secs(300), 1, 4));
+    assert!(config.media.workspace_only && !config.heartbeat.enabled && config.channels.webchat.enabled);
+    assert_eq!(config.channels.discord.streaming.edit_throttle, Duration::from_millis(1200));
+    assert_eq!(config.session.data_dir, home.dir.path().join(".pi/gateway/sessions"));
     home.env.mem_total = Some(500_000_000);
     let pool = home.config("{}").agent.pool;
     assert_eq!((pool.min, pool.max), (0, 1), "a small machine");
@@ -229,10 +165,7 @@ fn given_an_empty_file_the_defaults_are_pi_gws() {
 fn the_file_is_found_in_order() {
     let mut home = Home::new();
     let at = |path: &str| home.dir.path().join(path);
-    let (nominal, fallback) = (
-        at(".pi/gateway/pi-gateway.jsonc"),
-        at(".pi/gateway/pi-gateway.json"),
-    );
+    let (nominal, fallback) = (at(".pi/gateway/pi-gateway.jsonc"), at(".pi/gateway/pi-gateway.json"));
     let here = [at("pi-gateway.jsonc"), at("pi-gateway.json")];
     let found = |home: &Home| config::find(&home.env, None).path;
     assert_eq!(found(&home), nominal);
@@ -241,49 +174,28 @@ fn the_file_is_found_in_order() {
         fs::write(path, "{}").unwrap();
         assert_eq!(&found(&home), path);
     }
-    home.env
-        .vars
-        .insert("PI_GATEWAY_CONFIG".into(), "~/x.json".into());
+    home.env.vars.insert("PI_GATEWAY_CONFIG".into(), "~/x.json".into());
     assert_eq!(found(&home), home.dir.path().join("x.json"));
     assert!(
-        config::load(
-            &home.env,
-            &Options {
-                allow_missing: true,
-                ..Options::default()
-            }
-        )
-        .is_err(),
+        config::load(&home.env, &Options { allow_missing: true, ..Options::default() }).is_err(),
         "a named file must exist"
     );
     let named = config::find(&home.env, Some(Path::new("y.json")));
-    assert_eq!(
-        (named.path, named.named),
-        (home.dir.path().join("y.json"), true)
-    );
+    assert_eq!((named.path, named.named), (home.dir.path().join("y.json"), true));
 }
 
 #[test]
 fn types_and_ranges_are_errors_with_a_position() {
     let home = Home::new();
     for (text, want) in [
-        (
-            r#"{"gateway": {"port": 0}}"#,
-            "1:22: error: gateway.port: must be a whole number from 1 to 65535, found 0",
-        ),
+        (r#"{"gateway": {"port": 0}}"#, "1:22: error: gateway.port: must be a whole number from 1 to 65535, found 0"),
         (
             r#"{"gateway": {"port": "80"}}"#,
             "1:22: error: gateway.port: must be a whole number from 1 to 65535, found \"80\"",
         ),
         (r#"{"gateway": {"port": 1.5}}"#, "error: gateway.port"),
-        (
-            r#"{"gateway": {"bind": "eth0"}}"#,
-            "must be loopback, lan, auto or an IP address, found \"eth0\"",
-        ),
-        (
-            r#"{"gateway": []}"#,
-            "1:13: error: gateway: must be an object, found a list",
-        ),
+        (r#"{"gateway": {"bind": "eth0"}}"#, "must be loopback, lan, auto or an IP address, found \"eth0\""),
+        (r#"{"gateway": []}"#, "1:13: error: gateway: must be an object, found a list"),
         (
             r#"{"gateway": {"metrics": {"public": "yes"}}}"#,
             "error: gateway.metrics.public: must be true or false, found \"yes\"",
@@ -293,83 +205,29 @@ fn types_and_ranges_are_errors_with_a_position() {
             r#"{"gateway": {"trustedProxies": ["10.0.0.0/40"]}}"#,
             "error: gateway.trustedProxies[0]: must be an IP address or range",
         ),
-        (
-            r#"{"agent": {"thinkingLevel": "hihg"}}"#,
-            "(did you mean \"high\"?)",
-        ),
-        (
-            r#"{"agent": {"timeoutMs": 999}}"#,
-            "from 1000 to 86400000 or 0 (no limit)",
-        ),
-        (
-            r#"{"agent": {"piCliPath": 1}}"#,
-            "must be a program or a list",
-        ),
+        (r#"{"agent": {"thinkingLevel": "hihg"}}"#, "(did you mean \"high\"?)"),
+        (r#"{"agent": {"timeoutMs": 999}}"#, "from 1000 to 86400000 or 0 (no limit)"),
+        (r#"{"agent": {"piCliPath": 1}}"#, "must be a program or a list"),
         (
             r#"{"agent": {"modelFailover": {"fallbacks": ["x"]}}}"#,
             "error: agent.modelFailover.fallbacks[0]: must be provider/modelId",
         ),
-        (
-            r#"{"agent": {"runners": [{"command": ["ps"]}]}}"#,
-            "error: agent.runners[0].name: \"name\" is missing",
-        ),
-        (
-            r#"{"agent": {"runners": [{"name": "local", "command": ["ps"]}]}}"#,
-            "not \"local\"",
-        ),
-        (
-            r#"{"agent": {"gatewayPrompts": {"cron": "on"}}}"#,
-            "must be true, false or \"auto\"",
-        ),
-        (
-            r#"{"session": {"dailyResetAt": "25:00"}}"#,
-            "must be a time HH:MM",
-        ),
-        (
-            r#"{"network": {"proxy": "ftp://x"}}"#,
-            "error: network.proxy",
-        ),
-        (
-            r#"{"agents": {"list": [{"id": "a b"}]}}"#,
-            "must be made of",
-        ),
-        (
-            r#"{"agents": {"list": [1]}}"#,
-            "error: agents.list[0]: must be an object, found 1",
-        ),
-        (
-            r#"{"roles": {"workspaceDirs": {"x": 1}}}"#,
-            "error: roles.workspaceDirs.x: must be a path",
-        ),
-        (
-            r#"{"hooks": {"path": "/api/hooks"}}"#,
-            "must not be below /api",
-        ),
+        (r#"{"agent": {"runners": [{"command": ["ps"]}]}}"#, "error: agent.runners[0].name: \"name\" is missing"),
+        (r#"{"agent": {"runners": [{"name": "local", "command": ["ps"]}]}}"#, "not \"local\""),
+        (r#"{"agent": {"gatewayPrompts": {"cron": "on"}}}"#, "must be true, false or \"auto\""),
+        (r#"{"session": {"dailyResetAt": "25:00"}}"#, "must be a time HH:MM"),
+        (r#"{"network": {"proxy": "ftp://x"}}"#, "error: network.proxy"),
+        (r#"{"agents": {"list": [{"id": "a b"}]}}"#, "must be made of"),
+        (r#"{"agents": {"list": [1]}}"#, "error: agents.list[0]: must be an object, found 1"),
+        (r#"{"roles": {"workspaceDirs": {"x": 1}}}"#, "error: roles.workspaceDirs.x: must be a path"),
+        (r#"{"hooks": {"path": "/api/hooks"}}"#, "must not be below /api"),
         (r#"{"heartbeat": {"every": "30s"}}"#, "must be at least 1m"),
-        (
-            r#"{"heartbeat": {"activeHours": {"timezone": "Mars"}}}"#,
-            "unknown time zone",
-        ),
-        (
-            r#"{"cron": {"jobs": [{"id": "a"}]}}"#,
-            "error: cron.jobs[0].schedule.expr: \"expr\" is missing",
-        ),
-        (
-            r#"{"cron": {"jobs": [{"id": "a", "delivery": "loud"}]}}"#,
-            "must be one of announce, direct, silent",
-        ),
-        (
-            r#"{"channels": {"telegram": {}}}"#,
-            "\"enabled\" is missing",
-        ),
-        (
-            r#"{"channels": {"telegram": {"enabled": false, "mediaMaxMb": 0.05}}}"#,
-            "must be a number from 0.1 to 2000",
-        ),
-        (
-            r#"{"channels": {"telegram": {"enabled": false, "webhookUrl": "http://x"}}}"#,
-            "starts with https://",
-        ),
+        (r#"{"heartbeat": {"activeHours": {"timezone": "Mars"}}}"#, "unknown time zone"),
+        (r#"{"cron": {"jobs": [{"id": "a"}]}}"#, "error: cron.jobs[0].schedule.expr: \"expr\" is missing"),
+        (r#"{"cron": {"jobs": [{"id": "a", "delivery": "loud"}]}}"#, "must be one of announce, direct, silent"),
+        (r#"{"channels": {"telegram": {}}}"#, "\"enabled\" is missing"),
+        (r#"{"channels": {"telegram": {"enabled": false, "mediaMaxMb": 0.05}}}"#, "must be a number from 0.1 to 2000"),
+        (r#"{"channels": {"telegram": {"enabled": false, "webhookUrl": "http://x"}}}"#, "starts with https://"),
         (
             r#"{"channels": {"telegram": {"enabled": false, "customCommands": [{"command": "A", "description": "d"}]}}}"#,
             "must be 1-32 characters",
@@ -382,49 +240,23 @@ fn types_and_ranges_are_errors_with_a_position() {
             r#"{"channels": {"feishu": {"enabled": false, "domain": "http://x.cn"}}}"#,
             "plain http is for loopback hosts only",
         ),
-        (
-            r#"{"channels": {"feishu": {"enabled": false, "recall": "x"}}}"#,
-            "must be one of finish, abort",
-        ),
-        (
-            r#"{"channels": {"webchat": {"mediaTokenTtlMs": 1}}}"#,
-            "error: channels.webchat.mediaTokenTtlMs",
-        ),
+        (r#"{"channels": {"feishu": {"enabled": false, "recall": "x"}}}"#, "must be one of finish, abort"),
+        (r#"{"channels": {"webchat": {"mediaTokenTtlMs": 1}}}"#, "error: channels.webchat.mediaTokenTtlMs"),
     ] {
         assert_said(&home, text, want);
         assert!(home.load(text).is_err(), "{text}");
     }
     let all = home.said("{\"gateway\": {\"port\": 0, \"bind\": \"x\"},\n \"queue\": 1}");
-    assert_eq!(
-        all.iter().filter(|line| line.contains("error:")).count(),
-        3,
-        "all at once: {all:#?}"
-    );
+    assert_eq!(all.iter().filter(|line| line.contains("error:")).count(), 3, "all at once: {all:#?}");
 }
 
 #[test]
 fn columns_count_characters_and_lines_any_ending() {
     let home = Home::new();
-    assert_said(
-        &home,
-        "{\"ü😀\": \"é\", \"gateway\": {\"port\": 0}}",
-        "1:33: error: gateway.port",
-    );
-    assert_said(
-        &home,
-        "{\r\n  \"gateway\": {\r\n    \"port\": 0}}\r\n",
-        "3:13: error: gateway.port",
-    );
-    assert_said(
-        &home,
-        "\u{feff}{\"gateway\": {\"port\": 0}}",
-        "1:22: error: gateway.port",
-    );
-    assert_said(
-        &home,
-        "{\"gateway\": {\"port\": 0, // c\n\"port\": 70000}}",
-        "2:9: error: gateway.port",
-    );
+    assert_said(&home, "{\"ü😀\": \"é\", \"gateway\": {\"port\": 0}}", "1:33: error: gateway.port");
+    assert_said(&home, "{\r\n  \"gateway\": {\r\n    \"port\": 0}}\r\n", "3:13: error: gateway.port");
+    assert_said(&home, "\u{feff}{\"gateway\": {\"port\": 0}}", "1:22: error: gateway.port");
+    assert_said(&home, "{\"gateway\": {\"port\": 0, // c\n\"port\": 70000}}", "2:9: error: gateway.port");
 }
 
 #[test]
@@ -461,20 +293,12 @@ fn unknown_keys_are_warnings_with_a_suggestion() {
     ] {
         assert_not_said(&home, text, "unknown key");
     }
-    let known = Home {
-        options: Options {
-            plugin_channels: vec!["irc".into()],
-            ..Options::default()
-        },
-        ..Home::new()
-    };
-    let text = r#"{"channels": {"irc": {"enabled": true, "server": "x", "dmPolicy": "allowlist", "allowFrom": ["me"]}}}"#;
+    let known = Home { options: Options { plugin_channels: vec!["irc".into()], ..Options::default() }, ..Home::new() };
+    let text =
+        r#"{"channels": {"irc": {"enabled": true, "server": "x", "dmPolicy": "allowlist", "allowFrom": ["me"]}}}"#;
     assert_not_said(&known, text, "irc");
     let channel = &known.config(text).channels.plugins["irc"];
-    assert_eq!(
-        (channel.dm_policy, channel.settings["server"].as_str()),
-        (DmPolicy::Allowlist, Some("x"))
-    );
+    assert_eq!((channel.dm_policy, channel.settings["server"].as_str()), (DmPolicy::Allowlist, Some("x")));
 }
 
 #[test]
@@ -482,49 +306,29 @@ fn a_wrong_inherited_value_is_reported_once() {
     let home = Home::new();
     let text = r#"{"channels": {"telegram": {"enabled": false, "dmPolcy": 1, "streamMode": "x", "accounts": {"a": {}, "b": {}}}}}"#;
     for part in ["dmPolcy", "streamMode"] {
-        assert_eq!(
-            home.said(text)
-                .iter()
-                .filter(|line| line.contains(part))
-                .count(),
-            1,
-            "{:#?}",
-            home.said(text)
-        );
+        assert_eq!(home.said(text).iter().filter(|line| line.contains(part)).count(), 1, "{:#?}", home.said(text));
     }
 }
 
 #[test]
 fn variables_become_values() {
-    let home = Home::new()
-        .var("PORT", "8080")
-        .var("ON", "true")
-        .var("EMPTY", "")
-        .var("BAD", "hush-hush");
+    let home = Home::new().var("PORT", "8080").var("ON", "true").var("EMPTY", "").var("BAD", "hush-hush");
     let config = home.config(r#"{"gateway": {"port": "${PORT}", "metrics": {"public": "${ON}"}, "allowedHosts": ["${NO:-a.b}"]}, "agent": {"model": "$${x}"}}"#);
-    assert_eq!(
-        (config.gateway.port, config.gateway.metrics.public),
-        (8080, true)
-    );
-    assert_eq!(
-        (config.gateway.allowed_hosts, config.agent.model.as_deref()),
-        (vec!["a.b".to_owned()], Some("${x}"))
-    );
+    assert_eq!((config.gateway.port, config.gateway.metrics.public), (8080, true));
+    assert_eq!((config.gateway.allowed_hosts, config.agent.model.as_deref()), (vec!["a.b".to_owned()], Some("${x}")));
     let text = r#"{"channels": {"telegram": {"enabled": true, "botToken": "${EMPTY}"}}}"#;
-    assert_said(&home, text, "error: channels.telegram.botToken: must not be empty (the value comes from the environment: EMPTY)");
+    assert_said(
+        &home,
+        text,
+        "error: channels.telegram.botToken: must not be empty (the value comes from the environment: EMPTY)",
+    );
     let text = r#"{"gateway": {"cors": "${BAD}"}}"#;
     assert_said(&home, text, "the value comes from the environment: BAD");
     assert_not_said(&home, text, "hush");
     // Not one per run, and nothing about what follows from it.
-    let said = home.said(
-        r#"{"gateway": {"auth": {"mode": "password", "password": "${A}", "token": "${B}"}}}"#,
-    );
+    let said = home.said(r#"{"gateway": {"auth": {"mode": "password", "password": "${A}", "token": "${B}"}}}"#);
     assert_eq!(said.len(), 2, "{said:#?}");
-    assert!(
-        said[0]
-            .starts_with("1:55: error: gateway.auth.password: environment variable A is not set"),
-        "{said:#?}"
-    );
+    assert!(said[0].starts_with("1:55: error: gateway.auth.password: environment variable A is not set"), "{said:#?}");
 }
 
 #[test]
@@ -551,21 +355,10 @@ fn secrets_may_stand_in_files() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     assert_not_said(&home, text, "can be read");
     let config = home.config(text);
-    assert_eq!(
-        config.channels.telegram.accounts["default"].bot_token,
-        Some(Secret::new("1:abc"))
-    );
-    let both =
-        r#"{"channels": {"telegram": {"enabled": true, "botToken": "2:b", "tokenFile": "t"}}}"#;
-    assert_said(
-        &home,
-        both,
-        "warning: channels.telegram.tokenFile: not used, because \"botToken\" is set",
-    );
-    assert_eq!(
-        home.config(both).channels.telegram.accounts["default"].bot_id(),
-        Some("2")
-    );
+    assert_eq!(config.channels.telegram.accounts["default"].bot_token, Some(Secret::new("1:abc")));
+    let both = r#"{"channels": {"telegram": {"enabled": true, "botToken": "2:b", "tokenFile": "t"}}}"#;
+    assert_said(&home, both, "warning: channels.telegram.tokenFile: not used, because \"botToken\" is set");
+    assert_eq!(home.config(both).channels.telegram.accounts["default"].bot_id(), Some("2"));
     fs::write(&path, "\n").unwrap();
     assert_said(&home, text, "t is empty");
     assert_said(
@@ -579,19 +372,11 @@ fn secrets_may_stand_in_files() {
 fn telegram_accounts_inherit() {
     let home = Home::new().var("TELEGRAM_BOT_TOKEN", "9:env");
     let telegram = |text: &str| {
-        home.config(&format!(
-            r#"{{"channels": {{"telegram": {{"enabled": true, {text}}}}}}}"#
-        ))
-        .channels
-        .telegram
+        home.config(&format!(r#"{{"channels": {{"telegram": {{"enabled": true, {text}}}}}}}"#)).channels.telegram
     };
     let one = telegram(r#""role": "r""#);
     assert_eq!(one.accounts.keys().collect::<Vec<_>>(), ["default"]);
-    assert_eq!(
-        one.accounts["default"].bot_id(),
-        Some("9"),
-        "the environment's token is the default account's"
-    );
+    assert_eq!(one.accounts["default"].bot_id(), Some("9"), "the environment's token is the default account's");
     assert_eq!(one.accounts["default"].webhook_path, "/webhook/telegram");
     let two = telegram(
         r#""botToken": "1:a", "role": "r", "groups": {"-1": {}}, "audio": {"model": "m"}, "accounts": {"work": {"botToken": "2:b", "role": "w", "groups": {"-2": {}}}}"#,
@@ -602,55 +387,32 @@ fn telegram_accounts_inherit() {
         "a token at the top is an account of its own"
     );
     let work = &two.accounts["work"];
-    assert_eq!(
-        (work.role.as_deref(), work.bot_id(), work.audio.model()),
-        (Some("w"), Some("2"), "m")
-    );
-    assert_eq!(
-        work.groups.keys().collect::<Vec<_>>(),
-        ["-2"],
-        "objects are replaced, not merged"
-    );
+    assert_eq!((work.role.as_deref(), work.bot_id(), work.audio.model()), (Some("w"), Some("2"), "m"));
+    assert_eq!(work.groups.keys().collect::<Vec<_>>(), ["-2"], "objects are replaced, not merged");
     assert_eq!(work.webhook_path, "/webhook/telegram/work");
     let own = telegram(r#""accounts": {"work": {"botToken": "2:b"}}"#);
     assert_eq!(own.accounts.keys().collect::<Vec<_>>(), ["work"]);
     let null = telegram(
         r#""botToken": "1:a", "proxy": "http://p:1", "accounts": {"work": {"botToken": "2:b", "proxy": null}}"#,
     );
-    assert_eq!(
-        null.accounts["work"].proxy, None,
-        "null unsets what would be inherited"
-    );
+    assert_eq!(null.accounts["work"].proxy, None, "null unsets what would be inherited");
     assert!(null.accounts["default"].proxy.is_some());
     let text = r#"{"channels": {"telegram": {"enabled": true, "botToken": "1:a", "accounts": {"work": {}}}}}"#;
-    assert_said(
-        &home,
-        text,
-        "error: channels.telegram.accounts.work.botToken: the account has no bot token",
-    );
+    assert_said(&home, text, "error: channels.telegram.accounts.work.botToken: the account has no bot token");
 }
 
 #[test]
 fn whole_configurations_are_checked() {
     let mut home = Home::new();
     fs::create_dir(home.dir.path().join("work")).unwrap();
-    let tg = |inner: &str| {
-        format!(
-            r#"{{"channels": {{"telegram": {{"enabled": true, "botToken": "1:a", {inner}}}}}}}"#
-        )
-    };
-    let dc = |inner: &str| {
-        format!(r#"{{"channels": {{"discord": {{"enabled": true, "token": "a.b.c", {inner}}}}}}}"#)
-    };
+    let tg =
+        |inner: &str| format!(r#"{{"channels": {{"telegram": {{"enabled": true, "botToken": "1:a", {inner}}}}}}}"#);
+    let dc = |inner: &str| format!(r#"{{"channels": {{"discord": {{"enabled": true, "token": "a.b.c", {inner}}}}}}}"#);
     let fs_ = |inner: &str| {
-        format!(
-            r#"{{"channels": {{"feishu": {{"enabled": true, "appId": "a", "appSecret": "s", {inner}}}}}}}"#
-        )
+        format!(r#"{{"channels": {{"feishu": {{"enabled": true, "appId": "a", "appSecret": "s", {inner}}}}}}}"#)
     };
     let cron = |inner: &str| {
-        format!(
-            r#"{{"cron": {{"jobs": [{{"id": "j", "payload": {{"text": "t"}}, "schedule": {{{inner}}}}}]}}}}"#
-        )
+        format!(r#"{{"cron": {{"jobs": [{{"id": "j", "payload": {{"text": "t"}}, "schedule": {{{inner}}}}}]}}}}"#)
     };
     for (text, want) in [
         (r#"{"agent": {"pool": {"min": 5, "max": 2}}}"#.to_owned(), "error: agent.pool.min: 5 is more than agent.pool.max (2)"),
@@ -735,117 +497,53 @@ fn old_files_load_with_a_notice() {
     let config = home.config(text);
     let account = &config.channels.telegram.accounts["default"];
     assert!(!account.groups["*"].require_mention);
-    assert_eq!(
-        (
-            account.draft_chunk.min_chars,
-            account.draft_chunk.edit_throttle
-        ),
-        (20, Duration::from_millis(500))
-    );
-    assert_eq!(
-        (account.debounce, account.placeholder.as_str()),
-        (Duration::from_millis(30), "wait")
-    );
-    assert_eq!(
-        (config.gateway.bind, config.logging.level),
-        (Bind::All, LogLevel::Debug)
-    );
-    assert_eq!(
-        config.agent.inactivity_limit(),
-        Some(Duration::from_secs(900))
-    );
-    assert_eq!(
-        config.agent.skills,
-        [home.dir.path().join("skills").to_string_lossy()]
-    );
+    assert_eq!((account.draft_chunk.min_chars, account.draft_chunk.edit_throttle), (20, Duration::from_millis(500)));
+    assert_eq!((account.debounce, account.placeholder.as_str()), (Duration::from_millis(30), "wait"));
+    assert_eq!((config.gateway.bind, config.logging.level), (Bind::All, LogLevel::Debug));
+    assert_eq!(config.agent.inactivity_limit(), Some(Duration::from_secs(900)));
+    assert_eq!(config.agent.skills, [home.dir.path().join("skills").to_string_lossy()]);
     let said = home.said(text);
     for want in [
         "4:3: info: telegram: old form, moved to \"channels.telegram\"",
         "info: channels.telegram.requireMention: old form",
         "info: channels.telegram.streaming: old form",
     ] {
-        assert!(
-            said.iter().any(|line| line.contains(want)),
-            "{want}\n{said:#?}"
-        );
+        assert!(said.iter().any(|line| line.contains(want)), "{want}\n{said:#?}");
     }
 }
 
 #[test]
 fn the_environment_overrides() {
-    let home = Home::new()
-        .var("PI_GATEWAY_PORT", "7000")
-        .var("PI_GATEWAY_AUTH_TOKEN", "environment-token-1");
+    let home = Home::new().var("PI_GATEWAY_PORT", "7000").var("PI_GATEWAY_AUTH_TOKEN", "environment-token-1");
     let config = home.config(r#"{"gateway": {"port": 6000}}"#);
-    assert_eq!(
-        (config.gateway.port, config.gateway.auth.token),
-        (7000, Some(Secret::new("environment-token-1")))
-    );
+    assert_eq!((config.gateway.port, config.gateway.auth.token), (7000, Some(Secret::new("environment-token-1"))));
     let own = home.config(r#"{"gateway": {"auth": {"token": "a-token-of-the-file"}}}"#);
-    assert_eq!(
-        own.gateway.auth.token,
-        Some(Secret::new("a-token-of-the-file"))
-    );
-    let cli = Home {
-        options: Options {
-            port: Some(8000),
-            bind: Some("lan".into()),
-            ..Options::default()
-        },
-        ..home
-    };
-    assert_eq!(
-        (cli.config("{}").gateway.port, cli.config("{}").gateway.bind),
-        (8000, Bind::All)
-    );
+    assert_eq!(own.gateway.auth.token, Some(Secret::new("a-token-of-the-file")));
+    let cli = Home { options: Options { port: Some(8000), bind: Some("lan".into()), ..Options::default() }, ..home };
+    assert_eq!((cli.config("{}").gateway.port, cli.config("{}").gateway.bind), (8000, Bind::All));
     for wrong in ["x", "0", "70000", "-1"] {
         let home = Home::new().var("PI_GATEWAY_PORT", wrong);
-        assert_said(
-            &home,
-            "{}",
-            "warning: gateway.port: PI_GATEWAY_PORT is not a whole number",
-        );
+        assert_said(&home, "{}", "warning: gateway.port: PI_GATEWAY_PORT is not a whole number");
         assert_eq!(home.config("{}").gateway.port, 52134);
     }
-    let proxies = Home::new()
-        .var("https_proxy", "http://p:1")
-        .var("ALL_PROXY", "socks5h://a:2")
-        .var("NO_PROXY", "x.com, .y.com");
+    let proxies =
+        Home::new().var("https_proxy", "http://p:1").var("ALL_PROXY", "socks5h://a:2").var("NO_PROXY", "x.com, .y.com");
     let network = proxies.config("{}").network;
-    assert_eq!(
-        network.proxy_for("wss", None).as_deref(),
-        Some("http://p:1")
-    );
-    assert_eq!(
-        network.proxy_for("http", None).as_deref(),
-        Some("socks5h://a:2")
-    );
+    assert_eq!(network.proxy_for("wss", None).as_deref(), Some("http://p:1"));
+    assert_eq!(network.proxy_for("http", None).as_deref(), Some("socks5h://a:2"));
     assert_eq!(network.proxy_for("https", Some(&ProxySetting::None)), None);
-    for (host, direct) in [
-        ("127.0.0.1", true),
-        ("localhost", true),
-        ("x.com", true),
-        ("a.y.com", true),
-        ("z.com", false),
-    ] {
+    for (host, direct) in
+        [("127.0.0.1", true), ("localhost", true), ("x.com", true), ("a.y.com", true), ("z.com", false)]
+    {
         assert_eq!(network.is_direct(host), direct, "{host}");
     }
-    let set = proxies
-        .config(r#"{"network": {"proxy": "none", "noProxy": []}}"#)
-        .network;
-    assert_eq!(
-        set.proxy_for("https", None),
-        None,
-        "none ignores the environment"
-    );
+    let set = proxies.config(r#"{"network": {"proxy": "none", "noProxy": []}}"#).network;
+    assert_eq!(set.proxy_for("https", None), None, "none ignores the environment");
 }
 
 #[test]
 fn secrets_are_known_and_never_printed() {
-    let home = Home::new()
-        .var("A_TOKEN", "from-the-environment")
-        .var("IN_AGENT_TOKEN", "x")
-        .var("PLAIN", "y");
+    let home = Home::new().var("A_TOKEN", "from-the-environment").var("IN_AGENT_TOKEN", "x").var("PLAIN", "y");
     let text = r#"{"gateway": {"auth": {"token": "${A_TOKEN}"}, "allowedHosts": ["${PLAIN}"]}, "agent": {"model": "${IN_AGENT_TOKEN}",
             "runners": [{"name": "r", "command": ["ps"], "env": {"API_TOKEN": "runner-secret", "OTHER": "quiet-value"}}]},
         "plugins": {"config": {"x": {"apiKey": "plugin-secret-1"}}},
@@ -853,13 +551,7 @@ fn secrets_are_known_and_never_printed() {
                      "other": {"enabled": true, "password": "channel-secret"}}}"#;
     let loaded = home.load(text).unwrap();
     let secrets: Vec<&str> = loaded.config.secrets().iter().map(Secret::expose).collect();
-    for secret in [
-        "from-the-environment",
-        "plugin-secret-1",
-        "1:telegram-secret",
-        "channel-secret",
-        "runner-secret",
-    ] {
+    for secret in ["from-the-environment", "plugin-secret-1", "1:telegram-secret", "channel-secret", "runner-secret"] {
         assert!(secrets.contains(&secret), "{secret}");
     }
     for shown in [format!("{loaded:?}"), loaded.redacted().to_string()] {
@@ -868,10 +560,7 @@ fn secrets_are_known_and_never_printed() {
         }
     }
     let hidden = loaded.config.vars_to_hide_from_pi();
-    assert_eq!(
-        hidden,
-        BTreeSet::from(["A_TOKEN", "TELEGRAM_BOT_TOKEN", "PI_GATEWAY_AUTH_TOKEN"])
-    );
+    assert_eq!(hidden, BTreeSet::from(["A_TOKEN", "TELEGRAM_BOT_TOKEN", "PI_GATEWAY_AUTH_TOKEN"]));
     assert_eq!(loaded.redacted()["gateway"]["auth"]["token"], "${A_TOKEN}");
 }
 
@@ -879,36 +568,18 @@ fn secrets_are_known_and_never_printed() {
 fn a_file_with_secrets_is_for_its_owner() {
     let home = Home::new();
     for (text, mode, warned) in [
-        (
-            r#"{"gateway": {"auth": {"token": "a-long-enough-token"}}}"#,
-            0o644,
-            true,
-        ),
-        (
-            r#"{"gateway": {"auth": {"token": "a-long-enough-token"}}}"#,
-            0o600,
-            false,
-        ),
+        (r#"{"gateway": {"auth": {"token": "a-long-enough-token"}}}"#, 0o644, true),
+        (r#"{"gateway": {"auth": {"token": "a-long-enough-token"}}}"#, 0o600, false),
         (r#"{"gateway": {"auth": {"token": "${T}"}}}"#, 0o644, false),
-        (
-            r#"{"plugins": {"config": {"x": {"apiKey": "k"}}}}"#,
-            0o644,
-            true,
-        ),
+        (r#"{"plugins": {"config": {"x": {"apiKey": "k"}}}}"#, 0o644, true),
         ("{}", 0o644, false),
     ] {
-        let home = Home {
-            dir: tempfile::tempdir().unwrap(),
-            env: home.env.clone(),
-            options: Options::default(),
-        }
-        .var("T", "0123456789abcdefg");
+        let home = Home { dir: tempfile::tempdir().unwrap(), env: home.env.clone(), options: Options::default() }
+            .var("T", "0123456789abcdefg");
         fs::write(home.file(), text).unwrap();
         fs::set_permissions(home.file(), fs::Permissions::from_mode(mode)).unwrap();
         assert_eq!(
-            home.said(text)
-                .iter()
-                .any(|line| line.contains("warning: config.permissions")),
+            home.said(text).iter().any(|line| line.contains("warning: config.permissions")),
             warned,
             "{text} {mode:o}"
         );
@@ -922,36 +593,18 @@ fn agents_inherit_heartbeat_and_delegation() {
             "agents": {"default": "a", "list": [{"id": "a", "heartbeat": {"every": "1h"}, "delegation": {"maxDepth": 0}}, {"id": "b"}]}}"#,
     );
     let (a, b) = (config.heartbeat_of("a"), config.heartbeat_of("b"));
-    assert_eq!(
-        (a.enabled, a.every, b.every),
-        (true, Duration::from_secs(3600), Duration::from_secs(7200))
-    );
+    assert_eq!((a.enabled, a.every, b.every), (true, Duration::from_secs(3600), Duration::from_secs(7200)));
     let own = config.delegation_of("a");
-    assert_eq!(
-        (own.max_depth, own.max_concurrent, own.allow_agents),
-        (Some(0), Some(2), Some(vec!["b".into()]))
-    );
+    assert_eq!((own.max_depth, own.max_concurrent, own.allow_agents), (Some(0), Some(2), Some(vec!["b".into()])));
     assert_eq!(config.delegation_of("b").max_depth, Some(2));
 }
 
 #[test]
 fn deep_nesting_is_refused_on_a_small_stack() {
-    let text = format!(
-        "{{\"plugins\": {{\"config\": {{\"x\": {}{}}}}}}}",
-        "[".repeat(60),
-        "]".repeat(60)
-    );
+    let text = format!("{{\"plugins\": {{\"config\": {{\"x\": {}{}}}}}}}", "[".repeat(60), "]".repeat(60));
     let run = move || {
-        (
-            Home::new().load(&text).is_ok(),
-            Home::new()
-                .load(&format!("{{\"a\": {}", "[".repeat(100_000)))
-                .is_err(),
-        )
+        (Home::new().load(&text).is_ok(), Home::new().load(&format!("{{\"a\": {}", "[".repeat(100_000))).is_err())
     };
-    let thread = std::thread::Builder::new()
-        .stack_size(256 * 1024)
-        .spawn(run)
-        .unwrap();
+    let thread = std::thread::Builder::new().stack_size(256 * 1024).spawn(run).unwrap();
     assert_eq!(thread.join().unwrap(), (true, true));
 }

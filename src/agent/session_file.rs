@@ -129,6 +129,25 @@ pub fn read(path: &Path, marker: &str, from: u64, position_only: bool) -> io::Re
     scan(path, 0, opens)
 }
 
+/// The first user entry that names one of these messages (`msgId:<id>` in a context line), and which it names.
+/// A power cut may have taken their turn from the store while pi has them.
+pub fn find_messages(path: &Path, ids: &[String]) -> io::Result<Found> {
+    let named = |text: &str| -> Vec<String> {
+        let has = |id: &&String| {
+            let word = format!("msgId:{id}");
+            text.match_indices(&word).any(|(at, _)| text[at + word.len()..].starts_with([' ', ']', '|']))
+        };
+        ids.iter().filter(has).cloned().collect()
+    };
+    let mut names = Vec::new();
+    let mut found = scan(path, 0, |head| {
+        names = named(head);
+        !names.is_empty()
+    })?;
+    found.ids = names;
+    Ok(found)
+}
+
 /// `turn:<marker>` stands in the text: not as a part of another word, and not of an injected message (`.<n>`).
 fn bears(head: &str, marker: &str) -> bool {
     let word = format!("turn:{marker}");
@@ -150,7 +169,7 @@ struct Node {
     entry: Option<FoundEntry>,
 }
 
-fn scan(path: &Path, from: u64, opens: impl Fn(&str) -> bool) -> io::Result<Found> {
+fn scan(path: &Path, from: u64, mut opens: impl FnMut(&str) -> bool) -> io::Result<Found> {
     let file = match File::open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Found::default()),
         other => other?,
@@ -193,7 +212,12 @@ fn found(mut nodes: Vec<Node>) -> Found {
     if nodes.iter().all(|n| n.id.is_some()) && first.is_some_and(|id| kept.contains(id)) {
         nodes.retain(|n| n.id.as_ref().is_some_and(|id| kept.contains(id)));
     }
-    Found { user: !nodes.is_empty(), entries: nodes.into_iter().skip(1).filter_map(|n| n.entry).collect() }
+    let head = match nodes.first().map(|n| &n.entry) {
+        Some(Some(FoundEntry::User { head })) => head.clone(),
+        _ => String::new(),
+    };
+    let entries = nodes.iter_mut().skip(1).filter_map(|n| n.entry.take()).collect();
+    Found { user: !nodes.is_empty(), head, ids: Vec::new(), entries }
 }
 
 /// The next complete line, of a long one its first 8 MiB; `None` at the end. A torn last line does not count.

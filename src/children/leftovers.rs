@@ -29,8 +29,15 @@ pub struct Hunt {
 enum State {
     /// The pi of an earlier life has to be asked first.
     Ask(Pid),
-    Term { pid: Pid, until: Mono, next: Mono },
-    Kill { until: Option<Mono>, next: Mono },
+    Term {
+        pid: Pid,
+        until: Mono,
+        next: Mono,
+    },
+    Kill {
+        until: Option<Mono>,
+        next: Mono,
+    },
 }
 
 impl Hunt {
@@ -88,7 +95,8 @@ impl Hunt {
         };
         let pids = list.flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
         let marked = |pid: &Pid| self.started_after(*pid) && self.bears_mark(*pid);
-        let found = pids.filter(|p| *p > 1 && *p != own).filter_map(|p| Pid::from_raw(p.try_into().ok()?)).filter(marked);
+        let found =
+            pids.filter(|p| *p > 1 && *p != own).filter_map(|p| Pid::from_raw(p.try_into().ok()?)).filter(marked);
         found.fold(0, |n, pid| {
             log::info!("killing process {pid}, left by a pi of mark {}", String::from_utf8_lossy(&self.mark));
             let _ = kill_process(pid, Signal::KILL); // gone in between is fine

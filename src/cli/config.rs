@@ -12,8 +12,7 @@ use super::{exit, written, Io};
 use crate::config::{self, files, redact, Env, Issue, Loaded, Options};
 
 /// What the command can do, for help.
-pub const USAGE: &str =
-    "usage: pi-gw config show [--path KEY] [--defaults] [--reveal] [--json] | path | \
+pub const USAGE: &str = "usage: pi-gw config show [--path KEY] [--defaults] [--reveal] [--json] | path | \
                          check [--strict] [--json] | migrate [--write] | reload";
 
 /// Asks the running gateway to load its file again. Gives its answer, or an exit code and what went wrong.
@@ -21,10 +20,7 @@ pub type Reload<'a> = &'a mut dyn FnMut(&Loaded) -> Result<String, (u8, String)>
 
 /// Without a way to reach a gateway.
 pub fn no_gateway(_: &Loaded) -> Result<String, (u8, String)> {
-    Err((
-        exit::UNAVAILABLE,
-        "the gateway is not reachable; is it running? start it with: pi-gw gateway".into(),
-    ))
+    Err((exit::UNAVAILABLE, "the gateway is not reachable; is it running? start it with: pi-gw gateway".into()))
 }
 
 #[derive(Default)]
@@ -52,9 +48,7 @@ pub fn run(args: Arguments, env: &Env, io: &mut Io<'_>, reload: Reload<'_>) -> u
     let result = match command {
         Command::Help => io.say(USAGE).map(|()| exit::OK),
         Command::Show => show::show(&flags, env, io),
-        Command::Path => io
-            .say(config::find(env, flags.file.as_deref()).path.display())
-            .map(|()| exit::OK),
+        Command::Path => io.say(config::find(env, flags.file.as_deref()).path.display()).map(|()| exit::OK),
         Command::Check => check(&flags, env, io),
         Command::Migrate => migrate(&flags, env, io),
         Command::Reload => ask_to_reload(&flags, env, io, reload),
@@ -101,9 +95,7 @@ fn parse(mut args: Arguments) -> Result<(Command, Flags), String> {
         Some("reload") => (Command::Reload, &[]),
         Some(other) => {
             let meant = config::closest(other, ["show", "path", "check", "migrate", "reload"]);
-            let meant = meant
-                .map(|name| format!(" (did you mean \"{name}\"?)"))
-                .unwrap_or_default();
+            let meant = meant.map(|name| format!(" (did you mean \"{name}\"?)")).unwrap_or_default();
             return Err(format!("unknown command \"config {other}\"{meant}"));
         }
         None => return Err("\"config\" needs to know what to do".into()),
@@ -115,25 +107,14 @@ fn parse(mut args: Arguments) -> Result<(Command, Flags), String> {
         ("--strict", flags.strict),
         ("--write", flags.write),
     ];
-    match given
-        .iter()
-        .find(|(option, given)| *given && !own.contains(option))
-    {
-        Some((option, _)) => Err(format!(
-            "{option} is no option of \"config {}\"",
-            name.unwrap_or_default()
-        )),
+    match given.iter().find(|(option, given)| *given && !own.contains(option)) {
+        Some((option, _)) => Err(format!("{option} is no option of \"config {}\"", name.unwrap_or_default())),
         None => Ok((command, flags)),
     }
 }
 
 fn load(flags: &Flags, env: &Env, allow_missing: bool) -> Result<Loaded, Vec<Issue>> {
-    let options = Options {
-        file: flags.file.clone(),
-        strict: flags.strict,
-        allow_missing,
-        ..Options::default()
-    };
+    let options = Options { file: flags.file.clone(), strict: flags.strict, allow_missing, ..Options::default() };
     config::load(env, &options)
 }
 
@@ -202,11 +183,7 @@ fn migrate(flags: &Flags, env: &Env, io: &mut Io<'_>) -> io::Result<u8> {
     let saved = files::write_atomic(backup.as_ref(), &old);
     match saved.and_then(|()| files::write_atomic(&path, migrated.text.as_bytes())) {
         Ok(()) => {
-            io.tell(format_args!(
-                "{} rewritten, the old one is {}",
-                path.display(),
-                backup.to_string_lossy()
-            ));
+            io.tell(format_args!("{} rewritten, the old one is {}", path.display(), backup.to_string_lossy()));
             Ok(exit::OK)
         }
         Err(error) => {
@@ -257,27 +234,15 @@ mod tests {
             if let Some(text) = text {
                 files::write_atomic(&dir.path().join("pi-gateway.jsonc"), text.as_bytes()).unwrap();
             }
-            Home {
-                dir,
-                env,
-                terminal: false,
-            }
+            Home { dir, env, terminal: false }
         }
 
         fn run(&self, line: &str) -> (u8, String, String) {
             let (mut out, mut err) = (Vec::new(), Vec::new());
             let args = Arguments::from_vec(line.split_whitespace().map(Into::into).collect());
-            let mut io = Io {
-                out: &mut out,
-                err: &mut err,
-                terminal: self.terminal,
-            };
+            let mut io = Io { out: &mut out, err: &mut err, terminal: self.terminal };
             let code = run(args, &self.env, &mut io, &mut no_gateway);
-            (
-                code,
-                String::from_utf8(out).unwrap(),
-                String::from_utf8(err).unwrap(),
-            )
+            (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
         }
 
         fn file(&self) -> PathBuf {
@@ -291,19 +256,12 @@ mod tests {
             r#"{"gateway": {"port": "${PORT}", "auth": {"token": "${TOK}"}}, "plugins": {"config": {"x": {"apiKey": "hush"}}},
                 "channels": {"telegram": {"enabled": false, "allowFrom": ["${ME}"], "groups": {"-1": {"role": "r"}}}}}"#,
         ));
-        for (name, value) in [
-            ("PORT", "8080"),
-            ("TOK", "a-long-secret-token"),
-            ("ME", "7"),
-        ] {
+        for (name, value) in [("PORT", "8080"), ("TOK", "a-long-secret-token"), ("ME", "7")] {
             home.env.vars.insert(name.into(), value.into());
         }
         let (code, out, err) = home.run("show");
         assert_eq!((code, err.as_str()), (0, ""));
-        assert!(
-            out.starts_with(&format!("# {}\n", home.file().display())),
-            "{out}"
-        );
+        assert!(out.starts_with(&format!("# {}\n", home.file().display())), "{out}");
         for line in [
             "gateway.port: 8080  (from PORT)\n",
             "gateway.auth.token: \"${TOK}\"\n",
@@ -318,10 +276,7 @@ mod tests {
         let (_, json, _) = home.run("--json show");
         let json: Value = serde_json::from_str(&json).unwrap();
         assert_eq!(
-            (
-                &json["config"]["gateway"]["port"],
-                &json["config"]["gateway"]["auth"]["token"]
-            ),
+            (&json["config"]["gateway"]["port"], &json["config"]["gateway"]["auth"]["token"]),
             (&json!(8080), &json!("${TOK}"))
         );
     }
@@ -336,40 +291,22 @@ mod tests {
             ("agent.model", "\n"),
             ("agents.list[1].id", "b\n"),
             ("roles.workspaceDirs[\"x.y\"]", "/w\n"),
-            (
-                "cron",
-                "{\"enabled\":false,\"jobs\":[],\"maxConcurrent\":1}\n",
-            ),
+            ("cron", "{\"enabled\":false,\"jobs\":[],\"maxConcurrent\":1}\n"),
         ] {
-            assert_eq!(
-                home.run(&format!("show --path {path}")),
-                (0, want.into(), String::new()),
-                "{path}"
-            );
+            assert_eq!(home.run(&format!("show --path {path}")), (0, want.into(), String::new()), "{path}");
         }
-        assert_eq!(
-            home.run("show --path=gateway.bind --json").1,
-            "\"loopback\"\n"
-        );
+        assert_eq!(home.run("show --path=gateway.bind --json").1, "\"loopback\"\n");
         let (code, out, err) = home.run("show --path gateway.prot");
-        assert_eq!(
-            (code, out.as_str(), err.as_str()),
-            (1, "", "no key \"gateway.prot\" (did you mean \"port\"?)\n")
-        );
+        assert_eq!((code, out.as_str(), err.as_str()), (1, "", "no key \"gateway.prot\" (did you mean \"port\"?)\n"));
         for path in ["", ".", "a..b", "a[", "a[x]"] {
             assert_ne!(home.run(&format!("show --path={path}")).0, 0, "{path}");
         }
-        assert_eq!(
-            home.run("show --defaults --path agents.default").1,
-            "main\n"
-        );
+        assert_eq!(home.run("show --defaults --path agents.default").1, "main\n");
     }
 
     #[test]
     fn secrets_are_revealed_on_a_terminal_only() {
-        let mut home = Home::with(Some(
-            r#"{"gateway": {"auth": {"token": "a-long-secret-token"}}}"#,
-        ));
+        let mut home = Home::with(Some(r#"{"gateway": {"auth": {"token": "a-long-secret-token"}}}"#));
         let line = "show --path gateway.auth.token --reveal";
         assert_eq!(home.run(line).0, 1);
         assert_eq!(home.run("show --path gateway.auth.token").1, "***\n");
@@ -382,31 +319,24 @@ mod tests {
         let mut home = Home::with(Some("{}"));
         let at = |path: &Path| format!("{}\n", path.display());
         assert_eq!(home.run("path").1, at(&home.file()));
-        assert_eq!(
-            home.run("path --config other.json").1,
-            at(&home.dir.path().join("other.json"))
-        );
-        home.env
-            .vars
-            .insert("PI_GATEWAY_CONFIG".into(), "/named.json".into());
+        assert_eq!(home.run("path --config other.json").1, at(&home.dir.path().join("other.json")));
+        home.env.vars.insert("PI_GATEWAY_CONFIG".into(), "/named.json".into());
         assert_eq!(home.run("path").1, "/named.json\n");
         home.env.vars.clear();
         fs::remove_file(home.file()).unwrap();
-        assert_eq!(
-            home.run("path").1,
-            at(&home.dir.path().join(".pi/gateway/pi-gateway.jsonc"))
-        );
+        assert_eq!(home.run("path").1, at(&home.dir.path().join(".pi/gateway/pi-gateway.jsonc")));
     }
 
     #[test]
     fn check_lists_every_issue() {
-        let home = Home::with(Some(
-            "{\"gateway\": {\"prot\": 1},\n \"queue\": {\"mode\": \"colect\"}}",
-        ));
+        let home = Home::with(Some("{\"gateway\": {\"prot\": 1},\n \"queue\": {\"mode\": \"colect\"}}"));
         let file = home.file();
         let (code, out, _) = home.run("check");
         assert_eq!(code, 78);
-        let line = format!("{}:1:14: warning: gateway.prot: unknown key \"gateway.prot\" (did you mean \"port\"?)\n", file.display());
+        let line = format!(
+            "{}:1:14: warning: gateway.prot: unknown key \"gateway.prot\" (did you mean \"port\"?)\n",
+            file.display()
+        );
         assert!(out.contains(&line), "{out}");
         let line = format!(
             "{}:2:20: error: queue.mode: must be one of collect, individual, found \"colect\" (did you mean \"collect\"?)\n",
@@ -418,19 +348,11 @@ mod tests {
         assert_eq!(home.run("check --strict").0, 78);
         let (_, json, _) = home.run("check --json");
         let issues: Vec<Value> = serde_json::from_str(&json).unwrap();
-        assert!(
-            issues
-                .iter()
-                .any(|issue| issue["key"] == "gateway.prot" && issue["column"] == 14),
-            "{json}"
-        );
+        assert!(issues.iter().any(|issue| issue["key"] == "gateway.prot" && issue["column"] == 14), "{json}");
         fs::write(&file, "{\n \"a\" 1}").unwrap();
         let (code, out, _) = home.run("check");
         assert_eq!(code, 78);
-        assert!(
-            out.contains(":2:6: error: expected colon") && out.contains("\n   \"a\" 1}\n       ^"),
-            "{out}"
-        );
+        assert!(out.contains(":2:6: error: expected colon") && out.contains("\n   \"a\" 1}\n       ^"), "{out}");
     }
 
     #[test]
@@ -439,16 +361,10 @@ mod tests {
         let (code, out, _) = home.run("check");
         assert!(code == 78 && out.contains("run `pi-gw onboard`"), "{out}");
         let (code, out, _) = home.run("check --config nope.jsonc");
-        assert!(
-            code == 78 && out.contains("nope.jsonc: error: cannot read"),
-            "{out}"
-        );
+        assert!(code == 78 && out.contains("nope.jsonc: error: cannot read"), "{out}");
         assert_eq!(home.run("show --config nope.jsonc").0, 78);
         let (code, out, _) = home.run("show");
-        assert!(
-            code == 0 && out.contains("(does not exist: defaults)"),
-            "{out}"
-        );
+        assert!(code == 0 && out.contains("(does not exist: defaults)"), "{out}");
     }
 
     #[test]
@@ -456,30 +372,17 @@ mod tests {
         let old = "{ // mine\n  \"telegram\": {\"enabled\": false}\n}\n";
         let home = Home::with(Some(old));
         let (code, out, _) = home.run("migrate");
-        assert_eq!(
-            (code, out.as_str()),
-            (
-                0,
-                "telegram: moved to \"channels.telegram\"; keys already there win\n"
-            )
-        );
+        assert_eq!((code, out.as_str()), (0, "telegram: moved to \"channels.telegram\"; keys already there win\n"));
         assert_eq!(fs::read_to_string(home.file()).unwrap(), old);
         assert_eq!(home.run("migrate --write").0, 0);
         let new = fs::read_to_string(home.file()).unwrap();
         assert!(
-            new.contains("// mine")
-                && new.contains("\"channels\": { \"telegram\": {\"enabled\": false} }"),
+            new.contains("// mine") && new.contains("\"channels\": { \"telegram\": {\"enabled\": false} }"),
             "{new}"
         );
-        assert_eq!(
-            fs::read_to_string(home.dir.path().join("pi-gateway.jsonc.bak")).unwrap(),
-            old
-        );
+        assert_eq!(fs::read_to_string(home.dir.path().join("pi-gateway.jsonc.bak")).unwrap(), old);
         let (code, out, err) = home.run("migrate --write");
-        assert!(
-            code == 0 && out.is_empty() && err.contains("nothing to migrate"),
-            "{err}"
-        );
+        assert!(code == 0 && out.is_empty() && err.contains("nothing to migrate"), "{err}");
     }
 
     #[test]
@@ -488,16 +391,9 @@ mod tests {
         let (code, _, err) = home.run("reload");
         assert!(code == 69 && err.contains("not reachable"), "{err}");
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut io = Io {
-            out: &mut out,
-            err: &mut err,
-            terminal: false,
-        };
+        let mut io = Io { out: &mut out, err: &mut err, terminal: false };
         let args = Arguments::from_vec(vec!["reload".into()]);
-        assert_eq!(
-            run(args, &home.env, &mut io, &mut |_| Ok("reloaded".into())),
-            0
-        );
+        assert_eq!(run(args, &home.env, &mut io, &mut |_| Ok("reloaded".into())), 0);
         assert_eq!(out, b"reloaded\n");
         fs::write(home.file(), "{").unwrap();
         assert_eq!(home.run("reload").0, 78, "a broken file is not handed on");
@@ -506,15 +402,7 @@ mod tests {
     #[test]
     fn wrong_usage_is_64() {
         let home = Home::with(Some("{}"));
-        for line in [
-            "",
-            "shwo",
-            "show extra",
-            "show --nope",
-            "path --write",
-            "show --path",
-            "reload --strict",
-        ] {
+        for line in ["", "shwo", "show extra", "show --nope", "path --write", "show --path", "reload --strict"] {
             let (code, out, err) = home.run(line);
             assert_eq!((code, out.as_str()), (64, ""), "{line}");
             assert!(err.contains("usage: pi-gw config"), "{err}");

@@ -62,11 +62,7 @@ pub(crate) fn check(config: &Config, pass: &Pass<'_>) {
     check.sharing();
     // 2024-01-01: a machine without a clock of its own starts in 1970 or when its image was made.
     if pass.env.now < SystemTime::UNIX_EPOCH + Duration::from_secs(1_704_067_200) {
-        check.say(
-            Warning,
-            &[],
-            "the clock is not set: schedules wait until it is",
-        );
+        check.say(Warning, &[], "the clock is not set: schedules wait until it is");
     }
 }
 
@@ -82,13 +78,7 @@ impl Check<'_> {
         self.pass.push(issue);
     }
 
-    pub fn say_with_hint(
-        &self,
-        severity: Severity,
-        path: &[&str],
-        text: impl Into<String>,
-        hint: &str,
-    ) {
+    pub fn say_with_hint(&self, severity: Severity, path: &[&str], text: impl Into<String>, hint: &str) {
         let mut issue = self.issue(severity, path, text);
         issue.hint = Some(hint.into());
         self.pass.push(issue);
@@ -155,11 +145,7 @@ impl Check<'_> {
             AuthMode::Password => {}
         }
         if gateway.agent_port != 0 && gateway.agent_port == gateway.port {
-            self.say(
-                Error,
-                &["gateway", "agentPort"],
-                "must differ from gateway.port",
-            );
+            self.say(Error, &["gateway", "agentPort"], "must differ from gateway.port");
         }
     }
 
@@ -168,26 +154,13 @@ impl Check<'_> {
         let pool = &agent.pool;
         if pool.min > pool.max {
             let text = format!("{} is more than agent.pool.max ({})", pool.min, pool.max);
-            self.say_with_hint(
-                Error,
-                &["agent", "pool", "min"],
-                text,
-                "pi-gw doctor --fix sets it to the maximum",
-            );
+            self.say_with_hint(Error, &["agent", "pool", "min"], text, "pi-gw doctor --fix sets it to the maximum");
         }
         if pool.max > 10 {
-            self.say(
-                Info,
-                &["agent", "pool", "max"],
-                "each pi process takes up to 200 MB of memory",
-            );
+            self.say(Info, &["agent", "pool", "max"], "each pi process takes up to 200 MB of memory");
         }
         if pool.idle_timeout < Duration::from_secs(10) {
-            self.say(
-                Info,
-                &["agent", "pool", "idleTimeoutMs"],
-                "so short that pi is started again and again",
-            );
+            self.say(Info, &["agent", "pool", "idleTimeoutMs"], "so short that pi is started again and again");
         }
         if agent.sandbox.mode != SandboxMode::Off {
             let text = "not supported: pi runs with the rights of the gateway's user, whatever is written here";
@@ -198,19 +171,11 @@ impl Check<'_> {
         for (i, runner) in agent.runners.iter().enumerate() {
             let i = i.to_string();
             if runner.command.is_empty() {
-                self.say(
-                    Error,
-                    &["agent", "runners", &i, "command"],
-                    "must name a program",
-                );
+                self.say(Error, &["agent", "runners", &i, "command"], "must name a program");
             }
             self.executable(runner.command.first(), &["agent", "runners", &i, "command"]);
             if !names.insert(&runner.name) {
-                self.say(
-                    Error,
-                    &["agent", "runners", &i, "name"],
-                    format!("\"{}\" is used twice", runner.name),
-                );
+                self.say(Error, &["agent", "runners", &i, "name"], format!("\"{}\" is used twice", runner.name));
             }
         }
     }
@@ -222,71 +187,31 @@ impl Check<'_> {
             return;
         };
         let name = name.to_string_lossy();
-        if guard.enabled
-            && guard.block_unlisted
-            && !guard
-                .allowed_executables
-                .iter()
-                .any(|allowed| *allowed == name)
-        {
+        if guard.enabled && guard.block_unlisted && !guard.allowed_executables.iter().any(|allowed| *allowed == name) {
             let text = format!("\"{name}\" is not in security.exec.allowedExecutables");
-            self.say_with_hint(
-                Error,
-                path,
-                text,
-                "add it there if it is what you want to run",
-            );
+            self.say_with_hint(Error, path, text, "add it there if it is what you want to run");
         }
     }
 
     fn directories(&self) {
         let data = &self.config.session.data_dir;
-        let existing = data
-            .ancestors()
-            .find(|path| path.exists())
-            .unwrap_or(Path::new("/"));
-        if !existing.is_dir() || rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_err()
-        {
+        let existing = data.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        if !existing.is_dir() || rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_err() {
             let text = format!("cannot write to {}", existing.display());
             self.say(Error, &["session", "dataDir"], text);
         } else if existing != data {
-            self.say(
-                Info,
-                &["session", "dataDir"],
-                format!("{} does not exist yet: it will be made", data.display()),
-            );
+            self.say(Info, &["session", "dataDir"], format!("{} does not exist yet: it will be made", data.display()));
         }
-        for (role, path) in self
-            .config
-            .roles
-            .workspace_dirs
-            .iter()
-            .filter(|(_, path)| !path.is_dir())
-        {
+        for (role, path) in self.config.roles.workspace_dirs.iter().filter(|(_, path)| !path.is_dir()) {
             let text = format!("{} does not exist: it will be made", path.display());
             self.say(Info, &["roles", "workspaceDirs", role], text);
         }
-        for (i, dir) in self
-            .config
-            .plugins
-            .dirs
-            .iter()
-            .enumerate()
-            .filter(|(_, dir)| !dir.is_dir())
-        {
-            self.say(
-                Warning,
-                &["plugins", "dirs", &i.to_string()],
-                format!("{} does not exist", dir.display()),
-            );
+        for (i, dir) in self.config.plugins.dirs.iter().enumerate().filter(|(_, dir)| !dir.is_dir()) {
+            self.say(Warning, &["plugins", "dirs", &i.to_string()], format!("{} does not exist", dir.display()));
         }
         if let Some(path) = &self.config.network.ca_file {
             if let Err(error) = std::fs::File::open(path) {
-                self.say(
-                    Error,
-                    &["network", "caFile"],
-                    format!("cannot read {}: {error}", path.display()),
-                );
+                self.say(Error, &["network", "caFile"], format!("cannot read {}: {error}", path.display()));
             }
         }
     }
@@ -304,54 +229,29 @@ impl Check<'_> {
         let agents = &self.config.agents;
         let ids = self.agent_ids();
         if !agents.list.is_empty() && !ids.contains(&agents.default.as_str()) {
-            let text = format!(
-                "there is no agent \"{}\"; the agents are: {}",
-                agents.default,
-                ids.join(", ")
-            );
+            let text = format!("there is no agent \"{}\"; the agents are: {}", agents.default, ids.join(", "));
             self.say(Error, &["agents", "default"], text);
         }
         for (i, agent) in agents.list.iter().enumerate() {
             let n = i.to_string();
-            if agents.list[..i]
-                .iter()
-                .any(|earlier| earlier.id == agent.id)
-                && !agent.id.is_empty()
-            {
-                self.say(
-                    Error,
-                    &["agents", "list", &n, "id"],
-                    format!("\"{}\" is used twice", agent.id),
-                );
+            if agents.list[..i].iter().any(|earlier| earlier.id == agent.id) && !agent.id.is_empty() {
+                self.say(Error, &["agents", "list", &n, "id"], format!("\"{}\" is used twice", agent.id));
             }
             if COMMANDS.contains(&agent.id.to_ascii_lowercase().as_str()) {
-                let text = format!(
-                    "/{} is a command: the command wins, the agent is not reached by it",
-                    agent.id
-                );
+                let text = format!("/{} is a command: the command wins, the agent is not reached by it", agent.id);
                 self.say(Warning, &["agents", "list", &n, "id"], text);
             }
             match &agent.workspace {
-                None => self.say(
-                    Warning,
-                    &["agents", "list", &n, "workspace"],
-                    "is missing: the role's default is used",
-                ),
+                None => {
+                    self.say(Warning, &["agents", "list", &n, "workspace"], "is missing: the role's default is used")
+                }
                 Some(path) if !path.is_dir() => {
-                    let text = format!(
-                        "{} does not exist: it will be made on first use",
-                        path.display()
-                    );
+                    let text = format!("{} does not exist: it will be made on first use", path.display());
                     self.say(Warning, &["agents", "list", &n, "workspace"], text);
                 }
                 Some(_) => {}
             }
-            if agent
-                .delegation
-                .as_ref()
-                .and_then(|own| own.max_depth)
-                .is_some_and(|depth| depth > 3)
-            {
+            if agent.delegation.as_ref().and_then(|own| own.max_depth).is_some_and(|depth| depth > 3) {
                 let path = ["agents", "list", &n, "delegation", "maxDepth"];
                 self.say(Info, &path, "delegation that deep is slow and costly");
             }
@@ -359,18 +259,11 @@ impl Check<'_> {
         for (i, binding) in agents.bindings.iter().enumerate() {
             let i = i.to_string();
             if !binding.agent_id.is_empty() && !ids.contains(&binding.agent_id.as_str()) {
-                let text = format!(
-                    "there is no agent \"{}\": the binding is skipped",
-                    binding.agent_id
-                );
+                let text = format!("there is no agent \"{}\": the binding is skipped", binding.agent_id);
                 self.say(Warning, &["agents", "bindings", &i, "agentId"], text);
             }
             if binding.criteria.is_empty() {
-                self.say(
-                    Warning,
-                    &["agents", "bindings", &i, "match"],
-                    "matches everything",
-                );
+                self.say(Warning, &["agents", "bindings", &i, "match"], "matches everything");
             }
         }
     }
@@ -381,15 +274,9 @@ impl Check<'_> {
         for (i, job) in jobs.iter().enumerate() {
             let n = i.to_string();
             if jobs[..i].iter().any(|earlier| earlier.id == job.id) && !job.id.is_empty() {
-                self.say(
-                    Error,
-                    &["cron", "jobs", &n, "id"],
-                    format!("\"{}\" is used twice", job.id),
-                );
+                self.say(Error, &["cron", "jobs", &n, "id"], format!("\"{}\" is used twice", job.id));
             }
-            if let Some(problem) =
-                schedule::problem(&job.schedule).filter(|_| !job.schedule.expr.is_empty())
-            {
+            if let Some(problem) = schedule::problem(&job.schedule).filter(|_| !job.schedule.expr.is_empty()) {
                 self.say(Error, &["cron", "jobs", &n, "schedule", "expr"], problem);
             }
             if let Some(agent) = job.agent_id.as_deref().filter(|agent| !ids.contains(agent)) {
@@ -402,8 +289,7 @@ impl Check<'_> {
     /// Keys of the original that change nothing here.
     fn accepted_only(&self) {
         if !self.config.queue.dedup.enabled {
-            let text =
-                "accepted, has no effect: messages are always deduplicated by the platform's ids";
+            let text = "accepted, has no effect: messages are always deduplicated by the platform's ids";
             self.say(Warning, &["queue", "dedup", "enabled"], text);
         }
         if self.pass.root.at(&["queue", "dedup", "ttlMs"]).is_some() {
@@ -426,28 +312,14 @@ impl Check<'_> {
                 people.extend(ids.iter().map(|id| (channel, id.clone())));
             }
         };
-        channels
-            .telegram
-            .active()
-            .for_each(|(_, account)| count("telegram", account.dm_policy, &account.allow_from));
-        channels
-            .feishu
-            .active()
-            .for_each(|(_, account)| count("feishu", account.dm_policy, &account.allow_from));
+        channels.telegram.active().for_each(|(_, account)| count("telegram", account.dm_policy, &account.allow_from));
+        channels.feishu.active().for_each(|(_, account)| count("feishu", account.dm_policy, &account.allow_from));
         if channels.discord.enabled && channels.discord.dm.enabled {
-            count(
-                "discord",
-                channels.discord.dm_policy,
-                &channels.discord.dm.allow_from,
-            );
+            count("discord", channels.discord.dm_policy, &channels.discord.dm.allow_from);
         }
         // The same person on two platforms is two ids: count what one platform allows.
-        let most = ["telegram", "discord", "feishu"].map(|name| {
-            people
-                .iter()
-                .filter(|(channel, _)| *channel == name)
-                .count()
-        });
+        let most =
+            ["telegram", "discord", "feishu"].map(|name| people.iter().filter(|(channel, _)| *channel == name).count());
         if anyone || most.iter().any(|ids| *ids > 1) {
             self.say_with_hint(
                 Warning,

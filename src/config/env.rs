@@ -37,28 +37,21 @@ impl Env {
             vars,
             home,
             cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
-            mem_total: std::fs::read_to_string("/proc/meminfo")
-                .ok()
-                .and_then(|text| mem_total(&text)),
+            mem_total: std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| mem_total(&text)),
             now: SystemTime::now(),
         }
     }
 
     /// The value of a variable, if it is set and not empty.
     pub fn var(&self, name: &str) -> Option<&str> {
-        self.vars
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+        self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// `~` and `~/...` expanded; anything else that is relative is taken from `base`.
     pub fn resolve(&self, text: &str, base: &Path) -> PathBuf {
         let path = match text.strip_prefix('~') {
             Some("") => return self.home.clone(),
-            Some(rest) if rest.starts_with('/') => {
-                return self.home.join(rest.trim_start_matches('/'))
-            }
+            Some(rest) if rest.starts_with('/') => return self.home.join(rest.trim_start_matches('/')),
             _ => Path::new(text),
         };
         if path.is_absolute() {
@@ -85,19 +78,12 @@ impl fmt::Debug for Env {
 fn home_from_passwd() -> Option<PathBuf> {
     let uid = rustix::process::getuid().as_raw().to_string();
     let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
-    let line = passwd
-        .lines()
-        .find(|line| line.split(':').nth(2) == Some(&uid))?;
-    line.split(':')
-        .nth(5)
-        .filter(|home| !home.is_empty())
-        .map(PathBuf::from)
+    let line = passwd.lines().find(|line| line.split(':').nth(2) == Some(&uid))?;
+    line.split(':').nth(5).filter(|home| !home.is_empty()).map(PathBuf::from)
 }
 
 fn mem_total(meminfo: &str) -> Option<u64> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -129,20 +115,13 @@ pub(crate) mod tests {
             ("../a", "/etc/x/../a"),
             ("/a", "/a"),
         ] {
-            assert_eq!(
-                env.resolve(text, Path::new("/etc/x")),
-                Path::new(want),
-                "{text}"
-            );
+            assert_eq!(env.resolve(text, Path::new("/etc/x")), Path::new(want), "{text}");
         }
     }
 
     #[test]
     fn memory_is_read_from_meminfo() {
-        assert_eq!(
-            mem_total("MemTotal:        1000 kB\nMemFree: 1 kB\n"),
-            Some(1_024_000)
-        );
+        assert_eq!(mem_total("MemTotal:        1000 kB\nMemFree: 1 kB\n"), Some(1_024_000));
         assert_eq!(mem_total("nonsense"), None);
     }
 

@@ -40,30 +40,20 @@ pub fn create_atomic(path: &Path, content: &[u8]) -> io::Result<bool> {
 }
 
 fn beside(path: &Path) -> io::Result<(PathBuf, PathBuf)> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir.to_path_buf(),
         _ => PathBuf::from("."),
     };
     // The process id keeps a gateway and a command line from sharing one.
-    let temp = dir.join(format!(
-        ".{}.{}.tmp",
-        name.to_string_lossy(),
-        std::process::id()
-    ));
+    let temp = dir.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
     Ok((dir, temp))
 }
 
 fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     // A leftover of a crash may be in the way.
     let _ = fs::remove_file(path);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(content)?;
     file.sync_all()
 }
@@ -87,15 +77,8 @@ mod tests {
         let file = dir.join("f");
         fs::write(&file, "old").unwrap();
         write_atomic(&file, b"new").unwrap();
-        assert_eq!(
-            (fs::read(&file).unwrap(), mode(&file)),
-            (b"new".to_vec(), 0o600)
-        );
-        assert_eq!(
-            fs::read_dir(&dir).unwrap().count(),
-            1,
-            "no temporary file stays"
-        );
+        assert_eq!((fs::read(&file).unwrap(), mode(&file)), (b"new".to_vec(), 0o600));
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "no temporary file stays");
     }
 
     #[test]

@@ -26,8 +26,7 @@ fn quoted(text: &str) -> String {
 
 /// Whether every byte is an ASCII letter, a digit or one of `more`.
 fn made_of(text: &str, more: &[u8]) -> bool {
-    text.bytes()
-        .all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
 }
 
 /// Minutes since midnight, 0..=1440 (24:00 only as an end).
@@ -46,8 +45,7 @@ impl TimeOfDay {
     /// Reads `HH:MM`, `24:00` included.
     pub fn parse_end(text: &str) -> Form<TimeOfDay> {
         let two = |digits: &str| {
-            (digits.len() <= 2 && digits.bytes().all(|b| b.is_ascii_digit()))
-                .then(|| digits.parse::<u16>().ok())
+            (digits.len() <= 2 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse::<u16>().ok())
         };
         let time = text.split_once(':').and_then(|(hour, minute)| {
             let (hour, minute) = (two(hour)??, two(minute).filter(|_| minute.len() == 2)??);
@@ -89,25 +87,17 @@ pub(crate) fn model(text: &str) -> Form {
 
 pub(crate) fn runner_name(text: &str) -> Form {
     let right = (1..=32).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     match right && text != "local" {
         true => Ok(text.to_owned()),
-        false => Err(format!(
-            "must be 1-32 characters of a-z 0-9 - and not \"local\", found {}",
-            quoted(text)
-        )),
+        false => Err(format!("must be 1-32 characters of a-z 0-9 - and not \"local\", found {}", quoted(text))),
     }
 }
 
 pub(crate) fn agent_id(text: &str) -> Form {
     match !text.is_empty() && made_of(text, b"_-") {
         true => Ok(text.to_owned()),
-        false => Err(format!(
-            "must be made of A-Z a-z 0-9 _ -, found {}",
-            quoted(text)
-        )),
+        false => Err(format!("must be made of A-Z a-z 0-9 _ -, found {}", quoted(text))),
     }
 }
 
@@ -126,24 +116,12 @@ pub(crate) fn job_text(text: &str) -> Form {
 }
 
 pub(crate) fn hooks_path(text: &str) -> Form {
-    const TAKEN: [&str; 8] = [
-        "/api", "/web", "/webhook", "/v1", "/health", "/metrics", "/login", "/logout",
-    ];
-    let below = |root: &&&str| {
-        text == **root
-            || text
-                .strip_prefix(**root)
-                .is_some_and(|rest| rest.starts_with('/'))
-    };
+    const TAKEN: [&str; 8] = ["/api", "/web", "/webhook", "/v1", "/health", "/metrics", "/login", "/logout"];
+    let below = |root: &&&str| text == **root || text.strip_prefix(**root).is_some_and(|rest| rest.starts_with('/'));
     if !text.starts_with('/') || text.ends_with('/') {
-        Err(format!(
-            "must start with \"/\" and not end with it, found {}",
-            quoted(text)
-        ))
+        Err(format!("must start with \"/\" and not end with it, found {}", quoted(text)))
     } else if let Some(root) = TAKEN.iter().find(below) {
-        Err(format!(
-            "must not be below {root}, which the gateway uses itself"
-        ))
+        Err(format!("must not be below {root}, which the gateway uses itself"))
     } else if text.contains("//") || text.contains(['?', '#', ' ', '%']) {
         Err(format!("must be a plain path, found {}", quoted(text)))
     } else {
@@ -162,10 +140,7 @@ pub(crate) fn webhook_path(r: &Reader<'_>, channel: &str, account: &str, written
         r.report(
             Severity::Error,
             "webhookPath",
-            format!(
-                "must be a path that starts with \"/\", found {}",
-                quoted(&path)
-            ),
+            format!("must be a path that starts with \"/\", found {}", quoted(&path)),
         );
     }
     r.put("webhookPath", path.clone());
@@ -185,15 +160,10 @@ pub(crate) fn required_enabled(r: &Reader<'_>) -> bool {
 
 pub(crate) fn menu_command(text: &str) -> Form {
     let right = (1..=32).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     match right {
         true => Ok(text.to_owned()),
-        false => Err(format!(
-            "must be 1-32 characters of a-z 0-9 _, found {}",
-            quoted(text)
-        )),
+        false => Err(format!("must be 1-32 characters of a-z 0-9 _, found {}", quoted(text))),
     }
 }
 
@@ -216,10 +186,7 @@ pub fn duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     let number = text[..text.len() - 1].trim_end();
-    let number: u64 = number
-        .bytes()
-        .all(|b| b.is_ascii_digit())
-        .then(|| number.parse().ok())??;
+    let number: u64 = number.bytes().all(|b| b.is_ascii_digit()).then(|| number.parse().ok())??;
     number.checked_mul(seconds).map(Duration::from_secs)
 }
 
@@ -227,10 +194,7 @@ pub(crate) fn heartbeat_interval(text: &str) -> Form<Duration> {
     match duration(text) {
         Some(every) if every >= Duration::from_secs(60) => Ok(every),
         Some(_) => Err(format!("must be at least 1m, found {}", quoted(text))),
-        None => Err(format!(
-            "must be a number with s, m, h or d, such as \"30m\", found {}",
-            quoted(text)
-        )),
+        None => Err(format!("must be a number with s, m, h or d, such as \"30m\", found {}", quoted(text))),
     }
 }
 
@@ -239,10 +203,7 @@ pub(crate) fn timezone(text: &str) -> Form {
     let db = jiff::tz::db();
     match db.is_definitively_empty() || db.get(text).is_ok() {
         true => Ok(text.to_owned()),
-        false => Err(format!(
-            "unknown time zone {} (names look like \"Europe/Berlin\")",
-            quoted(text)
-        )),
+        false => Err(format!("unknown time zone {} (names look like \"Europe/Berlin\")", quoted(text))),
     }
 }
 
@@ -250,15 +211,12 @@ pub(crate) fn timezone(text: &str) -> Form {
 pub(crate) fn target(text: &str) -> Form {
     let text = text.trim();
     let right = text == "last"
-        || text.split_once(':').is_some_and(|(channel, rest)| {
-            !channel.is_empty() && made_of(channel, b"_-") && !rest.trim().is_empty()
-        });
+        || text
+            .split_once(':')
+            .is_some_and(|(channel, rest)| !channel.is_empty() && made_of(channel, b"_-") && !rest.trim().is_empty());
     match right {
         true => Ok(text.to_owned()),
-        false => Err(format!(
-            "must be a target such as telegram:123456 or last, found {}",
-            quoted(text)
-        )),
+        false => Err(format!("must be a target such as telegram:123456 or last, found {}", quoted(text))),
     }
 }
 
@@ -271,9 +229,7 @@ mod tests {
         for (text, minutes) in [("00:00", 0), ("8:05", 485), ("23:59", 1439)] {
             assert_eq!(TimeOfDay::parse(text), Ok(TimeOfDay(minutes)), "{text}");
         }
-        for text in [
-            "24:00", "8", "8:5", "08:60", "-1:00", "+8:00", "", "ab:cd", "008:00",
-        ] {
+        for text in ["24:00", "8", "8:5", "08:60", "-1:00", "+8:00", "", "ab:cd", "008:00"] {
             assert!(TimeOfDay::parse(text).is_err(), "{text}");
         }
         assert_eq!(TimeOfDay::parse_end("24:00"), Ok(TimeOfDay(1440)));
@@ -282,27 +238,10 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, seconds) in [
-            ("30m", 1800),
-            ("90s", 90),
-            ("2h", 7200),
-            ("1d", 86400),
-            ("5 m", 300),
-        ] {
+        for (text, seconds) in [("30m", 1800), ("90s", 90), ("2h", 7200), ("1d", 86400), ("5 m", 300)] {
             assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
         }
-        for text in [
-            "",
-            "m",
-            "30",
-            "30ms",
-            "-5m",
-            "+5m",
-            "1.5h",
-            "99999999999999999999d",
-            "1w",
-            "5µ",
-        ] {
+        for text in ["", "m", "30", "30ms", "-5m", "+5m", "1.5h", "99999999999999999999d", "1w", "5µ"] {
             assert_eq!(duration(text), None, "{text}");
         }
         assert!(heartbeat_interval("59s").is_err() && heartbeat_interval("60s").is_ok());
@@ -333,15 +272,9 @@ mod tests {
         ] {
             assert_eq!(target(text).is_ok(), right, "{text}");
         }
-        assert!(
-            runner_name("local").is_err()
-                && runner_name("A").is_err()
-                && runner_name("node-1").is_ok()
-        );
+        assert!(runner_name("local").is_err() && runner_name("A").is_err() && runner_name("node-1").is_ok());
         assert!(timezone("Europe/Berlin").is_ok() && timezone("Mars/Base").is_err());
         assert!(model("a/b/c").is_ok() && model("a").is_err() && model("/b").is_err());
-        assert!(
-            menu_command("a_1").is_ok() && menu_command("A").is_err() && menu_command("").is_err()
-        );
+        assert!(menu_command("a_1").is_ok() && menu_command("A").is_err() && menu_command("").is_err());
     }
 }

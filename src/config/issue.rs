@@ -105,20 +105,11 @@ mod tests {
     #[test]
     fn an_issue_prints_place_severity_key_and_text() {
         let mut issue = Issue::new(Severity::Warning, "gateway.port", "odd").hint("use another");
-        assert_eq!(
-            issue.to_string(),
-            "warning: gateway.port: odd (use another)"
-        );
+        assert_eq!(issue.to_string(), "warning: gateway.port: odd (use another)");
         issue.file = Arc::from(Path::new("/a.jsonc"));
-        assert_eq!(
-            issue.to_string(),
-            "/a.jsonc: warning: gateway.port: odd (use another)"
-        );
+        assert_eq!(issue.to_string(), "/a.jsonc: warning: gateway.port: odd (use another)");
         issue.pos = Some(Pos { line: 3, column: 7 });
         issue.excerpt = Some("x\n^".into());
-        assert_eq!(
-            issue.to_string(),
-            "/a.jsonc:3:7: warning: gateway.port: odd (use another)\nx\n^"
-        );
+        assert_eq!(issue.to_string(), "/a.jsonc:3:7: warning: gateway.port: odd (use another)\nx\n^");
     }
 }

@@ -16,11 +16,7 @@ pub(crate) enum Step {
     /// Put the value of `from` at `to` and remove `from`.
     Move { from: Vec<String>, to: Vec<String> },
     /// Put a new value at `to`; `like` is the old key whose place in the file it is blamed on.
-    Set {
-        to: Vec<String>,
-        value: Value,
-        like: Vec<String>,
-    },
+    Set { to: Vec<String>, value: Value, like: Vec<String> },
     /// Remove a key.
     Remove { from: Vec<String> },
 }
@@ -44,9 +40,7 @@ pub(crate) fn plan(root: &Node) -> Vec<Migration> {
     // Each rule sees what the ones before it have done.
     for rule in [top_level_telegram, require_mention, streaming] {
         let migrations = rule(&root);
-        migrations
-            .iter()
-            .for_each(|migration| apply(&mut root, migration));
+        migrations.iter().for_each(|migration| apply(&mut root, migration));
         found.extend(migrations);
     }
     found
@@ -62,8 +56,7 @@ pub(crate) fn apply(root: &mut Node, migration: &Migration) {
                 }
             }
             Step::Set { to, value, like } => {
-                let (span, key) = entry_at(root, like)
-                    .map_or((0..0, 0..0), |e| (e.value.span.clone(), e.key.clone()));
+                let (span, key) = entry_at(root, like).map_or((0..0, 0..0), |e| (e.value.span.clone(), e.key.clone()));
                 root.put(&names(to), made(value, &span), key);
             }
             Step::Remove { from } => {
@@ -74,31 +67,20 @@ pub(crate) fn apply(root: &mut Node, migration: &Migration) {
 }
 
 fn top_level_telegram(root: &Node) -> Vec<Migration> {
-    let Some(old) = root
-        .entry("telegram")
-        .filter(|entry| matches!(entry.value.kind, Kind::Object(_)))
-    else {
+    let Some(old) = root.entry("telegram").filter(|entry| matches!(entry.value.kind, Kind::Object(_))) else {
         return Vec::new();
     };
     let mut steps = Vec::new();
     match root.at(&["channels", "telegram"]) {
-        None => steps.push(Step::Move {
-            from: path(&["telegram"]),
-            to: path(&["channels", "telegram"]),
-        }),
+        None => steps.push(Step::Move { from: path(&["telegram"]), to: path(&["channels", "telegram"]) }),
         Some(new) => {
             for entry in old.value.entries() {
                 let from = path(&["telegram", &entry.name]);
                 if new.get(&entry.name).is_none() {
-                    steps.push(Step::Move {
-                        from,
-                        to: path(&["channels", "telegram", &entry.name]),
-                    });
+                    steps.push(Step::Move { from, to: path(&["channels", "telegram", &entry.name]) });
                 }
             }
-            steps.push(Step::Remove {
-                from: path(&["telegram"]),
-            });
+            steps.push(Step::Remove { from: path(&["telegram"]) });
         }
     }
     vec![Migration {
@@ -114,25 +96,16 @@ fn require_mention(root: &Node) -> Vec<Migration> {
     let Some(telegram) = root.at(&TELEGRAM) else {
         return Vec::new();
     };
-    let Some(old) = telegram
-        .entry("requireMention")
-        .filter(|e| matches!(e.value.kind, Kind::Bool(_)))
-    else {
+    let Some(old) = telegram.entry("requireMention").filter(|e| matches!(e.value.kind, Kind::Bool(_))) else {
         return Vec::new();
     };
     let from = path(&["channels", "telegram", "requireMention"]);
     let (notice, step) = match telegram.at(&["groups", "*", "requireMention"]) {
         None => {
             let to = path(&["channels", "telegram", "groups", "*", "requireMention"]);
-            (
-                "moved to \"groups[\\\"*\\\"].requireMention\"",
-                Step::Move { from, to },
-            )
+            ("moved to \"groups[\\\"*\\\"].requireMention\"", Step::Move { from, to })
         }
-        Some(_) => (
-            "dropped, \"groups[\\\"*\\\"].requireMention\" is set",
-            Step::Remove { from },
-        ),
+        Some(_) => ("dropped, \"groups[\\\"*\\\"].requireMention\" is set", Step::Remove { from }),
     };
     vec![Migration {
         key: "channels.telegram.requireMention".into(),
@@ -147,11 +120,7 @@ fn streaming(root: &Node) -> Vec<Migration> {
     let base = path(&["channels", "telegram"]);
     if let Some(telegram) = root.at(&["channels", "telegram"]) {
         found.extend(streaming_of(telegram, &base));
-        for account in telegram
-            .get("accounts")
-            .map(Node::entries)
-            .unwrap_or_default()
-        {
+        for account in telegram.get("accounts").map(Node::entries).unwrap_or_default() {
             let mut base = base.clone();
             base.extend(path(&["accounts", &account.name]));
             found.extend(streaming_of(&account.value, &base));
@@ -161,9 +130,7 @@ fn streaming(root: &Node) -> Vec<Migration> {
 }
 
 fn streaming_of(telegram: &Node, base: &[String]) -> Option<Migration> {
-    let old = telegram
-        .entry("streaming")
-        .filter(|entry| matches!(entry.value.kind, Kind::Object(_)))?;
+    let old = telegram.entry("streaming").filter(|entry| matches!(entry.value.kind, Kind::Object(_)))?;
     let at = |names: &[&str]| -> Vec<String> { base.iter().cloned().chain(path(names)).collect() };
     let mut steps = Vec::new();
     let number = |name: &str| match old.value.get(name).map(|node| &node.kind) {
@@ -172,52 +139,26 @@ fn streaming_of(telegram: &Node, base: &[String]) -> Option<Migration> {
     };
     // The ranges are those of the new keys: what the original accepted must not become an error.
     for (name, to, range) in [
-        (
-            "streamStartChars",
-            &["draftChunk", "minChars"][..],
-            (1, i64::MAX),
-        ),
-        (
-            "editThrottleMs",
-            &["draftChunk", "editThrottleMs"],
-            (250, 10_000),
-        ),
+        ("streamStartChars", &["draftChunk", "minChars"][..], (1, i64::MAX)),
+        ("editThrottleMs", &["draftChunk", "editThrottleMs"], (250, 10_000)),
         ("debounceMs", &["debounceMs"], (0, 5_000)),
     ] {
         if let (Some(value), None) = (number(name), telegram.at(to)) {
             let value = Value::from((value.floor() as i64).clamp(range.0, range.1));
-            steps.push(Step::Set {
-                to: at(to),
-                value,
-                like: at(&["streaming", name]),
-            });
+            steps.push(Step::Set { to: at(to), value, like: at(&["streaming", name]) });
         }
     }
-    if old.value.get("placeholder").and_then(Node::text).is_some()
-        && telegram.get("placeholder").is_none()
-    {
-        steps.push(Step::Move {
-            from: at(&["streaming", "placeholder"]),
-            to: at(&["placeholder"]),
-        });
+    if old.value.get("placeholder").and_then(Node::text).is_some() && telegram.get("placeholder").is_none() {
+        steps.push(Step::Move { from: at(&["streaming", "placeholder"]), to: at(&["placeholder"]) });
     }
     if telegram.get("streamMode").is_none() {
-        steps.push(Step::Set {
-            to: at(&["streamMode"]),
-            value: Value::from("partial"),
-            like: at(&["streaming"]),
-        });
+        steps.push(Step::Set { to: at(&["streamMode"]), value: Value::from("partial"), like: at(&["streaming"]) });
     }
-    steps.push(Step::Remove {
-        from: at(&["streaming"]),
-    });
+    steps.push(Step::Remove { from: at(&["streaming"]) });
     Some(Migration {
-        key: at(&["streaming"])
-            .iter()
-            .fold(String::new(), |path, name| join(&path, name)),
+        key: at(&["streaming"]).iter().fold(String::new(), |path, name| join(&path, name)),
         span: old.key.clone(),
-        notice: "replaced by \"streamMode\", \"draftChunk\", \"debounceMs\" and \"placeholder\""
-            .into(),
+        notice: "replaced by \"streamMode\", \"draftChunk\", \"debounceMs\" and \"placeholder\"".into(),
         steps,
     })
 }
@@ -256,10 +197,7 @@ pub(crate) mod tests {
     /// Old shapes and what they mean today.
     pub(crate) fn shapes() -> Vec<(Value, Value)> {
         vec![
-            (
-                json!({"telegram": {"enabled": true}}),
-                json!({"channels": {"telegram": {"enabled": true}}}),
-            ),
+            (json!({"telegram": {"enabled": true}}), json!({"channels": {"telegram": {"enabled": true}}})),
             (
                 json!({"telegram": {"botToken": "old", "role": "r"}, "channels": {"telegram": {"botToken": "new"}}}),
                 json!({"channels": {"telegram": {"botToken": "new", "role": "r"}}}),
@@ -292,10 +230,7 @@ pub(crate) mod tests {
                 json!({"channels": {"telegram": {"accounts": {"a.b": {
                     "streamMode": "partial", "draftChunk": {"minChars": 20}}}}}}),
             ),
-            (
-                json!({"gateway": {"bind": "0.0.0.0"}}),
-                json!({"gateway": {"bind": "0.0.0.0"}}),
-            ),
+            (json!({"gateway": {"bind": "0.0.0.0"}}), json!({"gateway": {"bind": "0.0.0.0"}})),
         ]
     }
 
@@ -305,9 +240,7 @@ pub(crate) mod tests {
             let source = Source::new(Arc::from(Path::new("f")), old.to_string());
             let mut root = source.parse().unwrap();
             for migration in plan(&root) {
-                assert!(
-                    !migration.notice.is_empty() && source.pos(migration.span.start).column > 1
-                );
+                assert!(!migration.notice.is_empty() && source.pos(migration.span.start).column > 1);
                 apply(&mut root, &migration);
             }
             assert_eq!(root.to_json(), new, "{old}");

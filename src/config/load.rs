@@ -96,16 +96,10 @@ impl fmt::Debug for Loaded {
 pub fn find(env: &Env, named: Option<&Path>) -> Found {
     let absolute = |path: &str| env.resolve(path, &env.cwd);
     if let Some(path) = named {
-        return Found {
-            path: absolute(&path.to_string_lossy()),
-            named: true,
-        };
+        return Found { path: absolute(&path.to_string_lossy()), named: true };
     }
     if let Some(path) = env.var("PI_GATEWAY_CONFIG") {
-        return Found {
-            path: absolute(path),
-            named: true,
-        };
+        return Found { path: absolute(path), named: true };
     }
     let nominal = env.home.join(".pi/gateway/pi-gateway.jsonc");
     let places = [
@@ -114,10 +108,7 @@ pub fn find(env: &Env, named: Option<&Path>) -> Found {
         nominal.clone(),
         env.home.join(".pi/gateway/pi-gateway.json"),
     ];
-    let path = places
-        .into_iter()
-        .find(|path| path.exists())
-        .unwrap_or(nominal);
+    let path = places.into_iter().find(|path| path.exists()).unwrap_or(nominal);
     Found { path, named: false }
 }
 
@@ -126,23 +117,13 @@ pub fn load(env: &Env, options: &Options) -> Result<Loaded, Vec<Issue>> {
     let found = find(env, options.file.as_deref());
     match std::fs::read(&found.path) {
         Ok(bytes) => load_bytes(bytes, &found.path, env, options),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !found.named => {
-            match options.allow_missing {
-                true => load_bytes(b"{}".to_vec(), &found.path, env, options),
-                false => Err(vec![Issue::new(
-                    Severity::Error,
-                    "",
-                    "no configuration; run `pi-gw onboard`",
-                )
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !found.named => match options.allow_missing {
+            true => load_bytes(b"{}".to_vec(), &found.path, env, options),
+            false => Err(vec![Issue::new(Severity::Error, "", "no configuration; run `pi-gw onboard`")
                 .hint(format!("it would be {}", found.path.display()))]),
-            }
-        }
+        },
         Err(error) => {
-            let mut issue = Issue::new(
-                Severity::Error,
-                "",
-                format!("cannot read the configuration: {error}"),
-            );
+            let mut issue = Issue::new(Severity::Error, "", format!("cannot read the configuration: {error}"));
             issue.file = Arc::from(found.path);
             Err(vec![issue])
         }
@@ -151,46 +132,24 @@ pub fn load(env: &Env, options: &Options) -> Result<Loaded, Vec<Issue>> {
 
 /// The built-in defaults, as if the file were empty. Variables of the environment are not looked at.
 pub fn defaults(env: &Env) -> Loaded {
-    let env = Env {
-        vars: BTreeMap::new(),
-        ..env.clone()
-    };
+    let env = Env { vars: BTreeMap::new(), ..env.clone() };
     let path = env.home.join(".pi/gateway/pi-gateway.jsonc");
-    let loaded = read(
-        &Source::new(Arc::from(path), String::new()),
-        Node::empty_object(),
-        &env,
-        &Options::default(),
-    );
-    Loaded {
-        issues: Vec::new(),
-        ..loaded
-    }
+    let loaded = read(&Source::new(Arc::from(path), String::new()), Node::empty_object(), &env, &Options::default());
+    Loaded { issues: Vec::new(), ..loaded }
 }
 
 /// Loads the content of a file. `path` is for messages, relative paths and the check of its rights.
-pub fn load_bytes(
-    bytes: Vec<u8>,
-    path: &Path,
-    env: &Env,
-    options: &Options,
-) -> Result<Loaded, Vec<Issue>> {
+pub fn load_bytes(bytes: Vec<u8>, path: &Path, env: &Env, options: &Options) -> Result<Loaded, Vec<Issue>> {
     let source = Source::decode(path, bytes).map_err(|issue| vec![*issue])?;
     let root = source.parse().map_err(|issue| vec![*issue])?;
     let mut loaded = read(&source, root, env, options);
     if options.strict {
-        loaded
-            .issues
-            .iter_mut()
-            .filter(|issue| issue.severity == Severity::Warning)
-            .for_each(|issue| {
-                issue.severity = Severity::Error;
-            });
+        loaded.issues.iter_mut().filter(|issue| issue.severity == Severity::Warning).for_each(|issue| {
+            issue.severity = Severity::Error;
+        });
     }
     // In the order of the file; what belongs to no place comes last.
-    loaded
-        .issues
-        .sort_by_key(|issue| (issue.pos.is_none(), issue.pos));
+    loaded.issues.sort_by_key(|issue| (issue.pos.is_none(), issue.pos));
     match has_errors(&loaded.issues) {
         true => Err(loaded.issues),
         false => Ok(loaded),
@@ -202,12 +161,7 @@ fn read(source: &Source, mut root: Node, env: &Env, options: &Options) -> Loaded
     let mut early = substituted.issues;
     for migration in legacy::plan(&root) {
         let text = format!("old form, {}", migration.notice);
-        let issue = source.issue(
-            Severity::Info,
-            &migration.key,
-            text,
-            Some(migration.span.clone()),
-        );
+        let issue = source.issue(Severity::Info, &migration.key, text, Some(migration.span.clone()));
         early.push(issue.hint("pi-gw config migrate --write rewrites the file"));
         legacy::apply(&mut root, &migration);
     }
@@ -221,11 +175,7 @@ fn read(source: &Source, mut root: Node, env: &Env, options: &Options) -> Loaded
     // Editors look for it; it means nothing here.
     reader.take(None, "$schema");
     let mut config = Config::read(&reader);
-    reader.object_at("channels", |channels| {
-        config
-            .channels
-            .check_names(channels, &options.plugin_channels)
-    });
+    reader.object_at("channels", |channels| config.channels.check_names(channels, &options.plugin_channels));
     let mut effective = reader.finish();
     pass.report_unknown();
 
@@ -235,10 +185,8 @@ fn read(source: &Source, mut root: Node, env: &Env, options: &Options) -> Loaded
         check::check(&config, &pass);
     }
     if pass.literal_secret.get() && readable_by_others(&source.path) {
-        let text = format!(
-            "the file holds secrets and other users can read it; run: chmod 600 {}",
-            source.path.display()
-        );
+        let text =
+            format!("the file holds secrets and other users can read it; run: chmod 600 {}", source.path.display());
         pass.push(source.issue(Severity::Warning, "config.permissions", text, None));
     }
 
@@ -297,14 +245,9 @@ fn overrides(config: &mut Config, effective: &mut Value, pass: &Pass<'_>, option
         match text.trim().parse::<u16>() {
             Ok(port) if port > 0 => {
                 config.gateway.port = port;
-                let origin = Origin {
-                    text: "${PI_GATEWAY_PORT}".into(),
-                    vars: vec!["PI_GATEWAY_PORT".into()],
-                    whole: true,
-                };
-                pass.origins
-                    .borrow_mut()
-                    .insert("gateway.port".into(), origin);
+                let origin =
+                    Origin { text: "${PI_GATEWAY_PORT}".into(), vars: vec!["PI_GATEWAY_PORT".into()], whole: true };
+                pass.origins.borrow_mut().insert("gateway.port".into(), origin);
             }
             _ => {
                 let text = "PI_GATEWAY_PORT is not a whole number from 1 to 65535: ignored";
@@ -312,23 +255,14 @@ fn overrides(config: &mut Config, effective: &mut Value, pass: &Pass<'_>, option
             }
         }
     }
-    if let (None, Some(token)) = (
-        &config.gateway.auth.token,
-        pass.env.var("PI_GATEWAY_AUTH_TOKEN"),
-    ) {
+    if let (None, Some(token)) = (&config.gateway.auth.token, pass.env.var("PI_GATEWAY_AUTH_TOKEN")) {
         let token = Secret::new(token.trim());
         set(&["gateway", "auth", "token"], token.expose().into());
         pass.secrets.borrow_mut().push(token.clone());
         config.gateway.auth.token = Some(token);
         let name = "PI_GATEWAY_AUTH_TOKEN".to_owned();
-        let origin = Origin {
-            text: format!("${{{name}}}"),
-            vars: vec![name],
-            whole: true,
-        };
-        pass.origins
-            .borrow_mut()
-            .insert("gateway.auth.token".into(), origin);
+        let origin = Origin { text: format!("${{{name}}}"), vars: vec![name], whole: true };
+        pass.origins.borrow_mut().insert("gateway.auth.token".into(), origin);
     }
     if let Some(port) = options.port {
         config.gateway.port = port;
@@ -353,21 +287,10 @@ pub(crate) mod tests {
 
     /// Loads a text with an empty environment; panics on errors.
     pub(crate) fn load_text(text: &str) -> Loaded {
-        match load_bytes(
-            text.into(),
-            Path::new("/nowhere/f.jsonc"),
-            &bare(Path::new("/nowhere")),
-            &Options::default(),
-        ) {
+        match load_bytes(text.into(), Path::new("/nowhere/f.jsonc"), &bare(Path::new("/nowhere")), &Options::default())
+        {
             Ok(loaded) => loaded,
-            Err(issues) => panic!(
-                "{}",
-                issues
-                    .iter()
-                    .map(Issue::to_string)
-                    .collect::<Vec<_>>()
-                    .join("\n")
-            ),
+            Err(issues) => panic!("{}", issues.iter().map(Issue::to_string).collect::<Vec<_>>().join("\n")),
         }
     }
 }

@@ -46,11 +46,7 @@ pub struct Origin {
 impl Node {
     /// A value that stands nowhere in the file but takes the place of something at `span`.
     pub fn made(kind: Kind, span: Range<usize>) -> Node {
-        Node {
-            kind,
-            span,
-            origin: None,
-        }
+        Node { kind, span, origin: None }
     }
 
     pub fn empty_object() -> Node {
@@ -76,9 +72,7 @@ impl Node {
 
     /// The value of that name, `null` counting as absent.
     pub fn get(&self, name: &str) -> Option<&Node> {
-        self.entry(name)
-            .map(|entry| &entry.value)
-            .filter(|node| !node.is_null())
+        self.entry(name).map(|entry| &entry.value).filter(|node| !node.is_null())
     }
 
     /// The value at a path of names, `null` counting as absent.
@@ -94,13 +88,7 @@ impl Node {
     }
 
     pub fn is_false(&self, name: &str) -> bool {
-        matches!(
-            self.get(name),
-            Some(Node {
-                kind: Kind::Bool(false),
-                ..
-            })
-        )
+        matches!(self.get(name), Some(Node { kind: Kind::Bool(false), .. }))
     }
 
     /// The plain value, without positions.
@@ -143,11 +131,7 @@ impl Node {
             Some(place) => place,
             None => {
                 let value = Node::made(Kind::Object(Vec::new()), value.span.clone());
-                entries.push(Entry {
-                    name: (*first).to_owned(),
-                    key: key.clone(),
-                    value,
-                });
+                entries.push(Entry { name: (*first).to_owned(), key: key.clone(), value });
                 entries.len() - 1
             }
         };
@@ -166,21 +150,13 @@ impl Node {
             entries.retain(|entry| entry.name != *first);
             return Some(taken);
         }
-        entries
-            .iter_mut()
-            .rev()
-            .find(|entry| entry.name == *first)?
-            .value
-            .take(rest)
+        entries.iter_mut().rev().find(|entry| entry.name == *first)?.value.take(rest)
     }
 }
 
 /// Appends a name to a key path: `a.b`, or `a["x.y"]` if the name is no plain word.
 pub fn join(path: &str, name: &str) -> String {
-    let plain = !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     match (plain, path.is_empty()) {
         (true, true) => name.to_owned(),
         (true, false) => format!("{path}.{name}"),
@@ -211,10 +187,7 @@ mod tests {
         let mut root = Node::empty_object();
         root.put(&["a", "b"], Node::made(Kind::Bool(true), 0..0), 0..0);
         root.put(&["a", "c"], Node::made(Kind::Null, 0..0), 0..0);
-        assert_eq!(
-            root.to_json(),
-            serde_json::json!({"a": {"b": true, "c": null}})
-        );
+        assert_eq!(root.to_json(), serde_json::json!({"a": {"b": true, "c": null}}));
         assert!(root.at(&["a", "b"]).is_some());
         assert!(root.at(&["a", "c"]).is_none(), "null counts as absent");
         assert!(root.take(&["a", "b"]).is_some());

@@ -58,21 +58,10 @@ impl<'a> Pass<'a> {
     }
 
     /// Reports something about a value; names the variables that the value came from.
-    pub fn report(
-        &self,
-        severity: Severity,
-        key: &str,
-        node: Option<&Node>,
-        text: impl Into<String>,
-    ) {
-        let mut issue = self
-            .source
-            .issue(severity, key, text, node.map(|node| node.span.clone()));
+    pub fn report(&self, severity: Severity, key: &str, node: Option<&Node>, text: impl Into<String>) {
+        let mut issue = self.source.issue(severity, key, text, node.map(|node| node.span.clone()));
         if let Some(origin) = node.and_then(|node| node.origin.as_deref()) {
-            issue.hint = Some(format!(
-                "the value comes from the environment: {}",
-                origin.vars.join(", ")
-            ));
+            issue.hint = Some(format!("the value comes from the environment: {}", origin.vars.join(", ")));
         }
         self.push(issue);
     }
@@ -80,11 +69,7 @@ impl<'a> Pass<'a> {
     pub fn push(&self, issue: Issue) {
         let mut issues = self.issues.borrow_mut();
         // A value that several accounts inherit is wrong once.
-        if issue.pos.is_none()
-            || !issues
-                .iter()
-                .any(|old| old.pos == issue.pos && old.text == issue.text)
-        {
+        if issue.pos.is_none() || !issues.iter().any(|old| old.pos == issue.pos && old.text == issue.text) {
             issues.push(issue);
         }
     }
@@ -93,21 +78,13 @@ impl<'a> Pass<'a> {
         if let Some(class) = class {
             self.classes.borrow_mut().insert(join(parent, name), class);
         }
-        self.names
-            .borrow_mut()
-            .entry(name.to_owned())
-            .or_insert_with(|| parent.to_owned());
+        self.names.borrow_mut().entry(name.to_owned()).or_insert_with(|| parent.to_owned());
     }
 
     pub fn unknown(&self, parent: &str, name: &str, span: Range<usize>, siblings: &[&'static str]) {
         let mut unknown = self.unknown.borrow_mut();
         if !unknown.iter().any(|old| old.span == span) {
-            unknown.push(Unknown {
-                parent: parent.into(),
-                name: name.into(),
-                span,
-                siblings: siblings.to_vec(),
-            });
+            unknown.push(Unknown { parent: parent.into(), name: name.into(), span, siblings: siblings.to_vec() });
         }
     }
 
@@ -127,12 +104,7 @@ impl<'a> Pass<'a> {
             if !hints.is_empty() {
                 text += &format!(" ({})", hints.join(" "));
             }
-            self.push(self.source.issue(
-                Severity::Warning,
-                &path,
-                text,
-                Some(unknown.span.clone()),
-            ));
+            self.push(self.source.issue(Severity::Warning, &path, text, Some(unknown.span.clone())));
         }
     }
 }

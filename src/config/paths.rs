@@ -15,19 +15,12 @@ pub struct Paths {
 
 impl Paths {
     pub fn new(config: &Config, env: &Env) -> Paths {
-        let roles = match (
-            env.var("PI_AGENT_ROLES_DIR"),
-            &config.agent.runtime.agent_dir,
-        ) {
+        let roles = match (env.var("PI_AGENT_ROLES_DIR"), &config.agent.runtime.agent_dir) {
             (Some(dir), _) => env.resolve(dir, &env.cwd),
             (None, Some(agent)) => agent.join("roles"),
             (None, None) => env.home.join(".pi/agent/roles"),
         };
-        Paths {
-            data: data_root(&config.session.data_dir),
-            home: env.home.clone(),
-            roles,
-        }
+        Paths { data: data_root(&config.session.data_dir), home: env.home.clone(), roles }
     }
 
     /// `<data>`.
@@ -51,9 +44,7 @@ impl Paths {
     }
 
     pub fn transcript(&self, key: &str) -> PathBuf {
-        self.sessions_dir()
-            .join("transcripts")
-            .join(format!("{}.jsonl", session_dir_name(key)))
+        self.sessions_dir().join("transcripts").join(format!("{}.jsonl", session_dir_name(key)))
     }
 
     pub fn credentials_dir(&self) -> PathBuf {
@@ -76,12 +67,7 @@ impl Paths {
     }
 
     /// The original's file of approved senders (`allowFrom`) or open requests (`pairing`) of an account.
-    pub fn original_credentials(
-        &self,
-        channel: &str,
-        account: Option<&str>,
-        what: &str,
-    ) -> PathBuf {
+    pub fn original_credentials(&self, channel: &str, account: Option<&str>, what: &str) -> PathBuf {
         let plain = |c: char| {
             if c.is_ascii_alphanumeric() || c == '_' || c == '-' {
                 c
@@ -89,11 +75,9 @@ impl Paths {
                 '_'
             }
         };
-        let account: String = account
-            .map(|account| format!("__{}", account.chars().map(plain).collect::<String>()))
-            .unwrap_or_default();
-        self.credentials_dir()
-            .join(format!("{channel}{account}-{what}.json"))
+        let account: String =
+            account.map(|account| format!("__{}", account.chars().map(plain).collect::<String>())).unwrap_or_default();
+        self.credentials_dir().join(format!("{channel}{account}-{what}.json"))
     }
 
     /// The pi extension and the plugin host, written at start.
@@ -169,26 +153,17 @@ pub fn session_dir_name(key: &str) -> String {
     let at = |i: Option<usize>| i.and_then(|i| bytes.get(i)).copied();
     let mut name = String::with_capacity(bytes.len() + 8);
     for (i, byte) in bytes.iter().enumerate() {
-        let beside = |wanted: &[u8]| {
-            [at(i.checked_sub(1)), at(Some(i + 1))]
-                .into_iter()
-                .flatten()
-                .any(|b| wanted.contains(&b))
-        };
+        let beside =
+            |wanted: &[u8]| [at(i.checked_sub(1)), at(Some(i + 1))].into_iter().flatten().any(|b| wanted.contains(&b));
         match byte {
             b':' => name.push_str("__"),
             // Next to another one, or to a colon, an underscore could be taken for half a colon.
             b'_' if beside(b"_:") => name.push_str("%5F"),
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' => {
-                name.push(char::from(*byte))
-            }
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' => name.push(char::from(*byte)),
             _ => name.push_str(&format!("%{byte:02X}")),
         }
     }
-    if matches!(
-        name.as_str(),
-        "" | "." | ".." | "_warm" | "transcripts" | "sessions.json"
-    ) {
+    if matches!(name.as_str(), "" | "." | ".." | "_warm" | "transcripts" | "sessions.json") {
         name = match bytes.first() {
             Some(first) => format!("%{first:02X}{}", &name[1..]),
             None => "%".into(),
@@ -196,10 +171,7 @@ pub fn session_dir_name(key: &str) -> String {
     }
     if name.len() > 200 {
         let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
-        let hash: String = digest.as_ref()[..16]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hash: String = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         name.truncate(160);
         name = format!("{name}%%{hash}");
     }
@@ -215,10 +187,7 @@ mod tests {
     fn keys_become_names() {
         for (key, name) in [
             ("agent:main:main:main", "agent__main__main__main"),
-            (
-                "agent:main:telegram:account:default:group:-100",
-                "agent__main__telegram__account__default__group__-100",
-            ),
+            ("agent:main:telegram:account:default:group:-100", "agent__main__telegram__account__default__group__-100"),
             ("a__b", "a%5F%5Fb"),
             ("a_b", "a_b"),
             ("a_:b", "a%5F__b"),
@@ -235,10 +204,7 @@ mod tests {
         }
         let long = "é".repeat(300);
         assert!(session_dir_name(&long).len() <= 200);
-        assert_ne!(
-            session_dir_name(&long),
-            session_dir_name(&format!("{long}x"))
-        );
+        assert_ne!(session_dir_name(&long), session_dir_name(&format!("{long}x")));
     }
 
     #[test]
@@ -246,18 +212,14 @@ mod tests {
         let letters = ["_", ":", "a", ".", "%", "5F"];
         let mut keys = vec![String::new()];
         for _ in 0..5 {
-            let longer = keys
-                .iter()
-                .flat_map(|key| letters.iter().map(move |letter| format!("{key}{letter}")));
+            let longer = keys.iter().flat_map(|key| letters.iter().map(move |letter| format!("{key}{letter}")));
             let longer: Vec<String> = longer.collect();
             keys.extend(longer);
         }
         let keys: BTreeSet<String> = keys.into_iter().collect();
         let names: BTreeSet<String> = keys.iter().map(|key| session_dir_name(key)).collect();
         assert_eq!(keys.len(), names.len());
-        assert!(names
-            .iter()
-            .all(|name| !name.contains('/') && name != "." && name != ".."));
+        assert!(names.iter().all(|name| !name.contains('/') && name != "." && name != ".."));
     }
 
     #[test]
@@ -272,20 +234,13 @@ mod tests {
         let dir = Path::new("/h");
         let mut env = super::super::env::tests::bare(dir);
         let config = |text: &str| super::super::load::tests::load_text(text).config;
-        assert_eq!(
-            Paths::new(&config("{}"), &env).roles_dir(),
-            Path::new("/h/.pi/agent/roles")
-        );
+        assert_eq!(Paths::new(&config("{}"), &env).roles_dir(), Path::new("/h/.pi/agent/roles"));
         let own = config(r#"{"agent": {"runtime": {"agentDir": "/a"}}}"#);
         assert_eq!(Paths::new(&own, &env).roles_dir(), Path::new("/a/roles"));
         env.vars.insert("PI_AGENT_ROLES_DIR".into(), "~/r".into());
         assert_eq!(Paths::new(&own, &env).roles_dir(), Path::new("/h/r"));
         let paths = Paths::new(&own, &env);
-        assert!(paths
-            .original_credentials("telegram", Some("a b"), "pairing")
-            .ends_with("telegram__a_b-pairing.json"));
-        assert!(paths
-            .original_credentials("telegram", None, "allowFrom")
-            .ends_with("telegram-allowFrom.json"));
+        assert!(paths.original_credentials("telegram", Some("a b"), "pairing").ends_with("telegram__a_b-pairing.json"));
+        assert!(paths.original_credentials("telegram", None, "allowFrom").ends_with("telegram-allowFrom.json"));
     }
 }

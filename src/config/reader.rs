@@ -54,17 +54,8 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub fn new(pass: &'a Pass<'a>, node: Option<&'a Node>, path: String, off: bool) -> Reader<'a> {
-        let off = off
-            || node.is_some_and(|node| node.is_false("enabled") || says_false(node.get("enabled")));
-        Reader {
-            pass,
-            node,
-            path,
-            off,
-            seen: RefCell::default(),
-            open: Cell::new(false),
-            out: RefCell::default(),
-        }
+        let off = off || node.is_some_and(|node| node.is_false("enabled") || says_false(node.get("enabled")));
+        Reader { pass, node, path, off, seen: RefCell::default(), open: Cell::new(false), out: RefCell::default() }
     }
 
     /// The effective values of this object; reports the keys that nobody asked for.
@@ -73,8 +64,7 @@ impl<'a> Reader<'a> {
         let entries = self.node.map(Node::entries).unwrap_or_default();
         for entry in entries.iter().filter(|_| !self.open.get()) {
             if !seen.contains(&entry.name.as_str()) {
-                self.pass
-                    .unknown(&self.path, &entry.name, entry.key.clone(), &seen);
+                self.pass.unknown(&self.path, &entry.name, entry.key.clone(), &seen);
             }
         }
         Value::Object(self.out.into_inner())
@@ -87,12 +77,7 @@ impl<'a> Reader<'a> {
 
     /// Reports something about a key.
     pub fn report(&self, severity: Severity, name: &str, text: impl Into<String>) {
-        self.pass.report(
-            severity,
-            &self.key(name),
-            self.node.and_then(|node| node.get(name)),
-            text,
-        );
+        self.pass.report(severity, &self.key(name), self.node.and_then(|node| node.get(name)), text);
     }
 
     /// Stores the effective value of a key.
@@ -120,8 +105,7 @@ impl<'a> Reader<'a> {
         match parse(node) {
             Ok(value) => Some(value),
             Err(text) => {
-                self.pass
-                    .report(Severity::Error, &self.key(name), Some(node), text);
+                self.pass.report(Severity::Error, &self.key(name), Some(node), text);
                 None
             }
         }
@@ -131,12 +115,7 @@ impl<'a> Reader<'a> {
     pub fn ignored(&self, name: &'static str) {
         if let Some(node) = self.take(Some(Class::Hot), name) {
             self.put(name, node.to_json());
-            self.pass.report(
-                Severity::Warning,
-                &self.key(name),
-                Some(node),
-                "accepted, has no effect",
-            );
+            self.pass.report(Severity::Warning, &self.key(name), Some(node), "accepted, has no effect");
         }
     }
 
@@ -154,21 +133,10 @@ impl<'a> Reader<'a> {
         value
     }
 
-    pub fn opt_int<T: TryFrom<i64>>(
-        &self,
-        class: Class,
-        name: &'static str,
-        range: RangeInclusive<i64>,
-    ) -> Option<T> {
+    pub fn opt_int<T: TryFrom<i64>>(&self, class: Class, name: &'static str, range: RangeInclusive<i64>) -> Option<T> {
         let value = self.leaf(class, name, |node| {
             let found = int_of(node).filter(|value| range.contains(value));
-            found.ok_or_else(|| {
-                format!(
-                    "must be {}, found {}",
-                    whole_number(&range),
-                    show(name, node)
-                )
-            })
+            found.ok_or_else(|| format!("must be {}, found {}", whole_number(&range), show(name, node)))
         });
         self.put(name, value);
         value.and_then(|value| T::try_from(value).ok())
@@ -185,88 +153,43 @@ impl<'a> Reader<'a> {
             Some(value) => value,
             None => {
                 self.put(name, default);
-                T::try_from(default)
-                    .unwrap_or_else(|_| unreachable!("the default of {name} fits its type"))
+                T::try_from(default).unwrap_or_else(|_| unreachable!("the default of {name} fits its type"))
             }
         }
     }
 
     /// A number of milliseconds.
-    pub fn millis(
-        &self,
-        class: Class,
-        name: &'static str,
-        default: i64,
-        range: RangeInclusive<i64>,
-    ) -> Duration {
+    pub fn millis(&self, class: Class, name: &'static str, default: i64, range: RangeInclusive<i64>) -> Duration {
         Duration::from_millis(self.int(class, name, default, range))
     }
 
     /// A limit in milliseconds; 0 (`Duration::ZERO`) = none, whatever the range.
-    pub fn limit(
-        &self,
-        class: Class,
-        name: &'static str,
-        default: i64,
-        range: RangeInclusive<i64>,
-    ) -> Duration {
-        let value = self
-            .opt_limit(class, name, range)
-            .unwrap_or(Duration::from_millis(default.unsigned_abs()));
+    pub fn limit(&self, class: Class, name: &'static str, default: i64, range: RangeInclusive<i64>) -> Duration {
+        let value = self.opt_limit(class, name, range).unwrap_or(Duration::from_millis(default.unsigned_abs()));
         self.put(name, value.as_millis() as u64);
         value
     }
 
     /// As [`limit`](Self::limit), without a default.
-    pub fn opt_limit(
-        &self,
-        class: Class,
-        name: &'static str,
-        range: RangeInclusive<i64>,
-    ) -> Option<Duration> {
+    pub fn opt_limit(&self, class: Class, name: &'static str, range: RangeInclusive<i64>) -> Option<Duration> {
         let value = self.leaf(class, name, |node| {
             let found = int_of(node).filter(|value| *value == 0 || range.contains(value));
-            found.ok_or_else(|| {
-                format!(
-                    "must be {} or 0 (no limit), found {}",
-                    whole_number(&range),
-                    show(name, node)
-                )
-            })
+            found.ok_or_else(|| format!("must be {} or 0 (no limit), found {}", whole_number(&range), show(name, node)))
         });
         self.put(name, value);
         value.map(|value| Duration::from_millis(value.unsigned_abs()))
     }
 
-    pub fn opt_millis(
-        &self,
-        class: Class,
-        name: &'static str,
-        range: RangeInclusive<i64>,
-    ) -> Option<Duration> {
+    pub fn opt_millis(&self, class: Class, name: &'static str, range: RangeInclusive<i64>) -> Option<Duration> {
         self.opt_int(class, name, range).map(Duration::from_millis)
     }
 
     /// A size in megabytes (fractions allowed), given as bytes. The bounds are tenths of a megabyte.
-    pub fn megabytes(
-        &self,
-        class: Class,
-        name: &'static str,
-        default: u64,
-        tenths: RangeInclusive<u32>,
-    ) -> u64 {
-        let (low, high) = (
-            f64::from(*tenths.start()) / 10.0,
-            f64::from(*tenths.end()) / 10.0,
-        );
+    pub fn megabytes(&self, class: Class, name: &'static str, default: u64, tenths: RangeInclusive<u32>) -> u64 {
+        let (low, high) = (f64::from(*tenths.start()) / 10.0, f64::from(*tenths.end()) / 10.0);
         let value = self.leaf(class, name, |node| {
             let found = number_of(node).filter(|value| (low..=high).contains(value));
-            found.ok_or_else(|| {
-                format!(
-                    "must be a number from {low} to {high}, found {}",
-                    show(name, node)
-                )
-            })
+            found.ok_or_else(|| format!("must be a number from {low} to {high}, found {}", show(name, node)))
         });
         let megabytes = value.unwrap_or(default as f64);
         self.put(name, megabytes);
@@ -275,8 +198,7 @@ impl<'a> Reader<'a> {
 
     pub fn opt_flag(&self, class: Class, name: &'static str) -> Option<bool> {
         let value = self.leaf(class, name, |node| {
-            flag_of(node)
-                .ok_or_else(|| format!("must be true or false, found {}", show(name, node)))
+            flag_of(node).ok_or_else(|| format!("must be true or false, found {}", show(name, node)))
         });
         self.put(name, value);
         value
@@ -293,10 +215,7 @@ impl<'a> Reader<'a> {
         let value = self.leaf(class, name, |node| match (flag_of(node), node.text()) {
             (Some(value), _) => Ok(Some(value)),
             (None, Some("auto")) => Ok(None),
-            _ => Err(format!(
-                "must be true, false or \"auto\", found {}",
-                show(name, node)
-            )),
+            _ => Err(format!("must be true, false or \"auto\", found {}", show(name, node))),
         });
         let value = value.flatten();
         self.put(name, value.map_or(Value::from("auto"), Value::from));
@@ -322,9 +241,7 @@ impl<'a> Reader<'a> {
     }
 
     pub fn text(&self, class: Class, name: &'static str, default: &str) -> String {
-        let value = self
-            .opt_text(class, name)
-            .unwrap_or_else(|| default.to_owned());
+        let value = self.opt_text(class, name).unwrap_or_else(|| default.to_owned());
         self.put(name, value.clone());
         value
     }
@@ -354,25 +271,14 @@ impl<'a> Reader<'a> {
     ) -> T {
         self.opt_parsed(class, name, &parse).unwrap_or_else(|| {
             self.put(name, default);
-            parse(default)
-                .unwrap_or_else(|error| unreachable!("the default of {name} is right: {error}"))
+            parse(default).unwrap_or_else(|error| unreachable!("the default of {name} is right: {error}"))
         })
     }
 
     /// Text that must be there.
-    pub fn required(
-        &self,
-        class: Class,
-        name: &'static str,
-        parse: impl Fn(&str) -> Result<String, String>,
-    ) -> String {
+    pub fn required(&self, class: Class, name: &'static str, parse: impl Fn(&str) -> Result<String, String>) -> String {
         if self.node.and_then(|node| node.get(name)).is_none() {
-            self.pass.report(
-                Severity::Error,
-                &self.key(name),
-                self.node,
-                format!("\"{name}\" is missing"),
-            );
+            self.pass.report(Severity::Error, &self.key(name), self.node, format!("\"{name}\" is missing"));
         }
         self.opt_parsed(class, name, parse).unwrap_or_default()
     }
@@ -383,20 +289,13 @@ impl<'a> Reader<'a> {
             "" => Err("must not be empty".into()),
             text => Ok(self.pass.env.resolve(text, &self.pass.base)),
         });
-        self.put(
-            name,
-            value
-                .as_ref()
-                .map(|path| path.to_string_lossy().into_owned()),
-        );
+        self.put(name, value.as_ref().map(|path| path.to_string_lossy().into_owned()));
         value
     }
 
     /// A path with a default (may start with `~`).
     pub fn path(&self, class: Class, name: &'static str, default: &str) -> PathBuf {
-        let value = self
-            .opt_path(class, name)
-            .unwrap_or_else(|| self.pass.env.resolve(default, &self.pass.base));
+        let value = self.opt_path(class, name).unwrap_or_else(|| self.pass.env.resolve(default, &self.pass.base));
         self.put(name, value.to_string_lossy().into_owned());
         value
     }
@@ -405,8 +304,7 @@ impl<'a> Reader<'a> {
     pub fn opt_text_or_path(&self, class: Class, name: &'static str) -> Option<String> {
         let text = self.opt_text(class, name)?;
         // A prompt of several lines is no path, and looking it up could only fail.
-        let path = (text.len() < 4096 && !text.contains('\n'))
-            .then(|| self.pass.env.resolve(&text, &self.pass.base));
+        let path = (text.len() < 4096 && !text.contains('\n')).then(|| self.pass.env.resolve(&text, &self.pass.base));
         let value = match path.filter(|path| !text.is_empty() && path.is_file()) {
             Some(path) => path.to_string_lossy().into_owned(),
             None => text,
@@ -418,9 +316,7 @@ impl<'a> Reader<'a> {
 
 fn remember_origins(pass: &Pass<'_>, path: &str, node: &Node) {
     if let Some(origin) = node.origin.as_deref() {
-        pass.origins
-            .borrow_mut()
-            .insert(path.to_owned(), origin.clone());
+        pass.origins.borrow_mut().insert(path.to_owned(), origin.clone());
     }
     if let Kind::List(items) = &node.kind {
         for (i, item) in items.iter().enumerate() {

@@ -43,11 +43,7 @@ pub fn with_origins(value: &Value, path: &str, origins: &BTreeMap<String, Origin
 
 /// The last name of a printed key path.
 fn last_name(path: &str) -> &str {
-    path.rsplit(['.', '['])
-        .next()
-        .unwrap_or(path)
-        .trim_end_matches(']')
-        .trim_matches('"')
+    path.rsplit(['.', '[']).next().unwrap_or(path).trim_end_matches(']').trim_matches('"')
 }
 
 struct Redaction<'a> {
@@ -65,11 +61,9 @@ impl Redaction<'_> {
             // A number under such a name is a secret as well; a bool cannot be one.
             Value::Number(_) if secret => MASK.into(),
             Value::String(text) => self::text(text).into_owned().into(),
-            Value::Array(items) => items
-                .iter()
-                .enumerate()
-                .map(|(i, item)| self.value(item, &index(path, i), secret))
-                .collect(),
+            Value::Array(items) => {
+                items.iter().enumerate().map(|(i, item)| self.value(item, &index(path, i), secret)).collect()
+            }
             Value::Object(entries) => {
                 let entry = |(name, value): (&String, &Value)| {
                     let inner = self.value(value, &join(path, name), secret || is_secret_key(name));
@@ -109,9 +103,7 @@ pub fn text(text: &str) -> Cow<'_, str> {
     let mut out = Cow::Borrowed(text);
     if out.contains("://") {
         out = mask_all(out, "://", |rest| {
-            let authority = rest
-                .find(|c: char| c.is_whitespace() || "/?#\"'<>`".contains(c))
-                .unwrap_or(rest.len());
+            let authority = rest.find(|c: char| c.is_whitespace() || "/?#\"'<>`".contains(c)).unwrap_or(rest.len());
             let at = rest[..authority].rfind('@')?;
             Some((0..at, "***:***"))
         });
@@ -119,9 +111,7 @@ pub fn text(text: &str) -> Cow<'_, str> {
     for start in ["?", "&"] {
         if out.contains(start) {
             out = mask_all(out, start, |rest| {
-                let end = rest
-                    .find(|c: char| c.is_whitespace() || "&#\"'<>`)".contains(c))
-                    .unwrap_or(rest.len());
+                let end = rest.find(|c: char| c.is_whitespace() || "&#\"'<>`)".contains(c)).unwrap_or(rest.len());
                 let (name, _) = rest[..end].split_once('=')?;
                 is_secret_key(name).then_some((name.len() + 1..end, MASK))
             });
@@ -129,17 +119,11 @@ pub fn text(text: &str) -> Cow<'_, str> {
     }
     if out.contains("bot") {
         out = mask_all(out, "bot", |rest| {
-            let digits = rest
-                .find(|c: char| !c.is_ascii_digit())
-                .filter(|digits| *digits > 0)?;
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|digits| *digits > 0)?;
             let after = &rest[digits..];
-            let colon = [":", "%3A", "%3a"]
-                .into_iter()
-                .find(|colon| after.starts_with(colon))?;
+            let colon = [":", "%3A", "%3a"].into_iter().find(|colon| after.starts_with(colon))?;
             let token = &after[colon.len()..];
-            let end = token
-                .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
-                .unwrap_or(token.len());
+            let end = token.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).unwrap_or(token.len());
             let start = digits + colon.len();
             (end >= 8).then_some((start..start + end, MASK))
         });
@@ -147,9 +131,7 @@ pub fn text(text: &str) -> Cow<'_, str> {
     for scheme in ["Bearer ", "bearer ", "Bot "] {
         if out.contains(scheme) {
             out = mask_all(out, scheme, |rest| {
-                let end = rest
-                    .find(|c: char| c.is_whitespace() || "\"',;".contains(c))
-                    .unwrap_or(rest.len());
+                let end = rest.find(|c: char| c.is_whitespace() || "\"',;".contains(c)).unwrap_or(rest.len());
                 (end >= 8).then_some((0..end, MASK))
             });
         }
@@ -201,11 +183,7 @@ impl Redactor {
             if plain.chars().count() >= 8 {
                 // As it stands, as in a JSON string, and as in a URL.
                 let json = Value::from(plain).to_string();
-                needles.extend([
-                    plain.to_owned(),
-                    json.trim_matches('"').to_owned(),
-                    percent_encoded(plain),
-                ]);
+                needles.extend([plain.to_owned(), json.trim_matches('"').to_owned(), percent_encoded(plain)]);
             }
         }
         // Longest first: one secret may be a part of another.
@@ -233,9 +211,7 @@ fn percent_encoded(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(byte.into())
-            }
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
             _ => out.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -276,32 +252,15 @@ mod tests {
 
     #[test]
     fn a_secret_from_a_variable_shows_its_name() {
-        let origin = |text: &str, whole| Origin {
-            text: text.into(),
-            vars: vec!["T".into()],
-            whole,
-        };
+        let origin = |text: &str, whole| Origin { text: text.into(), vars: vec!["T".into()], whole };
         let origins = BTreeMap::from([
             ("a.token".to_owned(), origin("${T:-fallback}", true)),
             ("b.token".to_owned(), origin("prefix${T}", false)),
         ]);
-        let shown = with_origins(
-            &json!({"a": {"token": "x"}, "b": {"token": "y"}}),
-            "",
-            &origins,
-        );
-        assert_eq!(
-            shown,
-            json!({"a": {"token": "${T}"}, "b": {"token": "***"}})
-        );
-        assert_eq!(
-            with_origins(&json!("x"), "a.token", &origins),
-            json!("${T}")
-        );
-        assert_eq!(
-            with_origins(&json!("x"), "x[\"my token\"]", &origins),
-            json!("***")
-        );
+        let shown = with_origins(&json!({"a": {"token": "x"}, "b": {"token": "y"}}), "", &origins);
+        assert_eq!(shown, json!({"a": {"token": "${T}"}, "b": {"token": "***"}}));
+        assert_eq!(with_origins(&json!("x"), "a.token", &origins), json!("${T}"));
+        assert_eq!(with_origins(&json!("x"), "x[\"my token\"]", &origins), json!("***"));
     }
 
     #[test]
@@ -310,31 +269,13 @@ mod tests {
             ("http://me:pw@host:1/x", "http://***:***@host:1/x"),
             ("see socks5://token@host.", "see socks5://***:***@host."),
             ("http://host/@name", "http://host/@name"),
-            (
-                "https://h/?a=1&access_token=abc&b=2",
-                "https://h/?a=1&access_token=***&b=2",
-            ),
+            ("https://h/?a=1&access_token=abc&b=2", "https://h/?a=1&access_token=***&b=2"),
             ("wss://h/?token=abc#x", "wss://h/?token=***#x"),
-            (
-                "\"https://h?apiKey=a\", \"x\"",
-                "\"https://h?apiKey=***\", \"x\"",
-            ),
-            (
-                "https://api/bot123456:AAbbCCddEE/getMe",
-                "https://api/bot123456:***/getMe",
-            ),
-            (
-                "https://api/bot123456%3AAAbbCCddEE/getMe",
-                "https://api/bot123456%3A***/getMe",
-            ),
-            (
-                "https://api/file/bot1:AAbbCCddEE/a.jpg",
-                "https://api/file/bot1:***/a.jpg",
-            ),
-            (
-                "Authorization: Bearer abcdefgh12",
-                "Authorization: Bearer ***",
-            ),
+            ("\"https://h?apiKey=a\", \"x\"", "\"https://h?apiKey=***\", \"x\""),
+            ("https://api/bot123456:AAbbCCddEE/getMe", "https://api/bot123456:***/getMe"),
+            ("https://api/bot123456%3AAAbbCCddEE/getMe", "https://api/bot123456%3A***/getMe"),
+            ("https://api/file/bot1:AAbbCCddEE/a.jpg", "https://api/file/bot1:***/a.jpg"),
+            ("Authorization: Bearer abcdefgh12", "Authorization: Bearer ***"),
             ("Authorization: Bot abcdefgh.12.x", "Authorization: Bot ***"),
             ("the bot started: ok", "the bot started: ok"),
             ("plain text", "plain text"),
@@ -346,26 +287,11 @@ mod tests {
 
     #[test]
     fn loaded_secrets_are_replaced_wherever_they_occur() {
-        let secrets = [
-            "s3cret/value",
-            "s3cret/value-long",
-            "short",
-            "quo\"ted-secret",
-        ]
-        .map(Secret::new);
+        let secrets = ["s3cret/value", "s3cret/value-long", "short", "quo\"ted-secret"].map(Secret::new);
         let redactor = Redactor::new(&secrets);
-        assert_eq!(
-            redactor.text("a s3cret/value b s3cret/value-long c"),
-            "a *** b *** c"
-        );
-        assert_eq!(
-            redactor.text("https://h/s3cret%2Fvalue short"),
-            "https://h/*** short"
-        );
-        assert_eq!(
-            redactor.text("{\"x\":\"quo\\\"ted-secret\"}"),
-            "{\"x\":\"***\"}"
-        );
+        assert_eq!(redactor.text("a s3cret/value b s3cret/value-long c"), "a *** b *** c");
+        assert_eq!(redactor.text("https://h/s3cret%2Fvalue short"), "https://h/*** short");
+        assert_eq!(redactor.text("{\"x\":\"quo\\\"ted-secret\"}"), "{\"x\":\"***\"}");
         assert!(matches!(redactor.text("nothing"), Cow::Borrowed(_)));
     }
 }

@@ -54,11 +54,7 @@ impl Changes {
 
 /// Compares two loaded configurations.
 pub fn changes(old: &Loaded, new: &Loaded) -> Changes {
-    let mut found = Diff {
-        old: &old.classes,
-        new: &new.classes,
-        changes: Changes::default(),
-    };
+    let mut found = Diff { old: &old.classes, new: &new.classes, changes: Changes::default() };
     found.compare(Some(&old.effective), Some(&new.effective), "", None);
     let mut changes = found.changes;
     for key in &changes.channel {
@@ -69,11 +65,7 @@ pub fn changes(old: &Loaded, new: &Loaded) -> Changes {
             // The channel itself: all its accounts that do not say otherwise. Their own keys have changed as
             // well if they inherit this one, so only the account `default` and the switch need care.
             Some((channel, None)) if key.ends_with(".enabled") => {
-                changes.accounts.extend(
-                    accounts(old, new)
-                        .into_iter()
-                        .filter(|(name, _)| name == channel),
-                );
+                changes.accounts.extend(accounts(old, new).into_iter().filter(|(name, _)| name == channel));
             }
             Some((channel, None)) => {
                 let own = (channel.to_owned(), super::types::DEFAULT_ACCOUNT.to_owned());
@@ -92,21 +84,10 @@ pub fn changes(old: &Loaded, new: &Loaded) -> Changes {
 fn channel_and_account(key: &str) -> Option<(&str, Option<String>)> {
     let rest = key.strip_prefix("channels.")?;
     let (channel, rest) = rest.split_once('.').unwrap_or((rest, ""));
-    let account = rest
-        .strip_prefix("accounts")
-        .map(|rest| match rest.strip_prefix("[\"") {
-            Some(quoted) => quoted
-                .split("\"]")
-                .next()
-                .unwrap_or_default()
-                .replace("\\\"", "\""),
-            None => rest
-                .trim_start_matches('.')
-                .split(['.', '['])
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
-        });
+    let account = rest.strip_prefix("accounts").map(|rest| match rest.strip_prefix("[\"") {
+        Some(quoted) => quoted.split("\"]").next().unwrap_or_default().replace("\\\"", "\""),
+        None => rest.trim_start_matches('.').split(['.', '[']).next().unwrap_or_default().to_owned(),
+    });
     Some((channel, account.filter(|account| !account.is_empty())))
 }
 
@@ -117,21 +98,10 @@ fn accounts(old: &Loaded, new: &Loaded) -> BTreeSet<(String, String)> {
         let mut add = |channel: &str, account: &str| {
             all.insert((channel.to_owned(), account.to_owned()));
         };
-        channels
-            .telegram
-            .accounts
-            .keys()
-            .for_each(|account| add("telegram", account));
-        channels
-            .feishu
-            .accounts
-            .keys()
-            .for_each(|account| add("feishu", account));
+        channels.telegram.accounts.keys().for_each(|account| add("telegram", account));
+        channels.feishu.accounts.keys().for_each(|account| add("feishu", account));
         add("discord", super::types::DEFAULT_ACCOUNT);
-        channels
-            .plugins
-            .keys()
-            .for_each(|channel| add(channel, super::types::DEFAULT_ACCOUNT));
+        channels.plugins.keys().for_each(|channel| add(channel, super::types::DEFAULT_ACCOUNT));
     }
     all
 }
@@ -143,43 +113,25 @@ struct Diff<'a> {
 }
 
 impl Diff<'_> {
-    fn compare(
-        &mut self,
-        old: Option<&Value>,
-        new: Option<&Value>,
-        path: &str,
-        class: Option<Class>,
-    ) {
+    fn compare(&mut self, old: Option<&Value>, new: Option<&Value>, path: &str, class: Option<Class>) {
         if old == new {
             return;
         }
-        let class = self
-            .new
-            .get(path)
-            .or_else(|| self.old.get(path))
-            .copied()
-            .or(class);
+        let class = self.new.get(path).or_else(|| self.old.get(path)).copied().or(class);
         match (old, new) {
             (Some(Value::Object(a)), Some(Value::Object(b))) => {
                 let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-                names.into_iter().for_each(|name| {
-                    self.compare(a.get(name), b.get(name), &join(path, name), class)
-                });
+                names.into_iter().for_each(|name| self.compare(a.get(name), b.get(name), &join(path, name), class));
             }
             // A table entry that came or went counts by its keys.
             (Some(Value::Object(entries)), None | Some(Value::Null)) => {
-                entries.iter().for_each(|(name, value)| {
-                    self.compare(Some(value), None, &join(path, name), class)
-                });
+                entries.iter().for_each(|(name, value)| self.compare(Some(value), None, &join(path, name), class));
             }
             (None | Some(Value::Null), Some(Value::Object(entries))) => {
-                entries.iter().for_each(|(name, value)| {
-                    self.compare(None, Some(value), &join(path, name), class)
-                });
+                entries.iter().for_each(|(name, value)| self.compare(None, Some(value), &join(path, name), class));
             }
             (Some(Value::Array(a)), Some(Value::Array(b))) if self.has_parts(path) => {
-                (0..a.len().max(b.len()))
-                    .for_each(|i| self.compare(a.get(i), b.get(i), &index(path, i), class));
+                (0..a.len().max(b.len())).for_each(|i| self.compare(a.get(i), b.get(i), &index(path, i), class));
             }
             // An entry's default that nobody set is no change.
             (None, Some(Value::Null)) | (Some(Value::Null), None) => {}
@@ -190,12 +142,9 @@ impl Diff<'_> {
     /// Whether a list has objects whose keys have classes of their own.
     fn has_parts(&self, path: &str) -> bool {
         let first = format!("{path}[");
-        [self.old, self.new].iter().any(|classes| {
-            classes
-                .range(first.clone()..)
-                .next()
-                .is_some_and(|(key, _)| key.starts_with(&first))
-        })
+        [self.old, self.new]
+            .iter()
+            .any(|classes| classes.range(first.clone()..).next().is_some_and(|(key, _)| key.starts_with(&first)))
     }
 
     fn changed(&mut self, path: &str, class: Class) {
@@ -236,18 +185,12 @@ mod tests {
             (
                 r#"{"agents": {"list": [{"id": "main", "workspace": "/a"}]}}"#,
                 r#"{"agents": {"list": [{"id": "main", "workspace": "/b"}]}}"#,
-                Changes {
-                    next_pi: vec!["agents.list[0].workspace".into()],
-                    ..Changes::default()
-                },
+                Changes { next_pi: vec!["agents.list[0].workspace".into()], ..Changes::default() },
             ),
             (
                 "{}",
                 r#"{"plugins": {"config": {"x": {"deep": {"a": 1}}}}}"#,
-                Changes {
-                    hot: vec!["plugins.config.x.deep.a".into()],
-                    ..Changes::default()
-                },
+                Changes { hot: vec!["plugins.config.x.deep.a".into()], ..Changes::default() },
             ),
         ] {
             assert_eq!(diff(old, new), want, "{new}");
@@ -264,55 +207,20 @@ mod tests {
     #[test]
     fn only_the_affected_accounts_restart() {
         let base = telegram("", "", "");
-        let accounts = |new: String| {
-            diff(&base, &new)
-                .accounts
-                .into_iter()
-                .map(|(_, a)| a)
-                .collect::<Vec<_>>()
-        };
+        let accounts = |new: String| diff(&base, &new).accounts.into_iter().map(|(_, a)| a).collect::<Vec<_>>();
         assert_eq!(accounts(telegram("", r#", "pollTimeoutS": 9"#, "")), ["a"]);
-        assert_eq!(
-            accounts(telegram(r#", "pollTimeoutS": 9"#, "", "")),
-            ["a", "b"],
-            "inherited"
-        );
-        assert_eq!(
-            accounts(telegram(
-                r#", "pollTimeoutS": 9"#,
-                "",
-                r#", "pollTimeoutS": 30"#
-            )),
-            ["a"]
-        );
-        assert_eq!(
-            accounts(telegram(r#", "role": "x""#, "", "")),
-            [""; 0],
-            "hot keys restart nobody"
-        );
-        assert_eq!(
-            accounts(base.replace("\"enabled\": true", "\"enabled\": false")),
-            ["a", "b"]
-        );
+        assert_eq!(accounts(telegram(r#", "pollTimeoutS": 9"#, "", "")), ["a", "b"], "inherited");
+        assert_eq!(accounts(telegram(r#", "pollTimeoutS": 9"#, "", r#", "pollTimeoutS": 30"#)), ["a"]);
+        assert_eq!(accounts(telegram(r#", "role": "x""#, "", "")), [""; 0], "hot keys restart nobody");
+        assert_eq!(accounts(base.replace("\"enabled\": true", "\"enabled\": false")), ["a", "b"]);
         assert_eq!(accounts(base.replace("\"b\":", "\"c\":")), ["b", "c"]);
-        let proxied = diff(
-            &base,
-            &base.replacen('{', r#"{"network": {"proxy": "http://h:1"}, "#, 1),
-        );
-        assert_eq!(
-            proxied.accounts.len(),
-            4,
-            "everyone: {:?}",
-            proxied.accounts
-        );
+        let proxied = diff(&base, &base.replacen('{', r#"{"network": {"proxy": "http://h:1"}, "#, 1));
+        assert_eq!(proxied.accounts.len(), 4, "everyone: {:?}", proxied.accounts);
     }
 
     #[test]
     fn changes_hold_no_values() {
-        let found = diff(
-            "{}",
-            r#"{"gateway": {"auth": {"token": "very-secret-token-1"}}}"#,
-        );
+        let found = diff("{}", r#"{"gateway": {"auth": {"token": "very-secret-token-1"}}}"#);
         assert_eq!(found.hot, ["gateway.auth.token"]);
         assert!(!format!("{found:?}").contains("very-secret"));
     }

@@ -23,10 +23,7 @@ pub struct Migrated {
 pub fn migrate(path: &Path, bytes: Vec<u8>) -> Result<Migrated, Box<Issue>> {
     let source = Source::decode(path, bytes)?;
     let migrations = plan(&source.parse()?);
-    let notices = migrations
-        .iter()
-        .map(|m| (m.key.clone(), m.notice.clone()))
-        .collect();
+    let notices = migrations.iter().map(|m| (m.key.clone(), m.notice.clone())).collect();
     let path = source.path.clone();
     let mut text = source.text;
     for step in migrations.iter().flat_map(|migration| &migration.steps) {
@@ -84,16 +81,9 @@ fn remove(root: &Node, text: &str, path: &[String]) -> String {
 
 fn remove_range(text: &str, cut: Range<usize>) -> String {
     let line_start = text[..cut.start].rfind('\n').map_or(0, |at| at + 1);
-    let line_end = text[cut.end..]
-        .find('\n')
-        .map_or(text.len(), |at| cut.end + at + 1);
-    let alone =
-        text[line_start..cut.start].trim().is_empty() && text[cut.end..line_end].trim().is_empty();
-    let cut = if alone && line_start > 0 {
-        line_start..line_end
-    } else {
-        cut
-    };
+    let line_end = text[cut.end..].find('\n').map_or(text.len(), |at| cut.end + at + 1);
+    let alone = text[line_start..cut.start].trim().is_empty() && text[cut.end..line_end].trim().is_empty();
+    let cut = if alone && line_start > 0 { line_start..line_end } else { cut };
     format!("{}{}", &text[..cut.start], &text[cut.end..])
 }
 
@@ -103,19 +93,13 @@ fn insert(root: &Node, text: &str, path: &[String], value: &str) -> String {
     let mut depth = 0;
     while depth < path.len() {
         match at.entry(&path[depth]).map(|entry| &entry.value) {
-            Some(node) if matches!(node.kind, Kind::Object(_)) && depth + 1 < path.len() => {
-                at = node
-            }
+            Some(node) if matches!(node.kind, Kind::Object(_)) && depth + 1 < path.len() => at = node,
             Some(node) => return replace(text, node, &path[depth + 1..], value),
             None => break,
         }
         depth += 1;
     }
-    let entry = format!(
-        "{}: {}",
-        Value::from(path[depth].as_str()),
-        nested(&path[depth + 1..], value)
-    );
+    let entry = format!("{}: {}", Value::from(path[depth].as_str()), nested(&path[depth + 1..], value));
     let open = at.span.start + 1;
     let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
     let empty = at.entries().is_empty();
@@ -123,19 +107,14 @@ fn insert(root: &Node, text: &str, path: &[String], value: &str) -> String {
         // On a line of its own, indented like its neighbour, if that has one.
         Some(first) if text[open..first.key.start].contains('\n') => {
             let line = text[..first.key.start].rfind('\n').map_or(0, |at| at + 1);
-            let indent: String = text[line..first.key.start]
-                .chars()
-                .take_while(|c| *c == ' ' || *c == '\t')
-                .collect();
+            let indent: String = text[line..first.key.start].chars().take_while(|c| *c == ' ' || *c == '\t').collect();
             format!("{newline}{indent}{entry},")
         }
         Some(_) => format!("{entry}, "),
         None => entry,
     };
     // `//` right behind the brace must not swallow the new entry.
-    let at = match text[open..]
-        .trim_start_matches([' ', '\t'])
-        .starts_with("//")
+    let at = match text[open..].trim_start_matches([' ', '\t']).starts_with("//")
         && !empty
         && !inserted.starts_with(newline)
     {
@@ -147,21 +126,12 @@ fn insert(root: &Node, text: &str, path: &[String], value: &str) -> String {
 
 /// A value that is in the way (`null`, or nothing of use) gives way.
 fn replace(text: &str, node: &Node, rest: &[String], value: &str) -> String {
-    format!(
-        "{}{}{}",
-        &text[..node.span.start],
-        nested(rest, value),
-        &text[node.span.end..]
-    )
+    format!("{}{}{}", &text[..node.span.start], nested(rest, value), &text[node.span.end..])
 }
 
 fn nested(path: &[String], value: &str) -> String {
     match path.split_first() {
-        Some((first, rest)) => format!(
-            "{{ {}: {} }}",
-            Value::from(first.as_str()),
-            nested(rest, value)
-        ),
+        Some((first, rest)) => format!("{{ {}: {} }}", Value::from(first.as_str()), nested(rest, value)),
         None => value.to_owned(),
     }
 }
@@ -190,17 +160,13 @@ mod tests {
     use super::*;
 
     fn run(text: &str) -> String {
-        let migrated =
-            migrate(Path::new("f"), text.into()).unwrap_or_else(|issue| panic!("{issue}\n{text}"));
+        let migrated = migrate(Path::new("f"), text.into()).unwrap_or_else(|issue| panic!("{issue}\n{text}"));
         migrated.text
     }
 
     fn parsed(text: &str) -> Value {
         let source = Source::new(Arc::from(Path::new("f")), text.into());
-        source
-            .parse()
-            .unwrap_or_else(|issue| panic!("{issue}\n{text}"))
-            .to_json()
+        source.parse().unwrap_or_else(|issue| panic!("{issue}\n{text}")).to_json()
     }
 
     #[test]
@@ -209,9 +175,7 @@ mod tests {
             for text in [
                 old.to_string(),
                 serde_json::to_string_pretty(&old).unwrap(),
-                serde_json::to_string_pretty(&old)
-                    .unwrap()
-                    .replace('\n', "\r\n"),
+                serde_json::to_string_pretty(&old).unwrap().replace('\n', "\r\n"),
             ] {
                 let migrated = run(&text);
                 assert_eq!(parsed(&migrated), new, "{text}\n->\n{migrated}");
@@ -224,16 +188,7 @@ mod tests {
     fn comments_and_variables_stay() {
         let text = "// head\n{\n  // my bot\n  \"telegram\": { // on\n    \"enabled\": true, /* a */\n    \"botToken\": \"${T}\", // secret\n    \"requireMention\": true // last\n  }, // tail\n  \"gateway\": {} // g\n}\n";
         let migrated = run(text);
-        for kept in [
-            "// head",
-            "// my bot",
-            "// on",
-            "/* a */",
-            "\"${T}\", // secret",
-            "// last",
-            "// tail",
-            "// g",
-        ] {
+        for kept in ["// head", "// my bot", "// on", "/* a */", "\"${T}\", // secret", "// last", "// tail", "// g"] {
             assert!(migrated.contains(kept), "{kept}\n{migrated}");
         }
         assert_eq!(

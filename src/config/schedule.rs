@@ -15,10 +15,7 @@ pub(crate) fn problem(schedule: &Schedule) -> Option<String> {
             None => Some("must be a number with s, m, h or d, such as \"15m\"".into()),
         },
         ScheduleKind::At => {
-            let right = expr
-                .strip_prefix('+')
-                .is_some_and(|rest| duration(rest).is_some())
-                || is_instant(expr);
+            let right = expr.strip_prefix('+').is_some_and(|rest| duration(rest).is_some()) || is_instant(expr);
             (!right).then(|| "must be a time such as \"2026-03-01 10:00\", \"2026-03-01T10:00:00Z\" or \"+20m\"".into())
         }
         ScheduleKind::Cron => cron_problem(expr),
@@ -31,26 +28,20 @@ fn is_instant(text: &str) -> bool {
 
 fn cron_problem(expr: &str) -> Option<String> {
     if expr.starts_with('@') {
-        let known = [
-            "@hourly",
-            "@daily",
-            "@midnight",
-            "@weekly",
-            "@monthly",
-            "@yearly",
-            "@annually",
-        ];
+        let known = ["@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually"];
         return (!known.contains(&expr)).then(|| format!("unknown schedule \"{expr}\""));
     }
-    const MONTHS: [&str; 12] = [
-        "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC",
-    ];
+    const MONTHS: [&str; 12] = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
     const DAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
     let fields: Vec<&str> = expr.split_whitespace().collect();
     let seconds = match fields.len() {
         5 => 0,
         6 => 1,
-        n => return Some(format!("must have 5 fields (minute hour day month weekday), or 6 with leading seconds; it has {n}")),
+        n => {
+            return Some(format!(
+                "must have 5 fields (minute hour day month weekday), or 6 with leading seconds; it has {n}"
+            ))
+        }
     };
     let table: [(&str, u32, u32, &[&str]); 6] = [
         ("second", 0, 59, &[]),
@@ -60,21 +51,10 @@ fn cron_problem(expr: &str) -> Option<String> {
         ("month", 1, 12, &MONTHS),
         ("weekday", 0, 7, &DAYS),
     ];
-    let wrong =
-        fields
-            .iter()
-            .zip(&table[1 - seconds..])
-            .find(|(text, (name, low, high, words))| {
-                let field = Field {
-                    name,
-                    low: *low,
-                    high: *high,
-                    words,
-                };
-                !text
-                    .split(',')
-                    .all(|part| field.accepts(&part.to_ascii_uppercase()))
-            });
+    let wrong = fields.iter().zip(&table[1 - seconds..]).find(|(text, (name, low, high, words))| {
+        let field = Field { name, low: *low, high: *high, words };
+        !text.split(',').all(|part| field.accepts(&part.to_ascii_uppercase()))
+    });
     wrong.map(|(text, (name, low, high, _))| format!("\"{text}\" is no {name} ({low}-{high})"))
 }
 
@@ -88,9 +68,7 @@ struct Field<'a> {
 impl Field<'_> {
     /// One item of a comma list: `*`, `5`, `1-5`, `*/2`, `1-5/2`; days also `L`, `LW`, `15W`; weekdays `5L`, `2#1`.
     fn accepts(&self, part: &str) -> bool {
-        let (range, step) = part
-            .split_once('/')
-            .map_or((part, None), |(range, step)| (range, Some(step)));
+        let (range, step) = part.split_once('/').map_or((part, None), |(range, step)| (range, Some(step)));
         if step.is_some_and(|step| !step.parse::<u32>().is_ok_and(|step| step > 0)) {
             return false;
         }
@@ -100,11 +78,7 @@ impl Field<'_> {
                 (Some(from), Some(to)) => from <= to || (self.name == "weekday" && to == 0),
                 _ => false,
             },
-            None => {
-                range == "*"
-                    || self.value(range).is_some()
-                    || (step.is_none() && self.is_special(range))
-            }
+            None => range == "*" || self.value(range).is_some() || (step.is_none() && self.is_special(range)),
         }
     }
 
@@ -113,28 +87,19 @@ impl Field<'_> {
             return Some(place as u32 + self.low);
         }
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        digits
-            .then(|| text.parse().ok())?
-            .filter(|value| (self.low..=self.high).contains(value))
+        digits.then(|| text.parse().ok())?.filter(|value| (self.low..=self.high).contains(value))
     }
 
     fn is_special(&self, text: &str) -> bool {
         match self.name {
             "day" => {
-                matches!(text, "?" | "L" | "LW")
-                    || text
-                        .strip_suffix('W')
-                        .is_some_and(|day| self.value(day).is_some())
+                matches!(text, "?" | "L" | "LW") || text.strip_suffix('W').is_some_and(|day| self.value(day).is_some())
             }
             "weekday" => {
                 let nth = text.split_once('#').is_some_and(|(day, n)| {
                     self.value(day).is_some() && matches!(n, "1" | "2" | "3" | "4" | "5" | "L")
                 });
-                matches!(text, "?" | "L")
-                    || nth
-                    || text
-                        .strip_suffix('L')
-                        .is_some_and(|day| self.value(day).is_some())
+                matches!(text, "?" | "L") || nth || text.strip_suffix('L').is_some_and(|day| self.value(day).is_some())
             }
             _ => false,
         }
@@ -177,17 +142,8 @@ mod tests {
             (Cron, "* * *", false),
             (Cron, "", false),
         ] {
-            let schedule = Schedule {
-                kind,
-                expr: expr.into(),
-                timezone: None,
-            };
-            assert_eq!(
-                problem(&schedule).is_none(),
-                right,
-                "{expr}: {:?}",
-                problem(&schedule)
-            );
+            let schedule = Schedule { kind, expr: expr.into(), timezone: None };
+            assert_eq!(problem(&schedule).is_none(), right, "{expr}: {:?}", problem(&schedule));
         }
     }
 }

@@ -33,19 +33,12 @@ impl fmt::Debug for Secret {
 /// Whether a value looks like an example that nobody has replaced.
 pub fn is_placeholder(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
-    ["${", "your_", "your-", "placeholder", "xxx", "..."]
-        .iter()
-        .any(|part| lower.contains(part))
+    ["${", "your_", "your-", "placeholder", "xxx", "..."].iter().any(|part| lower.contains(part))
 }
 
 impl Reader<'_> {
     /// A secret written under `name`, or held by the file named under `file_name`; the first wins.
-    pub fn secret(
-        &self,
-        class: Class,
-        name: &'static str,
-        file_name: &'static str,
-    ) -> Option<Secret> {
+    pub fn secret(&self, class: Class, name: &'static str, file_name: &'static str) -> Option<Secret> {
         let literal = self.literal_secret(class, name);
         let path = self.opt_path(class, file_name);
         let value = match (literal, path) {
@@ -79,9 +72,7 @@ impl Reader<'_> {
         let off = self.off;
         let value = self.leaf(class, name, |node| match &node.kind {
             Kind::Text(text) if !text.trim().is_empty() => {
-                self.pass
-                    .literal_secret
-                    .set(self.pass.literal_secret.get() || node.origin.is_none());
+                self.pass.literal_secret.set(self.pass.literal_secret.get() || node.origin.is_none());
                 Ok(Some(text.trim().to_owned()))
             }
             // What is switched off needs no secrets.
@@ -95,19 +86,11 @@ impl Reader<'_> {
     }
 
     fn secret_file(&self, name: &'static str, path: &Path) -> Option<Secret> {
-        let severity = if self.off {
-            Severity::Warning
-        } else {
-            Severity::Error
-        };
+        let severity = if self.off { Severity::Warning } else { Severity::Error };
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) => {
-                self.report(
-                    severity,
-                    name,
-                    format!("cannot read {}: {error}", path.display()),
-                );
+                self.report(severity, name, format!("cannot read {}: {error}", path.display()));
                 return None;
             }
         };
@@ -116,10 +99,7 @@ impl Reader<'_> {
             return None;
         }
         if readable_by_others(path) {
-            let text = format!(
-                "{} can be read by other users; run: chmod 600 {0}",
-                path.display()
-            );
+            let text = format!("{} can be read by other users; run: chmod 600 {0}", path.display());
             self.report(Severity::Warning, name, text);
         }
         Some(Secret(text.trim().to_owned()))
@@ -137,21 +117,12 @@ mod tests {
 
     #[test]
     fn a_secret_does_not_print_itself() {
-        assert_eq!(
-            format!("{:?}", Some(Secret::new("hush"))),
-            "Some(Secret(***))"
-        );
+        assert_eq!(format!("{:?}", Some(Secret::new("hush"))), "Some(Secret(***))");
     }
 
     #[test]
     fn placeholders() {
-        for text in [
-            "${TOKEN}",
-            "YOUR_BOT_TOKEN",
-            "a placeholder",
-            "xxx",
-            "123...",
-        ] {
+        for text in ["${TOKEN}", "YOUR_BOT_TOKEN", "a placeholder", "xxx", "123..."] {
             assert!(is_placeholder(text), "{text}");
         }
         assert!(!is_placeholder("123456:AAbbCC"));

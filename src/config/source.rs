@@ -38,8 +38,7 @@ impl Source {
                 if matches!(bytes.get(..2), Some([0xFF, 0xFE] | [0xFE, 0xFF])) {
                     text = "the file is UTF-16, it must be UTF-8";
                 }
-                let readable =
-                    Source::new(path, String::from_utf8_lossy(&bytes[..valid]).into_owned());
+                let readable = Source::new(path, String::from_utf8_lossy(&bytes[..valid]).into_owned());
                 let mut issue = readable.issue(Severity::Error, "", text, Some(valid..valid));
                 issue.hint = Some("save it again as UTF-8".into());
                 Err(Box::new(issue))
@@ -67,25 +66,12 @@ impl Source {
         }
         let line = self.lines.partition_point(|start| *start <= offset) - 1;
         let column = self.text[self.lines[line]..offset].chars().count();
-        Pos {
-            line: line as u32 + 1,
-            column: column as u32 + 1,
-        }
+        Pos { line: line as u32 + 1, column: column as u32 + 1 }
     }
 
     /// An issue at a place of this file.
-    pub fn issue(
-        &self,
-        severity: Severity,
-        key: &str,
-        text: impl Into<String>,
-        span: Option<Range<usize>>,
-    ) -> Issue {
-        Issue {
-            file: self.path.clone(),
-            pos: span.map(|span| self.pos(span.start)),
-            ..Issue::new(severity, key, text)
-        }
+    pub fn issue(&self, severity: Severity, key: &str, text: impl Into<String>, span: Option<Range<usize>>) -> Issue {
+        Issue { file: self.path.clone(), pos: span.map(|span| self.pos(span.start)), ..Issue::new(severity, key, text) }
     }
 
     fn syntax_error(&self, text: impl Into<String>, offset: usize) -> Box<Issue> {
@@ -98,21 +84,10 @@ impl Source {
     fn excerpt(&self, pos: Pos) -> String {
         const WIDTH: usize = 100;
         let start = self.lines[pos.line as usize - 1];
-        let end = self
-            .lines
-            .get(pos.line as usize)
-            .copied()
-            .unwrap_or(self.text.len());
-        let line: Vec<char> = self.text[start..end]
-            .trim_end_matches(['\r', '\n'])
-            .chars()
-            .collect();
+        let end = self.lines.get(pos.line as usize).copied().unwrap_or(self.text.len());
+        let line: Vec<char> = self.text[start..end].trim_end_matches(['\r', '\n']).chars().collect();
         let column = pos.column as usize - 1;
-        let from = if line.len() > WIDTH {
-            column.saturating_sub(WIDTH / 2)
-        } else {
-            0
-        };
+        let from = if line.len() > WIDTH { column.saturating_sub(WIDTH / 2) } else { 0 };
         let shown: String = line[from.min(line.len())..].iter().take(WIDTH).collect();
         // Tabs stay tabs in the caret's line, so that it stands under the character whatever their width.
         let indent: String = line[from.min(line.len())..column.clamp(from, line.len())]
@@ -125,9 +100,7 @@ impl Source {
     /// The file's top-level object as a tree.
     pub fn parse(&self) -> Result<Node, Box<Issue>> {
         if let Some(offset) = too_deep(&self.text) {
-            return Err(
-                self.syntax_error(format!("more than {MAX_DEPTH} levels of nesting"), offset)
-            );
+            return Err(self.syntax_error(format!("more than {MAX_DEPTH} levels of nesting"), offset));
         }
         let options = ParseOptions {
             allow_comments: true,
@@ -141,18 +114,12 @@ impl Source {
             allow_non_finite_numbers: false,
             allow_extended_string_escapes: false,
         };
-        let parsed =
-            parse_to_ast(&self.text, &CollectOptions::default(), &options).map_err(|error| {
-                self.syntax_error(lower_first(&error.kind().to_string()), error.range().start)
-            })?;
+        let parsed = parse_to_ast(&self.text, &CollectOptions::default(), &options)
+            .map_err(|error| self.syntax_error(lower_first(&error.kind().to_string()), error.range().start))?;
         match parsed.value {
             Some(value @ Ast::Object(_)) => self.node(value),
-            Some(value) => {
-                Err(self.syntax_error("the file must hold one object, { ... }", value.start()))
-            }
-            None => {
-                Err(self.syntax_error("the file is empty, it must hold one object, { ... }", 0))
-            }
+            Some(value) => Err(self.syntax_error("the file must hold one object, { ... }", value.start())),
+            None => Err(self.syntax_error("the file is empty, it must hold one object, { ... }", 0)),
         }
     }
 
@@ -177,11 +144,7 @@ impl Source {
             }
             leaf => self.leaf(leaf)?,
         };
-        Ok(Node {
-            kind,
-            span: range.start..range.end,
-            origin: None,
-        })
+        Ok(Node { kind, span: range.start..range.end, origin: None })
     }
 
     fn leaf(&self, ast: Ast<'_>) -> Result<Kind, Box<Issue>> {
@@ -206,11 +169,7 @@ fn entry(name: ObjectPropName<'_>, value: Node) -> Entry {
         ObjectPropName::String(lit) => lit.value.into_owned(),
         ObjectPropName::Word(word) => word.value.to_owned(),
     };
-    Entry {
-        name,
-        key: range.start..range.end,
-        value,
-    }
+    Entry { name, key: range.start..range.end, value }
 }
 
 /// Offset of the bracket that opens one level too many, found without recursion.
@@ -231,9 +190,7 @@ fn too_deep(text: &str) -> Option<usize> {
                 }
             }
             b'/' if bytes.get(i + 1) == Some(&b'*') => {
-                i = text[i + 2..]
-                    .find("*/")
-                    .map_or(bytes.len(), |end| i + 2 + end + 1);
+                i = text[i + 2..].find("*/").map_or(bytes.len(), |end| i + 2 + end + 1);
             }
             b'{' | b'[' => {
                 depth += 1;
@@ -251,10 +208,7 @@ fn too_deep(text: &str) -> Option<usize> {
 
 fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
-    chars
-        .next()
-        .map(|c| c.to_lowercase().chain(chars).collect())
-        .unwrap_or_default()
+    chars.next().map(|c| c.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -266,51 +220,24 @@ mod tests {
     }
 
     fn error(text: &str) -> String {
-        source(text)
-            .parse()
-            .err()
-            .map(|issue| issue.to_string())
-            .unwrap_or_else(|| "no error".into())
+        source(text).parse().err().map(|issue| issue.to_string()).unwrap_or_else(|| "no error".into())
     }
 
     #[test]
     fn comments_trailing_commas_and_slashes_in_strings_are_read() {
-        let node = source("// one\n{ /* two */ \"a\": \"https://x/*y*/\", \"b\": [1, 2,], }")
-            .parse()
-            .unwrap();
-        assert_eq!(
-            node.to_json(),
-            serde_json::json!({"a": "https://x/*y*/", "b": [1, 2]})
-        );
+        let node = source("// one\n{ /* two */ \"a\": \"https://x/*y*/\", \"b\": [1, 2,], }").parse().unwrap();
+        assert_eq!(node.to_json(), serde_json::json!({"a": "https://x/*y*/", "b": [1, 2]}));
     }
 
     #[test]
     fn syntax_errors_name_line_column_and_show_the_place() {
         for (text, want) in [
-            (
-                "{\n  \"a\": 1\n  \"b\": 2\n}",
-                "f.jsonc:2:9: error: expected comma\n    \"a\": 1\n          ^",
-            ),
-            (
-                "{\r\n  \"é😀\": x\r\n}",
-                "f.jsonc:2:9: error: unexpected word\n    \"é😀\": x\n          ^",
-            ),
-            (
-                "{\n\t\"a\": }",
-                "f.jsonc:2:7: error: unexpected close brace\n  \t\"a\": }\n  \t     ^",
-            ),
-            (
-                "",
-                "f.jsonc:1:1: error: the file is empty, it must hold one object, { ... }\n  \n  ^",
-            ),
-            (
-                "[1]",
-                "f.jsonc:1:1: error: the file must hold one object, { ... }\n  [1]\n  ^",
-            ),
-            (
-                "{a: 1}",
-                "f.jsonc:1:2: error: expected string for object property\n  {a: 1}\n   ^",
-            ),
+            ("{\n  \"a\": 1\n  \"b\": 2\n}", "f.jsonc:2:9: error: expected comma\n    \"a\": 1\n          ^"),
+            ("{\r\n  \"é😀\": x\r\n}", "f.jsonc:2:9: error: unexpected word\n    \"é😀\": x\n          ^"),
+            ("{\n\t\"a\": }", "f.jsonc:2:7: error: unexpected close brace\n  \t\"a\": }\n  \t     ^"),
+            ("", "f.jsonc:1:1: error: the file is empty, it must hold one object, { ... }\n  \n  ^"),
+            ("[1]", "f.jsonc:1:1: error: the file must hold one object, { ... }\n  [1]\n  ^"),
+            ("{a: 1}", "f.jsonc:1:2: error: expected string for object property\n  {a: 1}\n   ^"),
         ] {
             assert_eq!(error(text), want, "{text}");
         }
@@ -324,11 +251,7 @@ mod tests {
             "{\"a\": 1",
             "{\"a\": \"x}",
         ] {
-            assert!(
-                error(text).contains("f.jsonc:1:"),
-                "{text}: {}",
-                error(text)
-            );
+            assert!(error(text).contains("f.jsonc:1:"), "{text}: {}", error(text));
         }
     }
 
@@ -356,38 +279,18 @@ mod tests {
     #[test]
     fn encodings() {
         let decode = |bytes: &[u8]| Source::decode(Path::new("f"), bytes.to_vec());
-        let with_bom =
-            decode(b"\xEF\xBB\xBF{\"a\": x}").unwrap_or_else(|_| panic!("a BOM is skipped"));
-        assert_eq!(
-            with_bom.parse().unwrap_err().pos,
-            Some(Pos { line: 1, column: 7 })
-        );
-        let latin = decode(b"{\n\"a\": \"\xE9\"}")
-            .err()
-            .map(|issue| issue.to_string())
-            .unwrap();
-        assert_eq!(
-            latin,
-            "f:2:7: error: the file is not UTF-8 (save it again as UTF-8)"
-        );
-        let utf16 = decode(b"\xFF\xFE{\0")
-            .err()
-            .map(|issue| issue.to_string())
-            .unwrap();
+        let with_bom = decode(b"\xEF\xBB\xBF{\"a\": x}").unwrap_or_else(|_| panic!("a BOM is skipped"));
+        assert_eq!(with_bom.parse().unwrap_err().pos, Some(Pos { line: 1, column: 7 }));
+        let latin = decode(b"{\n\"a\": \"\xE9\"}").err().map(|issue| issue.to_string()).unwrap();
+        assert_eq!(latin, "f:2:7: error: the file is not UTF-8 (save it again as UTF-8)");
+        let utf16 = decode(b"\xFF\xFE{\0").err().map(|issue| issue.to_string()).unwrap();
         assert!(utf16.contains("UTF-16"), "{utf16}");
     }
 
     #[test]
     fn positions_with_every_line_ending() {
         let source = source("a\nb\r\nc\rdé x");
-        for (offset, line, column) in [
-            (0, 1, 1),
-            (2, 2, 1),
-            (5, 3, 1),
-            (7, 4, 1),
-            (11, 4, 4),
-            (999, 4, 5),
-        ] {
+        for (offset, line, column) in [(0, 1, 1), (2, 2, 1), (5, 3, 1), (7, 4, 1), (11, 4, 4), (999, 4, 5)] {
             assert_eq!(source.pos(offset), Pos { line, column }, "{offset}");
         }
     }

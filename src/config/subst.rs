@@ -17,11 +17,7 @@ pub(crate) struct Substituted {
 
 /// Replaces the variables in every string value of the tree. Values with an error become `null`.
 pub(crate) fn substitute(root: &mut Node, source: &Source, env: &Env) -> Substituted {
-    let mut walk = Walk {
-        source,
-        env,
-        found: Substituted::default(),
-    };
+    let mut walk = Walk { source, env, found: Substituted::default() };
     walk.node(root, "", false, false);
     walk.found
 }
@@ -38,37 +34,20 @@ impl Walk<'_> {
             Kind::Text(text) if text.contains("${") => {
                 let expanded = expand(text, |name| self.env.vars.get(name).map(String::as_str));
                 if !in_agent {
-                    self.found
-                        .vars_outside_agent
-                        .extend(expanded.vars.iter().cloned());
+                    self.found.vars_outside_agent.extend(expanded.vars.iter().cloned());
                 }
                 // What is switched off needs no secrets.
-                let severity = if disabled {
-                    Severity::Warning
-                } else {
-                    Severity::Error
-                };
+                let severity = if disabled { Severity::Warning } else { Severity::Error };
                 for problem in &expanded.problems {
-                    let issue = self.source.issue(
-                        severity,
-                        path,
-                        problem.to_string(),
-                        Some(node.span.clone()),
-                    );
-                    self.found
-                        .issues
-                        .push(issue.hint("write \"$${...}\" for a literal"));
+                    let issue = self.source.issue(severity, path, problem.to_string(), Some(node.span.clone()));
+                    self.found.issues.push(issue.hint("write \"$${...}\" for a literal"));
                 }
                 if !expanded.problems.is_empty() {
                     node.kind = Kind::Null;
                     return;
                 }
                 if !expanded.vars.is_empty() {
-                    let origin = Origin {
-                        whole: expanded.whole,
-                        vars: expanded.vars,
-                        text: std::mem::take(text),
-                    };
+                    let origin = Origin { whole: expanded.whole, vars: expanded.vars, text: std::mem::take(text) };
                     node.origin = Some(Box::new(origin));
                 }
                 node.kind = Kind::Text(expanded.text);
@@ -118,8 +97,7 @@ fn expand<'e>(text: &str, lookup: impl Fn(&str) -> Option<&'e str>) -> Expanded 
         }
         out.text.push_str(&rest[..at]);
         let Some(end) = rest[at..].find('}').map(|end| at + end) else {
-            out.problems
-                .push(format!("\"{}\" has no closing brace", clip(&rest[at..])));
+            out.problems.push(format!("\"{}\" has no closing brace", clip(&rest[at..])));
             return out;
         };
         let inside = &rest[at + 2..end];
@@ -134,15 +112,10 @@ fn expand<'e>(text: &str, lookup: impl Fn(&str) -> Option<&'e str>) -> Expanded 
                 (Some(value), None) => out.text.push_str(value),
                 (Some(value), Some(_)) if !value.is_empty() => out.text.push_str(value),
                 (_, Some(fallback)) => out.text.push_str(fallback),
-                (None, None) => out
-                    .problems
-                    .push(format!("environment variable {name} is not set")),
+                (None, None) => out.problems.push(format!("environment variable {name} is not set")),
             }
         } else {
-            out.problems.push(format!(
-                "\"${{{}}}\" does not name a variable",
-                clip(inside)
-            ));
+            out.problems.push(format!("\"${{{}}}\" does not name a variable", clip(inside)));
         }
         rest = &rest[end + 1..];
     }
@@ -157,9 +130,7 @@ fn is_name(name: &str) -> bool {
 
 /// The start of a text that is quoted in a message.
 fn clip(text: &str) -> &str {
-    text.char_indices()
-        .nth(24)
-        .map_or(text, |(end, _)| &text[..end])
+    text.char_indices().nth(24).map_or(text, |(end, _)| &text[..end])
 }
 
 #[cfg(test)]
@@ -256,8 +227,7 @@ mod tests {
 
     #[test]
     fn origins_and_names_are_remembered() {
-        let (root, _, outside) =
-            run("{\"agent\": {\"x\": \"${IN:-}\"}, \"b\": \"${A}\", \"c\": \"p${A}\"}");
+        let (root, _, outside) = run("{\"agent\": {\"x\": \"${IN:-}\"}, \"b\": \"${A}\", \"c\": \"p${A}\"}");
         let origin = root.get("b").unwrap().origin.as_deref().unwrap();
         assert_eq!((origin.text.as_str(), origin.whole), ("${A}", true));
         assert!(!root.get("c").unwrap().origin.as_deref().unwrap().whole);

@@ -4,10 +4,8 @@
 /// most a third of the word's length.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = word.chars().count();
-    let (distance, best) = candidates
-        .into_iter()
-        .map(|candidate| (distance(word, candidate), candidate))
-        .min_by_key(|(d, _)| *d)?;
+    let (distance, best) =
+        candidates.into_iter().map(|candidate| (distance(word, candidate), candidate)).min_by_key(|(d, _)| *d)?;
     // A word that shares no letter with the candidate is no misspelling of it, however short.
     let near = (distance <= 2 || distance * 3 <= length) && distance < length;
     near.then_some(best)
@@ -40,14 +38,9 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, want) in [
-            ("", "", 0),
-            ("a", "", 1),
-            ("maxx", "max", 1),
-            ("prot", "port", 1),
-            ("PORT", "port", 0),
-            ("abc", "xyz", 3),
-        ] {
+        for (a, b, want) in
+            [("", "", 0), ("a", "", 1), ("maxx", "max", 1), ("prot", "port", 1), ("PORT", "port", 0), ("abc", "xyz", 3)]
+        {
             assert_eq!(distance(a, b), want, "{a} {b}");
         }
     }
@@ -56,10 +49,7 @@ mod tests {
     fn suggestions_are_near() {
         let keys = ["port", "bind", "messageTimeoutMs"];
         assert_eq!(closest("prot", keys), Some("port"));
-        assert_eq!(
-            closest("messageTimeoutSeconds", keys),
-            Some("messageTimeoutMs")
-        );
+        assert_eq!(closest("messageTimeoutSeconds", keys), Some("messageTimeoutMs"));
         assert_eq!(closest("messageTimeout", keys), Some("messageTimeoutMs"));
         assert_eq!(closest("zz", ["ab"]), None);
         assert_eq!(closest("unrelated", keys), None);

@@ -13,9 +13,7 @@ use super::secret::Secret;
 /// 24 random bytes as base64url (32 characters).
 pub fn generate() -> io::Result<Secret> {
     let mut bytes = [0; 24];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random numbers"))?;
     Ok(Secret::new(URL_SAFE_NO_PAD.encode(bytes)))
 }
 
@@ -36,10 +34,7 @@ pub fn stored_or_generated(path: &Path) -> io::Result<(Secret, bool)> {
         Some(secret) => Ok((secret, false)),
         None => Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            format!(
-                "{} is empty; delete it, a new one will be made",
-                path.display()
-            ),
+            format!("{} is empty; delete it, a new one will be made", path.display()),
         )),
     }
 }
@@ -47,9 +42,7 @@ pub fn stored_or_generated(path: &Path) -> io::Result<(Secret, bool)> {
 /// The secret kept in a file; `None` if there is no file or it is empty.
 pub fn stored(path: &Path) -> io::Result<Option<Secret>> {
     match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text.trim())
-            .filter(|text| !text.is_empty())
-            .map(Secret::new)),
+        Ok(text) => Ok(Some(text.trim()).filter(|text| !text.is_empty()).map(Secret::new)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -67,24 +60,11 @@ mod tests {
         assert_eq!(stored(&path).unwrap(), None);
         let (first, made) = stored_or_generated(&path).unwrap();
         let (second, again) = stored_or_generated(&path).unwrap();
-        assert_eq!(
-            (first.expose(), made, again),
-            (second.expose(), true, false)
-        );
+        assert_eq!((first.expose(), made, again), (second.expose(), true, false));
         assert_eq!(first.expose().len(), 32);
         assert_ne!(generate().unwrap(), first);
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-        assert_eq!(
-            std::fs::metadata(temp.path().join("credentials"))
-                .unwrap()
-                .permissions()
-                .mode()
-                & 0o777,
-            0o700
-        );
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::metadata(temp.path().join("credentials")).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]
@@ -92,9 +72,6 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("t");
         std::fs::write(&path, "\n").unwrap();
-        assert!(stored_or_generated(&path)
-            .unwrap_err()
-            .to_string()
-            .contains("delete it"));
+        assert!(stored_or_generated(&path).unwrap_err().to_string().contains("delete it"));
     }
 }

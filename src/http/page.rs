@@ -29,7 +29,22 @@ macro_rules! files {
     };
 }
 
-files!["index.html", "app.js", "style.css"];
+files![
+    "index.html",
+    "style.css",
+    "app.js",
+    "link.js",
+    "model.js",
+    "markdown.js",
+    "outbox.js",
+    "view.js",
+    "icon.svg",
+    "more.css",
+    "login.js",
+    "ask.js",
+    "dialogs.js",
+    "images.js",
+];
 
 fn etag(at: usize) -> &'static str {
     static ETAGS: OnceLock<Vec<String>> = OnceLock::new();

@@ -21,11 +21,7 @@ pub(super) fn show(flags: &Flags, env: &Env, io: &mut Io<'_>) -> io::Result<u8> 
             Err(issues) => return Ok(complain(&issues, io)),
         },
     };
-    let shown = if flags.reveal {
-        loaded.revealed().clone()
-    } else {
-        loaded.redacted()
-    };
+    let shown = if flags.reveal { loaded.revealed().clone() } else { loaded.redacted() };
     if let Some(path) = &flags.path {
         return match lookup(&shown, path) {
             Ok(value) => {
@@ -50,36 +46,25 @@ pub(super) fn show(flags: &Flags, env: &Env, io: &mut Io<'_>) -> io::Result<u8> 
     match (flags.defaults, loaded.path.exists()) {
         (true, _) => io.say("# built-in defaults")?,
         (false, true) => io.say(format_args!("# {}", loaded.path.display()))?,
-        (false, false) => io.say(format_args!(
-            "# {} (does not exist: defaults)",
-            loaded.path.display()
-        ))?,
+        (false, false) => io.say(format_args!("# {} (does not exist: defaults)", loaded.path.display()))?,
     }
     lines(&shown, "", &loaded.origins, io)?;
     Ok(exit::OK)
 }
 
 /// One line per value: `key: value  (from NAME)`. What is not set is left out.
-fn lines(
-    value: &Value,
-    path: &str,
-    origins: &BTreeMap<String, Origin>,
-    io: &mut Io<'_>,
-) -> io::Result<()> {
+fn lines(value: &Value, path: &str, origins: &BTreeMap<String, Origin>, io: &mut Io<'_>) -> io::Result<()> {
     match value {
         Value::Null => Ok(()),
-        Value::Object(entries) if !entries.is_empty() => entries
-            .iter()
-            .try_for_each(|(name, value)| lines(value, &config::key_path(path, name), origins, io)),
-        Value::Array(items) if items.iter().any(Value::is_object) => items
-            .iter()
-            .enumerate()
-            .try_for_each(|(i, item)| lines(item, &format!("{path}[{i}]"), origins, io)),
+        Value::Object(entries) if !entries.is_empty() => {
+            entries.iter().try_for_each(|(name, value)| lines(value, &config::key_path(path, name), origins, io))
+        }
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            items.iter().enumerate().try_for_each(|(i, item)| lines(item, &format!("{path}[{i}]"), origins, io))
+        }
         value => {
             let prefix = format!("{path}[");
-            let inside = origins
-                .range(prefix.clone()..)
-                .take_while(|(key, _)| key.starts_with(&prefix));
+            let inside = origins.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
             let vars: Vec<&str> = origins
                 .get(path)
                 .into_iter()
@@ -104,17 +89,9 @@ fn lookup<'a>(root: &'a Value, path: &str) -> Result<&'a Value, String> {
             _ => at.get(&name),
         };
         at = next.ok_or_else(|| {
-            let siblings = at
-                .as_object()
-                .into_iter()
-                .flat_map(|entries| entries.keys().map(String::as_str));
-            let meant =
-                config::closest(&name, siblings).map(|name| format!(" (did you mean \"{name}\"?)"));
-            format!(
-                "no key \"{}\"{}",
-                config::key_path(&seen, &name),
-                meant.unwrap_or_default()
-            )
+            let siblings = at.as_object().into_iter().flat_map(|entries| entries.keys().map(String::as_str));
+            let meant = config::closest(&name, siblings).map(|name| format!(" (did you mean \"{name}\"?)"));
+            format!("no key \"{}\"{}", config::key_path(&seen, &name), meant.unwrap_or_default())
         })?;
         seen = config::key_path(&seen, &name);
     }
@@ -134,10 +111,7 @@ fn names(path: &str) -> Option<Vec<String>> {
             });
             rest = inside[values.byte_offset()..].strip_prefix(']')?;
         } else {
-            let name = rest
-                .strip_prefix('.')
-                .filter(|_| !names.is_empty())
-                .unwrap_or(rest);
+            let name = rest.strip_prefix('.').filter(|_| !names.is_empty()).unwrap_or(rest);
             let end = name.find(['.', '[']).unwrap_or(name.len());
             if end == 0 {
                 return None;

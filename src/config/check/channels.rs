@@ -21,17 +21,8 @@ impl Check<'_> {
         self.discord();
         self.feishu(&channels.feishu, &mut webhooks);
         self.webhook_paths(&webhooks);
-        for (id, channel) in channels
-            .plugins
-            .iter()
-            .filter(|(_, channel)| channel.enabled)
-        {
-            self.policy(
-                &["channels", id],
-                &["allowFrom"],
-                channel.dm_policy,
-                &channel.allow_from,
-            );
+        for (id, channel) in channels.plugins.iter().filter(|(_, channel)| channel.enabled) {
+            self.policy(&["channels", id], &["allowFrom"], channel.dm_policy, &channel.allow_from);
         }
         let any = channels.telegram.enabled
             || channels.discord.enabled
@@ -39,11 +30,7 @@ impl Check<'_> {
             || channels.webchat.enabled
             || channels.plugins.values().any(|channel| channel.enabled);
         if !any {
-            self.say(
-                Warning,
-                &["channels"],
-                "no channel is enabled: nobody can write",
-            );
+            self.say(Warning, &["channels"], "no channel is enabled: nobody can write");
         }
     }
 
@@ -69,57 +56,31 @@ impl Check<'_> {
                 ),
                 Some(bot) => {
                     if let Some((_, other)) = bots.iter().find(|(other, _)| *other == bot) {
-                        let text = format!(
-                            "the accounts \"{other}\" and \"{id}\" have the same bot ({bot})"
-                        );
+                        let text = format!("the accounts \"{other}\" and \"{id}\" have the same bot ({bot})");
                         self.say(Error, &at("botToken"), text);
                     }
                     bots.push((bot, id));
                 }
             }
-            self.policy(
-                &base,
-                &["allowFrom"],
-                account.dm_policy,
-                &account.allow_from,
-            );
+            self.policy(&base, &["allowFrom"], account.dm_policy, &account.allow_from);
             for group in account.groups.keys().filter(|group| *group != "*") {
                 let key = [base.as_slice(), &["groups", group]].concat();
                 let digits = group.strip_prefix('-').unwrap_or(group);
                 if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                    self.say(
-                        Warning,
-                        &key,
-                        "never matches: a group's id is a number such as -1001234567890",
-                    );
+                    self.say(Warning, &key, "never matches: a group's id is a number such as -1001234567890");
                 } else if !group.starts_with('-') {
-                    self.say(
-                        Warning,
-                        &key,
-                        "never matches: ids of groups start with \"-\"",
-                    );
+                    self.say(Warning, &key, "never matches: ids of groups start with \"-\"");
                 }
             }
             if account.media_max > 20 * 1_048_576 && account.api_root.is_none() {
-                self.say(
-                    Info,
-                    &at("mediaMaxMb"),
-                    "the public Bot API serves files up to 20 MB only",
-                );
+                self.say(Info, &at("mediaMaxMb"), "the public Bot API serves files up to 20 MB only");
             }
             if account.webhook_url.is_some() {
                 if account.webhook_secret.is_none() {
                     self.say(Error, &at("webhookSecret"), "is required with webhookUrl");
                 }
-                let (path, secret) = (
-                    account.webhook_path.as_str(),
-                    account.webhook_secret.as_ref(),
-                );
-                webhooks.push(Webhook {
-                    key: self.account("telegram", id),
-                    path,
-                    secret,
-                });
+                let (path, secret) = (account.webhook_path.as_str(), account.webhook_secret.as_ref());
+                webhooks.push(Webhook { key: self.account("telegram", id), path, secret });
             }
         }
     }
@@ -131,20 +92,10 @@ impl Check<'_> {
         }
         if discord.token.is_none() {
             let hint = "set token or tokenFile";
-            self.say_with_hint(
-                Error,
-                &["channels", "discord", "token"],
-                "the channel has no bot token",
-                hint,
-            );
+            self.say_with_hint(Error, &["channels", "discord", "token"], "the channel has no bot token", hint);
         }
         if discord.dm.enabled {
-            self.policy(
-                &["channels", "discord"],
-                &["dm", "allowFrom"],
-                discord.dm_policy,
-                &discord.dm.allow_from,
-            );
+            self.policy(&["channels", "discord"], &["dm", "allowFrom"], discord.dm_policy, &discord.dm.allow_from);
         }
         let wrong = "never matches: an id is a string of 17-20 digits";
         for (id, guild) in &discord.guilds {
@@ -152,11 +103,7 @@ impl Check<'_> {
             if !is_snowflake(id) {
                 self.say(Warning, &key, wrong);
             }
-            for channel in guild
-                .channels
-                .keys()
-                .filter(|channel| !is_snowflake(channel))
-            {
+            for channel in guild.channels.keys().filter(|channel| !is_snowflake(channel)) {
                 self.say(Warning, &[&key[..], &["channels", channel]].concat(), wrong);
             }
         }
@@ -168,47 +115,26 @@ impl Check<'_> {
             let base = self.account("feishu", id);
             let at = |name: &'static str| [base.as_slice(), &[name]].concat();
             match account.app_id.as_deref() {
-                None => self.say(
-                    Error,
-                    &at("appId"),
-                    "is required while the channel is enabled",
-                ),
+                None => self.say(Error, &at("appId"), "is required while the channel is enabled"),
                 Some(app) => {
                     if let Some((_, other)) = apps.iter().find(|(other, _)| *other == app) {
-                        let text =
-                            format!("the accounts \"{other}\" and \"{id}\" are the same app");
+                        let text = format!("the accounts \"{other}\" and \"{id}\" are the same app");
                         self.say(Error, &at("appId"), text);
                     }
                     apps.push((app, id));
                 }
             }
             if account.app_secret.is_none() {
-                self.say(
-                    Error,
-                    &at("appSecret"),
-                    "is required while the channel is enabled",
-                );
+                self.say(Error, &at("appSecret"), "is required while the channel is enabled");
             }
-            self.policy(
-                &base,
-                &["allowFrom"],
-                account.dm_policy,
-                &account.allow_from,
-            );
+            self.policy(&base, &["allowFrom"], account.dm_policy, &account.allow_from);
             if account.connection_mode == ConnectionMode::Webhook {
                 if account.verification_token.is_none() && account.encrypt_key.is_none() {
                     let text = "webhook mode needs verificationToken or encryptKey: without, anyone could send events";
                     self.say(Error, &at("verificationToken"), text);
                 }
-                let secret = account
-                    .encrypt_key
-                    .as_ref()
-                    .or(account.verification_token.as_ref());
-                webhooks.push(Webhook {
-                    key: self.account("feishu", id),
-                    path: &account.webhook_path,
-                    secret,
-                });
+                let secret = account.encrypt_key.as_ref().or(account.verification_token.as_ref());
+                webhooks.push(Webhook { key: self.account("feishu", id), path: &account.webhook_path, secret });
             }
         }
     }
@@ -217,19 +143,11 @@ impl Check<'_> {
     fn webhook_paths(&self, webhooks: &[Webhook<'_>]) {
         for (i, webhook) in webhooks.iter().enumerate() {
             let clash = webhooks[..i].iter().any(|other| {
-                other.path == webhook.path
-                    && (other.secret == webhook.secret || other.key[1] != webhook.key[1])
+                other.path == webhook.path && (other.secret == webhook.secret || other.key[1] != webhook.key[1])
             });
             if clash {
                 let key = [webhook.key.as_slice(), &["webhookPath"]].concat();
-                self.say(
-                    Error,
-                    &key,
-                    format!(
-                        "\"{}\" is the path of another account as well",
-                        webhook.path
-                    ),
-                );
+                self.say(Error, &key, format!("\"{}\" is the path of another account as well", webhook.path));
             }
         }
     }
@@ -239,17 +157,12 @@ impl Check<'_> {
             DmPolicy::Open if !ids.iter().any(|id| id == "*") => self.say_with_hint(
                 Error,
                 &[base, &["dmPolicy"]].concat(),
-                format!(
-                    "\"open\" lets everyone in and needs \"*\" in {} to confirm it",
-                    list.join(".")
-                ),
+                format!("\"open\" lets everyone in and needs \"*\" in {} to confirm it", list.join(".")),
                 "or use \"pairing\"",
             ),
-            DmPolicy::Allowlist if ids.is_empty() => self.say(
-                Warning,
-                &[base, list].concat(),
-                "is empty: nobody can write, except those approved before",
-            ),
+            DmPolicy::Allowlist if ids.is_empty() => {
+                self.say(Warning, &[base, list].concat(), "is empty: nobody can write, except those approved before")
+            }
             _ => {}
         }
     }

@@ -16,11 +16,7 @@ pub(crate) fn any_id(node: &Node) -> Form {
 /// A Telegram user id, with or without `telegram:` or `tg:`; or `*`.
 pub(crate) fn telegram_id(node: &Node) -> Form {
     let text = any_id(node)?;
-    let id = text
-        .strip_prefix("telegram:")
-        .or_else(|| text.strip_prefix("tg:"))
-        .unwrap_or(&text)
-        .trim();
+    let id = text.strip_prefix("telegram:").or_else(|| text.strip_prefix("tg:")).unwrap_or(&text).trim();
     let digits = id.strip_prefix('-').unwrap_or(id);
     match id == "*" || (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())) {
         true => Ok(id.to_owned()),
@@ -43,18 +39,14 @@ pub(crate) fn snowflake_or_any(node: &Node) -> Form {
 pub(crate) fn snowflake_or_role(node: &Node) -> Form {
     match node.text().map(str::trim) {
         Some(id) if id.strip_prefix("role:").is_some_and(is_snowflake) => Ok(id.to_owned()),
-        _ => snowflake_or_any(node)
-            .map_err(|_| "an id is a string of 17-20 digits, a role is role:<id>".into()),
+        _ => snowflake_or_any(node).map_err(|_| "an id is a string of 17-20 digits, a role is role:<id>".into()),
     }
 }
 
 /// `<digits>:<letters>`.
 pub(crate) fn telegram_token(text: &str) -> Form<()> {
     let right = text.split_once(':').is_some_and(|(id, rest)| {
-        !id.is_empty()
-            && id.bytes().all(|b| b.is_ascii_digit())
-            && !rest.is_empty()
-            && made_of(rest, b"_-")
+        !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()) && !rest.is_empty() && made_of(rest, b"_-")
     });
     match (is_placeholder(text) && !right, right) {
         (true, _) => Err("is still the example's text, not a bot token".into()),
@@ -66,11 +58,7 @@ pub(crate) fn telegram_token(text: &str) -> Form<()> {
 /// Three parts with dots between.
 pub(crate) fn discord_token(text: &str) -> Form<()> {
     let parts: Vec<&str> = text.split('.').collect();
-    match parts.len() == 3
-        && parts
-            .iter()
-            .all(|part| !part.is_empty() && made_of(part, b"_-"))
-    {
+    match parts.len() == 3 && parts.iter().all(|part| !part.is_empty() && made_of(part, b"_-")) {
         true => Ok(()),
         false if is_placeholder(text) => Err("is still the example's text, not a bot token".into()),
         false => Err("is no bot token (three parts with dots between)".into()),
@@ -87,12 +75,7 @@ mod tests {
             std::sync::Arc::from(std::path::Path::new("f")),
             format!("{{\"x\": {value}}}"),
         );
-        source
-            .parse()
-            .unwrap()
-            .get("x")
-            .cloned()
-            .unwrap_or_else(Node::empty_object)
+        source.parse().unwrap().get("x").cloned().unwrap_or_else(Node::empty_object)
     }
 
     #[test]
@@ -109,23 +92,12 @@ mod tests {
             (Value::from(true), None),
             (Value::from(1.5), None),
         ] {
-            assert_eq!(
-                telegram_id(&node(value.clone())).ok().as_deref(),
-                want,
-                "{value}"
-            );
+            assert_eq!(telegram_id(&node(value.clone())).ok().as_deref(), want, "{value}");
         }
-        for (value, want) in [
-            ("12345678901234567", true),
-            ("1234", false),
-            ("*", true),
-            ("role:12345678901234567", false),
-        ] {
-            assert_eq!(
-                snowflake_or_any(&node(value.into())).is_ok(),
-                want,
-                "{value}"
-            );
+        for (value, want) in
+            [("12345678901234567", true), ("1234", false), ("*", true), ("role:12345678901234567", false)]
+        {
+            assert_eq!(snowflake_or_any(&node(value.into())).is_ok(), want, "{value}");
         }
         assert!(snowflake_or_role(&node("role:12345678901234567".into())).is_ok());
         assert!(snowflake_or_any(&node(Value::from(12345678901234567u64))).is_err());
@@ -143,9 +115,7 @@ mod tests {
         ] {
             assert_eq!(telegram_token(text).is_ok(), right, "{text}");
         }
-        assert!(telegram_token("YOUR_BOT_TOKEN")
-            .unwrap_err()
-            .contains("example"));
+        assert!(telegram_token("YOUR_BOT_TOKEN").unwrap_err().contains("example"));
         assert!(discord_token("a.b-c.d_e").is_ok());
         assert!(discord_token("a.b").is_err() && discord_token("a..b").is_err());
     }

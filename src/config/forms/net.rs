@@ -18,35 +18,20 @@ impl ProxySetting {
         if text == "none" {
             return Ok(ProxySetting::None);
         }
-        url(text, &["http", "socks5", "socks5h"])
-            .map(|url| ProxySetting::Url(Secret::new(url)))
-            .map_err(|_| {
-                // Without the value: it may hold a password.
-                "must be a URL that starts with http://, socks5:// or socks5h://, or \"none\""
-                    .into()
-            })
+        url(text, &["http", "socks5", "socks5h"]).map(|url| ProxySetting::Url(Secret::new(url))).map_err(|_| {
+            // Without the value: it may hold a password.
+            "must be a URL that starts with http://, socks5:// or socks5h://, or \"none\"".into()
+        })
     }
 }
 
 /// A URL of one of the schemes with a host, without a slash at the end.
 fn url(text: &str, schemes: &[&str]) -> Form {
-    let wrong = || {
-        format!(
-            "must be a URL that starts with {}://",
-            schemes.join(":// or ")
-        )
-    };
+    let wrong = || format!("must be a URL that starts with {}://", schemes.join(":// or "));
     let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
-    let host = rest
-        .split(['/', '?', '#'])
-        .next()
-        .unwrap_or_default()
-        .rsplit('@')
-        .next()
-        .unwrap_or_default();
-    let usable = !host.is_empty()
-        && !host.starts_with(':')
-        && !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
+    let usable =
+        !host.is_empty() && !host.starts_with(':') && !text.chars().any(|c| c.is_whitespace() || c.is_control());
     if !usable || !schemes.contains(&scheme.to_ascii_lowercase().as_str()) {
         return Err(wrong());
     }
@@ -68,22 +53,13 @@ pub(crate) fn ws_url(text: &str) -> Form {
 /// `https`, or `http` to this machine.
 pub(crate) fn https_or_loopback_url(text: &str) -> Form {
     let url = http_url(text)?;
-    let host = url
-        .split("://")
-        .nth(1)
-        .unwrap_or_default()
-        .split('/')
-        .next()
-        .unwrap_or_default();
+    let host = url.split("://").nth(1).unwrap_or_default().split('/').next().unwrap_or_default();
     let host = host.rsplit('@').next().unwrap_or_default();
     let name = host
         .strip_prefix('[')
         .and_then(|host| host.split(']').next())
         .unwrap_or(host.split(':').next().unwrap_or_default());
-    let loopback = name == "localhost"
-        || name
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback());
+    let loopback = name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
     match url.starts_with("https") || loopback {
         true => Ok(url),
         false => Err("plain http is for loopback hosts only".into()),
@@ -98,13 +74,7 @@ pub(crate) fn host_matches(entry: &str, host: &str) -> bool {
         Some("") => false,
         Some(apex) => host == apex || host.ends_with(entry),
         // A bare `*` has become empty: everything.
-        None => {
-            entry.is_empty()
-                || host == entry
-                || host
-                    .strip_suffix(entry)
-                    .is_some_and(|sub| sub.ends_with('.'))
-        }
+        None => entry.is_empty() || host == entry || host.strip_suffix(entry).is_some_and(|sub| sub.ends_with('.')),
     }
 }
 
@@ -115,22 +85,12 @@ mod tests {
     #[test]
     fn urls_and_proxies() {
         assert_eq!(http_url("http://h:1/x/"), Ok("http://h:1/x".into()));
-        for text in [
-            "ftp://h",
-            "h",
-            "http://",
-            "http:///x",
-            "http://a b",
-            "http://:80",
-        ] {
+        for text in ["ftp://h", "h", "http://", "http:///x", "http://a b", "http://:80"] {
             assert!(http_url(text).is_err(), "{text}");
         }
         assert_eq!(ProxySetting::parse("none"), Ok(ProxySetting::None));
         for text in ["http://u:p@h:1", "socks5://h", "socks5h://h:9"] {
-            assert!(
-                matches!(ProxySetting::parse(text), Ok(ProxySetting::Url(_))),
-                "{text}"
-            );
+            assert!(matches!(ProxySetting::parse(text), Ok(ProxySetting::Url(_))), "{text}");
         }
         let wrong = ProxySetting::parse("https://user:hush@h").unwrap_err();
         assert!(!wrong.contains("hush"), "{wrong}");

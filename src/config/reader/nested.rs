@@ -32,12 +32,7 @@ impl<'a> Reader<'a> {
                     values.push(value);
                     shown.push(json);
                 }
-                Err(text) => self.pass.report(
-                    Severity::Error,
-                    &index(&self.key(name), i),
-                    Some(item),
-                    text,
-                ),
+                Err(text) => self.pass.report(Severity::Error, &index(&self.key(name), i), Some(item), text),
             }
         }
         self.put(name, shown);
@@ -45,9 +40,8 @@ impl<'a> Reader<'a> {
     }
 
     pub fn opt_texts(&self, class: Class, name: &'static str) -> Option<Vec<String>> {
-        let value = self.opt_list(class, name, "strings", |item| {
-            text_of(name, item).map(|text| (text.clone(), text.into()))
-        });
+        let value =
+            self.opt_list(class, name, "strings", |item| text_of(name, item).map(|text| (text.clone(), text.into())));
         if value.is_none() {
             self.put(name, Value::Null);
         }
@@ -72,27 +66,18 @@ impl<'a> Reader<'a> {
             let value = match has_scheme(&text) {
                 true => text,
                 false if text.is_empty() => return Err("must not be empty".into()),
-                false => self
-                    .pass
-                    .env
-                    .resolve(&text, &self.pass.base)
-                    .to_string_lossy()
-                    .into_owned(),
+                false => self.pass.env.resolve(&text, &self.pass.base).to_string_lossy().into_owned(),
             };
             Ok((value.clone(), value.into()))
         };
-        self.opt_list(class, name, "paths", parse)
-            .unwrap_or_else(|| {
-                self.put(name, Value::Array(Vec::new()));
-                Vec::new()
-            })
+        self.opt_list(class, name, "paths", parse).unwrap_or_else(|| {
+            self.put(name, Value::Array(Vec::new()));
+            Vec::new()
+        })
     }
 
     pub fn paths(&self, class: Class, name: &'static str) -> Vec<PathBuf> {
-        self.sources(class, name)
-            .into_iter()
-            .map(PathBuf::from)
-            .collect()
+        self.sources(class, name).into_iter().map(PathBuf::from).collect()
     }
 
     /// Ids of people, chats or groups. One that `normal` refuses can never match: a warning, and it is left out.
@@ -109,12 +94,7 @@ impl<'a> Reader<'a> {
                 Ok(id) => ids.push(id),
                 Err(why) => {
                     let text = format!("{} never matches: {why}", show(name, item));
-                    self.pass.report(
-                        Severity::Warning,
-                        &index(&self.key(name), i),
-                        Some(item),
-                        text,
-                    );
+                    self.pass.report(Severity::Warning, &index(&self.key(name), i), Some(item), text);
                 }
             }
         }
@@ -142,11 +122,7 @@ impl<'a> Reader<'a> {
         let node = self.take(None, name).filter(|node| {
             let right = matches!(node.kind, Kind::Object(_));
             if !right {
-                self.report(
-                    Severity::Error,
-                    name,
-                    format!("must be an object, found {}", show(name, node)),
-                );
+                self.report(Severity::Error, name, format!("must be an object, found {}", show(name, node)));
             }
             right
         });
@@ -162,11 +138,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An object whose absence means something.
-    pub fn opt_object<T>(
-        &self,
-        name: &'static str,
-        read: impl FnOnce(&Reader<'_>) -> T,
-    ) -> Option<T> {
+    pub fn opt_object<T>(&self, name: &'static str, read: impl FnOnce(&Reader<'_>) -> T) -> Option<T> {
         if self.node.and_then(|node| node.get(name)).is_some() {
             return Some(self.object(name, read));
         }
@@ -176,11 +148,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An object with free names, each holding an object.
-    pub fn map<T>(
-        &self,
-        name: &'static str,
-        read: impl Fn(&Reader<'_>) -> T,
-    ) -> BTreeMap<String, T> {
+    pub fn map<T>(&self, name: &'static str, read: impl Fn(&Reader<'_>) -> T) -> BTreeMap<String, T> {
         let mut all = BTreeMap::new();
         let mut shown = Map::new();
         for (id, node) in self.free(name) {
@@ -204,16 +172,10 @@ impl<'a> Reader<'a> {
             return BTreeMap::new();
         };
         if !matches!(node.kind, Kind::Object(_)) {
-            self.report(
-                Severity::Error,
-                name,
-                format!("must be an object, found {}", show(name, node)),
-            );
+            self.report(Severity::Error, name, format!("must be an object, found {}", show(name, node)));
         }
         let entries = node.entries().iter().filter(|entry| !entry.value.is_null());
-        entries
-            .map(|entry| (entry.name.clone(), &entry.value))
-            .collect()
+        entries.map(|entry| (entry.name.clone(), &entry.value)).collect()
     }
 
     /// A list of objects.
@@ -222,11 +184,7 @@ impl<'a> Reader<'a> {
         let mut shown = Vec::new();
         if let Some(node) = self.take(None, name) {
             let Kind::List(items) = &node.kind else {
-                self.report(
-                    Severity::Error,
-                    name,
-                    format!("must be a list of objects, found {}", show(name, node)),
-                );
+                self.report(Severity::Error, name, format!("must be a list of objects, found {}", show(name, node)));
                 return all;
             };
             for (i, item) in items.iter().enumerate() {

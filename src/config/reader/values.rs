@@ -14,10 +14,7 @@ pub(crate) fn has_scheme(text: &str) -> bool {
     let Some((scheme, _)) = text.split_once(':') else {
         return false;
     };
-    scheme.len() > 1
-        && scheme
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b))
+    scheme.len() > 1 && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b))
 }
 
 pub(crate) fn says_false(node: Option<&Node>) -> bool {
@@ -39,10 +36,7 @@ pub(crate) fn flag_of(node: &Node) -> Option<bool> {
 pub(crate) fn number_of(node: &Node) -> Option<f64> {
     match &node.kind {
         Kind::Number(number) => number.as_f64(),
-        _ => from_variable(node)?
-            .parse()
-            .ok()
-            .filter(|value: &f64| value.is_finite()),
+        _ => from_variable(node)?.parse().ok().filter(|value: &f64| value.is_finite()),
     }
 }
 
@@ -58,9 +52,7 @@ pub(crate) fn int_of(node: &Node) -> Option<i64> {
 }
 
 pub(crate) fn text_of(name: &str, node: &Node) -> Result<String, String> {
-    node.text()
-        .map(str::to_owned)
-        .ok_or_else(|| format!("must be a string, found {}", show(name, node)))
+    node.text().map(str::to_owned).ok_or_else(|| format!("must be a string, found {}", show(name, node)))
 }
 
 pub(crate) fn word_of<W: Word>(name: &str, node: &Node) -> Result<W, String> {
@@ -69,14 +61,8 @@ pub(crate) fn word_of<W: Word>(name: &str, node: &Node) -> Result<W, String> {
         return Ok(*value);
     }
     let words: Vec<&str> = W::ALL.iter().map(|(word, _)| *word).collect();
-    let meant =
-        closest(text, words.iter().copied()).map(|word| format!(" (did you mean \"{word}\"?)"));
-    Err(format!(
-        "must be one of {}, found {}{}",
-        words.join(", "),
-        show(name, node),
-        meant.unwrap_or_default()
-    ))
+    let meant = closest(text, words.iter().copied()).map(|word| format!(" (did you mean \"{word}\"?)"));
+    Err(format!("must be one of {}, found {}{}", words.join(", "), show(name, node), meant.unwrap_or_default()))
 }
 
 pub(crate) fn whole_number(range: &RangeInclusive<i64>) -> String {

@@ -101,9 +101,7 @@ section! {
 /// The default of `agent.pool.max` for a machine with that much memory (bytes): one pi needs up to 200 MB.
 pub fn default_pool_max(mem_total: Option<u64>) -> u32 {
     const MB: u64 = 1_000_000;
-    mem_total.map_or(4, |bytes| {
-        (bytes.saturating_sub(300 * MB) / (200 * MB)).clamp(1, 4) as u32
-    })
+    mem_total.map_or(4, |bytes| (bytes.saturating_sub(300 * MB) / (200 * MB)).clamp(1, 4) as u32)
 }
 
 fn default_pool_min(env: &Env) -> u32 {
@@ -196,12 +194,7 @@ words! {
 impl Reader<'_> {
     fn pi_cli(&self, class: Class, name: &'static str) -> Vec<String> {
         let program = |text: &str| match text.contains('/') || text == "~" {
-            true => self
-                .pass
-                .env
-                .resolve(text, &self.pass.base)
-                .to_string_lossy()
-                .into_owned(),
+            true => self.pass.env.resolve(text, &self.pass.base).to_string_lossy().into_owned(),
             false => text.to_owned(),
         };
         self.custom(class, name, (vec!["pi".into()], "pi".into()), |node| {
@@ -211,15 +204,10 @@ impl Reader<'_> {
                 _ => None,
             };
             match words.as_deref() {
-                Some([first, rest @ ..]) if !first.trim().is_empty() => {
-                    Ok(std::iter::once(program(first))
-                        .chain(rest.iter().map(|word| forms::home(self.pass.env, word)))
-                        .collect())
-                }
-                _ => Err(format!(
-                    "must be a program or a list of program and arguments, found {}",
-                    show(name, node)
-                )),
+                Some([first, rest @ ..]) if !first.trim().is_empty() => Ok(std::iter::once(program(first))
+                    .chain(rest.iter().map(|word| forms::home(self.pass.env, word)))
+                    .collect()),
+                _ => Err(format!("must be a program or a list of program and arguments, found {}", show(name, node))),
             }
         })
     }
@@ -229,12 +217,7 @@ impl Reader<'_> {
     }
 
     fn pool_max(&self, class: Class, name: &'static str) -> u32 {
-        self.int(
-            class,
-            name,
-            default_pool_max(self.pass.env.mem_total).into(),
-            1..=100,
-        )
+        self.int(class, name, default_pool_max(self.pass.env.mem_total).into(), 1..=100)
     }
 
     fn models(&self, class: Class, name: &'static str) -> Vec<String> {
@@ -242,11 +225,10 @@ impl Reader<'_> {
             let text = crate::config::reader::text_of(name, node)?;
             forms::model(&text).map(|model| (model, text.into()))
         };
-        self.opt_list(class, name, "models", parse)
-            .unwrap_or_else(|| {
-                self.put(name, Value::Array(Vec::new()));
-                Vec::new()
-            })
+        self.opt_list(class, name, "models", parse).unwrap_or_else(|| {
+            self.put(name, Value::Array(Vec::new()));
+            Vec::new()
+        })
     }
 
     fn variables(&self, class: Class, name: &'static str) -> BTreeMap<String, Secret> {
@@ -266,16 +248,13 @@ impl Reader<'_> {
                 }
                 None => {
                     let text = format!("must be a string, found {}", show(name, node));
-                    self.pass
-                        .report(crate::config::Severity::Error, &key, Some(node), text);
+                    self.pass.report(crate::config::Severity::Error, &key, Some(node), text);
                 }
             }
         }
         self.put(
             name,
-            all.iter()
-                .map(|(k, v)| (k.clone(), Value::from(v.expose())))
-                .collect::<serde_json::Map<_, _>>(),
+            all.iter().map(|(k, v)| (k.clone(), Value::from(v.expose()))).collect::<serde_json::Map<_, _>>(),
         );
         all
     }
@@ -287,15 +266,7 @@ mod tests {
 
     #[test]
     fn the_pool_fits_the_memory() {
-        for (mb, max) in [
-            (0, 1),
-            (300, 1),
-            (512, 1),
-            (720, 2),
-            (950, 3),
-            (1100, 4),
-            (64_000, 4),
-        ] {
+        for (mb, max) in [(0, 1), (300, 1), (512, 1), (720, 2), (950, 3), (1100, 4), (64_000, 4)] {
             assert_eq!(default_pool_max(Some(mb * 1_000_000)), max, "{mb} MB");
         }
         assert_eq!(default_pool_max(None), 4);

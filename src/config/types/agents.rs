@@ -160,17 +160,9 @@ impl Plugins {
         const CONCISE: &str = "concise-mode";
         r.pass.know(&r.path, "config", Some(H));
         let config = r.free("config");
-        let own = Reader::new(
-            r.pass,
-            config.get(CONCISE).copied(),
-            join(&r.key("config"), CONCISE),
-            false,
-        );
+        let own = Reader::new(r.pass, config.get(CONCISE).copied(), join(&r.key("config"), CONCISE), false);
         let concise_mode = ConciseMode::read(&own);
-        let mut shown: serde_json::Map<_, _> = config
-            .iter()
-            .map(|(id, node)| (id.clone(), node.to_json()))
-            .collect();
+        let mut shown: serde_json::Map<_, _> = config.iter().map(|(id, node)| (id.clone(), node.to_json())).collect();
         shown.insert(CONCISE.into(), own.finish());
         for (id, node) in &config {
             crate::config::redact::each_secret(&node.to_json(), &mut |value| {
@@ -183,10 +175,7 @@ impl Plugins {
             watch: r.flag(H, "watch", true),
             dirs: r.paths(H, "dirs"),
             disabled: r.texts(H, "disabled"),
-            config: config
-                .into_iter()
-                .map(|(id, node)| (id, PluginSettings(node.to_json())))
-                .collect(),
+            config: config.into_iter().map(|(id, node)| (id, PluginSettings(node.to_json()))).collect(),
             concise_mode,
         }
     }
@@ -195,11 +184,7 @@ impl Plugins {
 /// A secret in a plugin's settings makes the file itself secret.
 fn note_literal_secrets(r: &Reader<'_>, name: &str, node: &Node) {
     match &node.kind {
-        Kind::Text(text)
-            if crate::config::redact::is_secret_key(name)
-                && !text.is_empty()
-                && node.origin.is_none() =>
-        {
+        Kind::Text(text) if crate::config::redact::is_secret_key(name) && !text.is_empty() && node.origin.is_none() => {
             r.pass.literal_secret.set(true);
         }
         Kind::List(items) => {
@@ -253,11 +238,7 @@ impl Reader<'_> {
             return None;
         };
         let nothing = Node::empty_object();
-        let merged = super::channels::overlay(
-            self.pass.root.get("heartbeat").unwrap_or(&nothing),
-            own,
-            &[],
-        );
+        let merged = super::channels::overlay(self.pass.root.get("heartbeat").unwrap_or(&nothing), own, &[]);
         let reader = Reader::new(self.pass, Some(&merged), self.key(name), false);
         let heartbeat = Heartbeat::read(&reader);
         self.put(name, reader.finish());
@@ -278,17 +259,10 @@ impl Reader<'_> {
             let key = join(&self.key(name), &role);
             match node.text().filter(|text| !text.is_empty()) {
                 Some(text) => drop(all.insert(role, self.pass.env.resolve(text, &self.pass.base))),
-                None => self.pass.report(
-                    crate::config::Severity::Error,
-                    &key,
-                    Some(node),
-                    "must be a path",
-                ),
+                None => self.pass.report(crate::config::Severity::Error, &key, Some(node), "must be a path"),
             }
         }
-        let shown = all
-            .iter()
-            .map(|(role, path)| (role.clone(), path.to_string_lossy().into()));
+        let shown = all.iter().map(|(role, path)| (role.clone(), path.to_string_lossy().into()));
         self.put(name, shown.collect::<serde_json::Map<_, _>>());
         all
     }

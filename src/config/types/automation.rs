@@ -117,36 +117,20 @@ words! {
 
 impl Reader<'_> {
     fn cron_delivery(&self, class: Class, name: &'static str) -> CronDelivery {
-        let of = |mode| CronDelivery {
-            mode,
-            channel: None,
-            to: None,
-        };
+        let of = |mode| CronDelivery { mode, channel: None, to: None };
         self.pass.know(&self.path, name, Some(class));
         let written = self.node.and_then(|node| node.get(name));
-        if let Some(Node {
-            kind: Kind::Object(_),
-            ..
-        }) = written
-        {
+        if let Some(Node { kind: Kind::Object(_), .. }) = written {
             return self.object(name, |r| CronDelivery {
                 mode: r.word(class, "mode", DeliveryMode::Announce),
                 channel: r.opt_text(class, "channel"),
                 to: r.opt_parsed(class, "to", forms::non_empty),
             });
         }
-        self.custom(
-            class,
-            name,
-            (of(DeliveryMode::Announce), json!("announce")),
-            |node| match node.text() {
-                Some(_) => word_of(name, node).map(of),
-                None => Err(format!(
-                    "must be a word or an object, found {}",
-                    show(name, node)
-                )),
-            },
-        )
+        self.custom(class, name, (of(DeliveryMode::Announce), json!("announce")), |node| match node.text() {
+            Some(_) => word_of(name, node).map(of),
+            None => Err(format!("must be a word or an object, found {}", show(name, node))),
+        })
     }
 }
 

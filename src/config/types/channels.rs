@@ -44,32 +44,20 @@ impl Channels {
             plugins: BTreeMap::new(),
         };
         let entries = r.node.map(Node::entries).unwrap_or_default();
-        let others = entries
-            .iter()
-            .filter(|entry| !BUILT_IN_CHANNELS.contains(&entry.name.as_str()));
-        let plugins = others
-            .filter(|entry| !entry.value.is_null())
-            .filter_map(|entry| {
-                let path = r.key(&entry.name);
-                r.pass.know(&r.path, &entry.name, Some(C));
-                if !matches!(entry.value.kind, Kind::Object(_)) {
-                    r.pass.report(
-                        Severity::Error,
-                        &path,
-                        Some(&entry.value),
-                        "must be an object",
-                    );
-                    return None;
-                }
-                let reader = Reader::new(r.pass, Some(&entry.value), path, false);
-                let channel = PluginChannel::of(&reader, entry.value.to_json());
-                r.put(&entry.name, entry.value.to_json());
-                Some((entry.name.clone(), channel))
-            });
-        Channels {
-            plugins: plugins.collect(),
-            ..channels
-        }
+        let others = entries.iter().filter(|entry| !BUILT_IN_CHANNELS.contains(&entry.name.as_str()));
+        let plugins = others.filter(|entry| !entry.value.is_null()).filter_map(|entry| {
+            let path = r.key(&entry.name);
+            r.pass.know(&r.path, &entry.name, Some(C));
+            if !matches!(entry.value.kind, Kind::Object(_)) {
+                r.pass.report(Severity::Error, &path, Some(&entry.value), "must be an object");
+                return None;
+            }
+            let reader = Reader::new(r.pass, Some(&entry.value), path, false);
+            let channel = PluginChannel::of(&reader, entry.value.to_json());
+            r.put(&entry.name, entry.value.to_json());
+            Some((entry.name.clone(), channel))
+        });
+        Channels { plugins: plugins.collect(), ..channels }
     }
 
     /// Voice transcription, for every channel that has none of its own.
@@ -82,17 +70,10 @@ impl Channels {
         for entry in r.node.map(Node::entries).unwrap_or_default() {
             if self.plugins.contains_key(&entry.name) && !known.contains(&entry.name) {
                 let meant = closest(&entry.name, BUILT_IN_CHANNELS);
-                let meant = meant
-                    .map(|name| format!(" (did you mean \"{name}\"?)"))
-                    .unwrap_or_default();
+                let meant = meant.map(|name| format!(" (did you mean \"{name}\"?)")).unwrap_or_default();
                 let text = format!("no channel has this name, unless a plugin provides it{meant}");
                 let span = Some(entry.key.clone());
-                r.pass.push(r.pass.source.issue(
-                    Severity::Warning,
-                    &join(&r.path, &entry.name),
-                    text,
-                    span,
-                ));
+                r.pass.push(r.pass.source.issue(Severity::Warning, &join(&r.path, &entry.name), text, span));
             }
         }
     }
@@ -127,11 +108,7 @@ pub struct PluginChannel {
 
 impl std::fmt::Debug for PluginChannel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "PluginChannel({})",
-            crate::config::redact::value(&self.settings)
-        )
+        write!(f, "PluginChannel({})", crate::config::redact::value(&self.settings))
     }
 }
 
@@ -177,14 +154,8 @@ words! {
 /// `base` with the keys of `own` in place of its own ones; `drop` is not inherited. An explicit `null` in `own`
 /// switches an inherited value off.
 pub(crate) fn overlay(base: &Node, own: &Node, drop: &[&str]) -> Node {
-    let inherited = base
-        .entries()
-        .iter()
-        .filter(|entry| !drop.contains(&entry.name.as_str()));
-    let mut entries: Vec<_> = inherited
-        .filter(|entry| own.entry(&entry.name).is_none())
-        .cloned()
-        .collect();
+    let inherited = base.entries().iter().filter(|entry| !drop.contains(&entry.name.as_str()));
+    let mut entries: Vec<_> = inherited.filter(|entry| own.entry(&entry.name).is_none()).cloned().collect();
     entries.extend(own.entries().iter().cloned());
     Node::made(Kind::Object(entries), own.span.clone())
 }
@@ -205,8 +176,7 @@ pub(crate) fn accounts<T: Clone>(
     for (id, own) in r.free("accounts") {
         let path = join(&r.key("accounts"), &id);
         if !matches!(own.kind, Kind::Object(_)) {
-            r.pass
-                .report(Severity::Error, &path, Some(own), "must be an object");
+            r.pass.report(Severity::Error, &path, Some(own), "must be an object");
             continue;
         }
         // An identity belongs to one account: inherited, two accounts would be one bot. Only `default` is the

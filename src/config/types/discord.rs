@@ -60,11 +60,7 @@ section! {
 impl Discord {
     /// Which guilds are served.
     pub fn guild_policy(&self) -> GroupPolicy {
-        let default = if self.guilds.is_empty() {
-            GroupPolicy::Open
-        } else {
-            GroupPolicy::Allowlist
-        };
+        let default = if self.guilds.is_empty() { GroupPolicy::Open } else { GroupPolicy::Allowlist };
         self.own_guild_policy.unwrap_or(default)
     }
 }
@@ -164,10 +160,7 @@ impl AllowBots {
             (Some(true), _) => Ok(AllowBots::Yes),
             (Some(false), _) => Ok(AllowBots::No),
             (None, Some("mentions")) => Ok(AllowBots::Mentions),
-            _ => Err(format!(
-                "must be true, false or \"mentions\", found {}",
-                show("", node)
-            )),
+            _ => Err(format!("must be true, false or \"mentions\", found {}", show("", node))),
         }
     }
 }
@@ -193,11 +186,7 @@ impl Reader<'_> {
         let name = if from_file { "tokenFile" } else { "token" };
         let bare = match written.expose().strip_prefix("Bot ") {
             Some(bare) => {
-                self.report(
-                    Severity::Warning,
-                    name,
-                    "the leading \"Bot \" does not belong to the token: removed",
-                );
+                self.report(Severity::Warning, name, "the leading \"Bot \" does not belong to the token: removed");
                 bare.trim()
             }
             None => written.expose(),
@@ -217,25 +206,17 @@ impl Reader<'_> {
     }
 
     fn shards(&self, class: Class, name: &'static str) -> Shards {
-        self.custom(class, name, (Shards::Count(1), json!(1)), |node| {
-            match (int_of(node), node.text()) {
-                (Some(count @ 1..=16_384), _) => Ok(Shards::Count(count as u32)),
-                (None, Some("auto")) => Ok(Shards::Auto),
-                _ => Err(format!(
-                    "must be a whole number from 1 or \"auto\", found {}",
-                    show(name, node)
-                )),
-            }
+        self.custom(class, name, (Shards::Count(1), json!(1)), |node| match (int_of(node), node.text()) {
+            (Some(count @ 1..=16_384), _) => Ok(Shards::Count(count as u32)),
+            (None, Some("auto")) => Ok(Shards::Auto),
+            _ => Err(format!("must be a whole number from 1 or \"auto\", found {}", show(name, node))),
         })
     }
 
     fn shard_ids(&self, class: Class, name: &'static str) -> Option<Vec<u32>> {
         let ids = self.opt_list(class, name, "shard numbers", |item| match int_of(item) {
             Some(id @ 0..=16_383) => Ok((id as u32, Value::from(id))),
-            _ => Err(format!(
-                "must be a whole number from 0, found {}",
-                show(name, item)
-            )),
+            _ => Err(format!("must be a whole number from 0, found {}", show(name, item))),
         });
         if ids.is_none() {
             self.put(name, Value::Null);
@@ -244,16 +225,9 @@ impl Reader<'_> {
     }
 
     fn archive_minutes(&self, class: Class, name: &'static str) -> u32 {
-        self.custom(class, name, (1440, json!(1440)), |node| {
-            match (&node.kind, int_of(node)) {
-                (Kind::Number(_) | Kind::Text(_), Some(minutes @ (60 | 1440 | 4320 | 10080))) => {
-                    Ok(minutes as u32)
-                }
-                _ => Err(format!(
-                    "must be 60, 1440, 4320 or 10080, found {}",
-                    show(name, node)
-                )),
-            }
+        self.custom(class, name, (1440, json!(1440)), |node| match (&node.kind, int_of(node)) {
+            (Kind::Number(_) | Kind::Text(_), Some(minutes @ (60 | 1440 | 4320 | 10080))) => Ok(minutes as u32),
+            _ => Err(format!("must be 60, 1440, 4320 or 10080, found {}", show(name, node))),
         })
     }
 }

@@ -42,10 +42,7 @@ impl Feishu {
 
     /// The accounts that shall run.
     pub fn active(&self) -> impl Iterator<Item = (&str, &FeishuAccount)> {
-        let accounts = self
-            .accounts
-            .iter()
-            .filter(|(_, account)| self.enabled && account.enabled);
+        let accounts = self.accounts.iter().filter(|(_, account)| self.enabled && account.enabled);
         accounts.map(|(id, account)| (id.as_str(), account))
     }
 }

@@ -149,10 +149,7 @@ impl Bind {
             _ => match text.trim_matches(['[', ']']).parse::<IpAddr>() {
                 Ok(address) if address.is_unspecified() => Ok(Bind::All),
                 Ok(address) => Ok(Bind::Address(address)),
-                Err(_) => Err(format!(
-                    "must be loopback, lan, auto or an IP address, found {}",
-                    Value::from(text)
-                )),
+                Err(_) => Err(format!("must be loopback, lan, auto or an IP address, found {}", Value::from(text))),
             },
         }
     }
@@ -183,10 +180,7 @@ impl Unauthenticated {
             (Some(true), _) => Ok(Unauthenticated::Yes),
             (Some(false), _) => Ok(Unauthenticated::No),
             (None, Some("lan")) => Ok(Unauthenticated::Lan),
-            _ => Err(format!(
-                "must be true, false or \"lan\", found {}",
-                show("", node)
-            )),
+            _ => Err(format!("must be true, false or \"lan\", found {}", show("", node))),
         }
     }
 }
@@ -202,30 +196,19 @@ pub struct Cidr {
 impl Cidr {
     /// Reads `10.0.0.1` or `10.0.0.0/8`.
     pub fn parse(text: &str) -> Result<Cidr, String> {
-        let wrong = || {
-            format!(
-                "must be an IP address or range such as 10.0.0.0/8, found {}",
-                Value::from(text)
-            )
-        };
-        let (address, bits) = text
-            .split_once('/')
-            .map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let wrong = || format!("must be an IP address or range such as 10.0.0.0/8, found {}", Value::from(text));
+        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.trim().parse().map_err(|_| wrong())?;
         let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits
-            .map_or(Some(most), |bits| {
-                bits.trim().parse().ok().filter(|bits| *bits <= most)
-            })
-            .ok_or_else(wrong)?;
+        let bits =
+            bits.map_or(Some(most), |bits| bits.trim().parse().ok().filter(|bits| *bits <= most)).ok_or_else(wrong)?;
         Ok(Cidr { address, bits })
     }
 
     /// Whether an address lies in the range. An IPv4 address may come mapped into IPv6.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let shared = |a: u128, b: u128, size: u32| {
-            u32::from(self.bits) == 0 || (a ^ b) >> (size - u32::from(self.bits)) == 0
-        };
+        let shared =
+            |a: u128, b: u128, size: u32| u32::from(self.bits) == 0 || (a ^ b) >> (size - u32::from(self.bits)) == 0;
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(a), IpAddr::V4(b)) => shared(u32::from(a).into(), u32::from(b).into(), 32),
             (IpAddr::V6(a), IpAddr::V6(b)) => shared(a.into(), b.into(), 128),
@@ -240,11 +223,10 @@ impl crate::config::reader::Reader<'_> {
             Kind::Text(text) => Cidr::parse(text).map(|cidr| (cidr, Value::from(text.as_str()))),
             _ => Err(format!("must be a string, found {}", show(name, node))),
         };
-        self.opt_list(class, name, "addresses", parse)
-            .unwrap_or_else(|| {
-                self.put(name, Value::Array(Vec::new()));
-                Vec::new()
-            })
+        self.opt_list(class, name, "addresses", parse).unwrap_or_else(|| {
+            self.put(name, Value::Array(Vec::new()));
+            Vec::new()
+        })
     }
 }
 
@@ -280,13 +262,7 @@ mod tests {
             ("fd00::/8", "fd12::1", true),
             ("fd00::/8", "10.0.0.1", false),
         ] {
-            assert_eq!(
-                Cidr::parse(range)
-                    .unwrap()
-                    .contains(address.parse().unwrap()),
-                inside,
-                "{range} {address}"
-            );
+            assert_eq!(Cidr::parse(range).unwrap().contains(address.parse().unwrap()), inside, "{range} {address}");
         }
         for wrong in ["10.0.0.0/33", "x", "10.0.0.0/", "::/129"] {
             assert!(Cidr::parse(wrong).is_err(), "{wrong}");

@@ -87,18 +87,9 @@ impl Config {
     /// Variables that a pi process must not inherit: what this file uses outside `agent` under a name like
     /// `..._TOKEN`, and the credentials that are read without being named in the file.
     pub fn vars_to_hide_from_pi(&self) -> BTreeSet<&str> {
-        let secret = |name: &&String| {
-            ["_TOKEN", "_SECRET", "_PASSWORD"]
-                .iter()
-                .any(|end| name.ends_with(end))
-        };
-        let used = self
-            .vars_outside_agent
-            .iter()
-            .filter(secret)
-            .map(String::as_str);
-        used.chain(["TELEGRAM_BOT_TOKEN", "PI_GATEWAY_AUTH_TOKEN"])
-            .collect()
+        let secret = |name: &&String| ["_TOKEN", "_SECRET", "_PASSWORD"].iter().any(|end| name.ends_with(end));
+        let used = self.vars_outside_agent.iter().filter(secret).map(String::as_str);
+        used.chain(["TELEGRAM_BOT_TOKEN", "PI_GATEWAY_AUTH_TOKEN"]).collect()
     }
 
     /// Variables used as `${NAME}` anywhere outside `agent`.
@@ -108,35 +99,17 @@ impl Config {
 
     /// What an agent may delegate: its own limits, else the global ones.
     pub fn delegation_of(&self, agent: &str) -> AgentDelegation {
-        let own = self
-            .agents
-            .list
-            .iter()
-            .find(|entry| entry.id == agent)
-            .and_then(|entry| entry.delegation.as_ref());
+        let own = self.agents.list.iter().find(|entry| entry.id == agent).and_then(|entry| entry.delegation.as_ref());
         AgentDelegation {
-            allow_agents: own
-                .and_then(|own| own.allow_agents.clone())
-                .or_else(|| self.delegation.allow_agents.clone()),
-            max_concurrent: Some(
-                own.and_then(|own| own.max_concurrent)
-                    .unwrap_or(self.delegation.max_concurrent),
-            ),
-            max_depth: Some(
-                own.and_then(|own| own.max_depth)
-                    .unwrap_or(self.delegation.max_depth),
-            ),
+            allow_agents: own.and_then(|own| own.allow_agents.clone()).or_else(|| self.delegation.allow_agents.clone()),
+            max_concurrent: Some(own.and_then(|own| own.max_concurrent).unwrap_or(self.delegation.max_concurrent)),
+            max_depth: Some(own.and_then(|own| own.max_depth).unwrap_or(self.delegation.max_depth)),
         }
     }
 
     /// The heartbeat of an agent: its own, else the global one.
     pub fn heartbeat_of(&self, agent: &str) -> &Heartbeat {
-        let own = self
-            .agents
-            .list
-            .iter()
-            .find(|entry| entry.id == agent)
-            .and_then(|entry| entry.heartbeat.as_ref());
+        let own = self.agents.list.iter().find(|entry| entry.id == agent).and_then(|entry| entry.heartbeat.as_ref());
         own.unwrap_or(&self.heartbeat)
     }
 }

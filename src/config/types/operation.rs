@@ -248,29 +248,17 @@ impl Reader<'_> {
         let get = |variable: &str| {
             let text = either_case(self, variable)?;
             // Many tools accept a proxy without scheme.
-            let url = if text.contains("://") {
-                text.to_owned()
-            } else {
-                format!("http://{text}")
-            };
+            let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
             match ProxySetting::parse(&url) {
                 Ok(proxy) => Some(proxy),
                 Err(_) => {
                     let text = format!("{variable} is not a proxy that can be used (http, socks5 or socks5h): ignored");
-                    self.pass.push(super::super::Issue::new(
-                        super::super::Severity::Warning,
-                        "network.proxy",
-                        text,
-                    ));
+                    self.pass.push(super::super::Issue::new(super::super::Severity::Warning, "network.proxy", text));
                     None
                 }
             }
         };
-        EnvProxy {
-            http: get("HTTP_PROXY"),
-            https: get("HTTPS_PROXY"),
-            all: get("ALL_PROXY"),
-        }
+        EnvProxy { http: get("HTTP_PROXY"), https: get("HTTPS_PROXY"), all: get("ALL_PROXY") }
     }
 
     fn log_filter(&self) -> Option<String> {
@@ -279,11 +267,7 @@ impl Reader<'_> {
 }
 
 fn either_case<'a>(r: &'a Reader<'_>, name: &str) -> Option<&'a str> {
-    r.pass
-        .env
-        .var(name)
-        .or_else(|| r.pass.env.var(&name.to_ascii_lowercase()))
-        .map(str::trim)
+    r.pass.env.var(name).or_else(|| r.pass.env.var(&name.to_ascii_lowercase())).map(str::trim)
 }
 
 impl Network {
@@ -291,15 +275,8 @@ impl Network {
     /// configured one, else the environment's. `wss` counts as `https`, `ws` as `http`.
     pub fn proxy_for(&self, scheme: &str, own: Option<&ProxySetting>) -> Option<String> {
         let secure = matches!(scheme, "https" | "wss");
-        let env = if secure {
-            &self.env_proxy.https
-        } else {
-            &self.env_proxy.http
-        };
-        let setting = own
-            .or(self.proxy.as_ref())
-            .or(env.as_ref())
-            .or(self.env_proxy.all.as_ref())?;
+        let env = if secure { &self.env_proxy.https } else { &self.env_proxy.http };
+        let setting = own.or(self.proxy.as_ref()).or(env.as_ref()).or(self.env_proxy.all.as_ref())?;
         match setting {
             ProxySetting::None => None,
             ProxySetting::Url(url) => Some(url.expose().to_owned()),
@@ -309,14 +286,7 @@ impl Network {
     /// Whether a host is reached without a proxy.
     pub fn is_direct(&self, host: &str) -> bool {
         let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
-        let loopback = host == "localhost"
-            || host
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|ip| ip.is_loopback());
-        loopback
-            || self
-                .no_proxy
-                .iter()
-                .any(|entry| forms::host_matches(entry, &host))
+        let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        loopback || self.no_proxy.iter().any(|entry| forms::host_matches(entry, &host))
     }
 }

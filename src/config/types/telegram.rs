@@ -31,24 +31,15 @@ impl Telegram {
         let enabled = forms::required_enabled(r);
         let top = TelegramAccount::of(r, DEFAULT_ACCOUNT);
         // A token of the environment alone is no account beside those that are written.
-        let own = r
-            .node
-            .is_some_and(|node| IDENTITY.iter().any(|key| node.get(key).is_some()));
+        let own = r.node.is_some_and(|node| IDENTITY.iter().any(|key| node.get(key).is_some()));
         let accounts = accounts(r, &top, own, &IDENTITY, TelegramAccount::of);
         r.put("enabled", enabled);
-        Telegram {
-            enabled,
-            audio: top.audio,
-            accounts,
-        }
+        Telegram { enabled, audio: top.audio, accounts }
     }
 
     /// The accounts that shall run.
     pub fn active(&self) -> impl Iterator<Item = (&str, &TelegramAccount)> {
-        let accounts = self
-            .accounts
-            .iter()
-            .filter(|(_, account)| self.enabled && account.enabled);
+        let accounts = self.accounts.iter().filter(|(_, account)| self.enabled && account.enabled);
         accounts.map(|(id, account)| (id.as_str(), account))
     }
 }
@@ -119,21 +110,14 @@ impl TelegramAccount {
         account.webhook_path = forms::webhook_path(r, "telegram", id, &account.webhook_path);
         if account.bot_token.is_none() && id == DEFAULT_ACCOUNT {
             account.bot_token = r.pass.env.var("TELEGRAM_BOT_TOKEN").map(Secret::new);
-            r.pass
-                .secrets
-                .borrow_mut()
-                .extend(account.bot_token.clone());
+            r.pass.secrets.borrow_mut().extend(account.bot_token.clone());
         }
         account
     }
 
     /// The bot's numeric id, the part of the token before the colon.
     pub fn bot_id(&self) -> Option<&str> {
-        self.bot_token
-            .as_ref()?
-            .expose()
-            .split_once(':')
-            .map(|(id, _)| id)
+        self.bot_token.as_ref()?.expose().split_once(':').map(|(id, _)| id)
     }
 }
 
@@ -267,11 +251,7 @@ impl Reader<'_> {
             Err(_) if self.off => None,
             Err(why) => {
                 let from_file = self.node.is_some_and(|node| node.get("botToken").is_none());
-                self.report(
-                    Severity::Error,
-                    if from_file { "tokenFile" } else { "botToken" },
-                    why,
-                );
+                self.report(Severity::Error, if from_file { "tokenFile" } else { "botToken" }, why);
                 None
             }
         }
@@ -280,16 +260,9 @@ impl Reader<'_> {
     fn webhook_secret(&self, class: Class) -> Option<Secret> {
         let secret = self.secret(class, "webhookSecret", "webhookSecretFile")?;
         let value = secret.expose();
-        let right = value.len() <= 256
-            && value
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        let right = value.len() <= 256 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if !right && !self.off {
-            self.report(
-                Severity::Error,
-                "webhookSecret",
-                "must be 1-256 characters of A-Z a-z 0-9 _ -",
-            );
+            self.report(Severity::Error, "webhookSecret", "must be 1-256 characters of A-Z a-z 0-9 _ -");
             return None;
         }
         Some(secret)
@@ -297,9 +270,7 @@ impl Reader<'_> {
 
     /// Text of which a blank one means the default.
     pub(super) fn placeholder(&self, class: Class, name: &'static str, default: &str) -> String {
-        let text = self
-            .opt_text(class, name)
-            .filter(|text| !text.trim().is_empty());
+        let text = self.opt_text(class, name).filter(|text| !text.trim().is_empty());
         let text = text.unwrap_or_else(|| default.to_owned());
         self.put(name, text.clone());
         text
