@@ -144,7 +144,8 @@ fn checked(r: &httparse::Request<'_, '_>, size: usize) -> Result<Head, Fault> {
     };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     (head.path, head.query) = (path.to_owned(), query.split('#').next().unwrap_or_default().to_owned());
-    if !head.path.starts_with('/') && !(head.path == "*" && head.method == "OPTIONS") {
+    let whole_server = head.path == "*" && head.method == "OPTIONS";
+    if !head.path.starts_with('/') && !whole_server {
         return Err(Fault::invalid("The request target must be a path"));
     }
     if !matches!(&*head.method, "GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "PATCH" | "OPTIONS") {
@@ -213,7 +214,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".into(), 400),
             ("GET / HTTP/1.1\nHost: a\n\n".into(), 400),
             ("GET / HTTP/2.0\r\nHost: a\r\n\r\n".into(), 505),
-            ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n".into(), 501),
+            ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n".into(), 400),
             ("get / HTTP/1.1\r\nHost: a\r\n\r\n".into(), 400),
             ("\u{16}\u{3}\u{1}".into(), 400),
             ("BREW / HTTP/1.1\r\nHost: a\r\n\r\n".into(), 501),
