@@ -244,4 +244,30 @@ mod tests {
         assert_eq!((&*h.host, &*h.path, h.param("a").unwrap().as_str()), ("b:1", "/p", "A b"));
         assert_eq!(percent("%zz"), None);
     }
+
+    #[test]
+    fn no_bytes_whatever_make_it_panic() {
+        let good =
+            b"\r\nPOST http://a/b%20?c=%zz&token=x HTTP/1.1\r\nHost: a:1\r\nTransfer-Encoding: chunked\r\n\r\nrest";
+        let mut n: u64 = 42;
+        let mut next = || {
+            n = n.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (n >> 33) as usize
+        };
+        for _ in 0..20_000 {
+            let mut bytes = good.to_vec();
+            for _ in 0..1 + next() % 4 {
+                let at = next() % bytes.len();
+                match next() % 3 {
+                    0 => bytes[at] = next() as u8,
+                    1 => bytes.truncate(at + 1),
+                    _ => bytes.insert(at, b"\r\n :%"[next() % 5]),
+                }
+            }
+            if let Ok(Some(head)) = parse(&bytes) {
+                assert!(head.size <= bytes.len());
+                head.param("token");
+            }
+        }
+    }
 }

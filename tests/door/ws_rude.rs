@@ -126,3 +126,29 @@ fn a_client_without_a_sign_of_life_is_closed() {
     assert_eq!(ws.close_code(), 1001);
     h.all_gone();
 }
+
+#[test]
+fn a_client_that_reads_slowly_gets_fewer_and_larger_pieces_of_the_same_text() {
+    let h = House::new();
+    let live = h.board.open(WEB);
+    let mut ws = connected(&h);
+    live.begin("run1");
+    // far more than the socket takes: the writer stands still, the text goes on
+    let word = "0123456789".repeat(10);
+    for _ in 0..30_000 {
+        live.text(&word);
+    }
+    h.door.publish(&reply("run1", "done"));
+    let (mut pieces, mut size) = (0, 0);
+    loop {
+        let v = ws.json();
+        if v["event"] == "chat.reply" {
+            break;
+        }
+        let delta = v["payload"]["assistantMessageEvent"]["delta"].as_str().unwrap_or_default();
+        size += delta.len();
+        pieces += usize::from(!delta.is_empty());
+    }
+    assert_eq!(size, 3_000_000);
+    assert!(pieces < 15_000, "{pieces}");
+}
