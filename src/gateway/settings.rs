@@ -163,7 +163,7 @@ pub fn port(c: &Config, paths: &Paths, secret: Option<String>, agent: http::Agen
             Cors::Bearer => http::Cors::Bearer,
             Cors::SameOrigin => http::Cors::SameOrigin,
         },
-        trusted_proxies: g.trusted_proxies.iter().filter_map(|n| http::Net::parse(&n.to_string())).collect(),
+        trusted_proxies: g.trusted_proxies.iter().map(|n| http::Net { addr: n.address, bits: n.bits }).collect(),
         limits: http::Limits {
             connections: g.limits.max_connections,
             per_address: g.limits.max_per_address,

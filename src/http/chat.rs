@@ -66,7 +66,7 @@ struct Accepted {
 impl Asked {
     /// Hands the message over and waits until it is on disk.
     fn accept(&mut self, port: &Port) -> Result<Accepted, Fault> {
-        let request = Request::Chat(std::mem::take(&mut self.request));
+        let request = Request::Chat(Box::new(std::mem::take(&mut self.request)));
         match port.mind.ask(request, port.settings.get().times.accept) {
             Answer::Accepted { row, run, replayed } => {
                 if !replayed {
