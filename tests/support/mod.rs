@@ -5,10 +5,12 @@
 pub mod browser;
 pub mod directives;
 pub mod fake_pi;
+pub mod gateway;
 pub mod home;
 pub mod llm;
 pub mod pi;
 pub mod process;
+pub mod raw_http;
 pub mod rpc;
 
 use std::time::Duration;
