@@ -87,6 +87,8 @@ pub struct State {
     /// The store cannot be written, or the disk is sick: why.
     degraded: Option<String>,
     spawn_failures: u32,
+    /// Sessions that had a message in this life.
+    used: BTreeSet<Key>,
     /// Session the event at hand belongs to (for healing after a panic).
     current: Option<Key>,
     random: Box<dyn FnMut(usize) -> String + Send>,
@@ -128,6 +130,7 @@ impl State {
             drained: false,
             degraded: None,
             spawn_failures: 0,
+            used: BTreeSet::new(),
             current: None,
             random: Box::new(random_id),
         };

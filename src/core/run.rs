@@ -201,6 +201,12 @@ impl Core {
                 }
                 _ => {}
             }
+            // What must not come again if it makes the mind panic.
+            let grave = match &event {
+                Event::Inbound { .. } => Some(event.clone()),
+                Event::Request { req, .. } if matches!(**req, Request::Chat(_)) => Some(event.clone()),
+                _ => None,
+            };
             let begun = Instant::now();
             state.store().savepoint()?;
             match catch_unwind(AssertUnwindSafe(|| state.step(event, clock::now()))) {
@@ -212,8 +218,10 @@ impl Core {
                 Err(_) => {
                     state.store().rollback_event()?;
                     effects.extend(state.heal(clock::now())?);
-                    if let Some(id) = lost.pop() {
-                        effects.push(failed(id));
+                    match (grave, lost.last()) {
+                        (Some(event), _) => effects.extend(state.bury(&event)?),
+                        (None, Some(id)) => effects.push(failed(*id)),
+                        (None, None) => {}
                     }
                     panics.retain(|t| t.elapsed() < Duration::from_secs(60));
                     panics.push(Instant::now());

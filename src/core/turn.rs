@@ -189,9 +189,10 @@ impl State {
         let run = t.addressee().map(|m| self.store.ext('i', m.id)).unwrap_or_default();
         let live = LiveRef { session: s.key.clone(), run: run.clone(), fresh: true };
         self.emit(Effect::Show { proc, live: Some(Box::new(live)) });
+        // Viewers know of the run before pi can say anything.
+        self.frame(Frame::Typing { session: s.key.to_string(), run, on: true });
         let cmd = self.write(proc, PiCmd::Prompt { message, images, inject: None });
         t.phase = Phase::Prompting { cmd, until: self.now.mono + PROMPT_WAIT };
-        self.frame(Frame::Typing { session: s.key.to_string(), run, on: true });
         if let Some(p) = self.procs.get_mut(&proc) {
             p.used = self.now.mono;
         }

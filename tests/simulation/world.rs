@@ -438,6 +438,8 @@ impl World {
             95 => self.crash(),
             96 => self.ask_about(),
             97 => self.repeat_nonsense(),
+            98 if self.rng.one_in(2) => self.broken_batch(),
+            98 => self.set_clock(),
             _ => self.feed(Event::Due),
         }
     }
@@ -729,12 +731,60 @@ impl World {
         Ok(())
     }
 
+    /// A batch cannot be committed (full disk, broken store): as in core/run.rs the state is built anew.
+    fn broken_batch(&mut self) -> Result<(), String> {
+        self.note("a batch fails".into());
+        let tab = TABS[self.rng.below(3) as usize];
+        let Some(mut state) = self.state.take() else { return Ok(()) };
+        let id = ReqId(self.next_req);
+        self.next_req += 1;
+        let req = Request::Chat(Box::new(ChatRequest {
+            session: format!("agent:main:webchat:{tab}"),
+            source: Source { channel: "webchat".into(), ..Source::default() },
+            text: "never stored".into(),
+            ..ChatRequest::default()
+        }));
+        let step = |state: &mut State, now| -> pi_gateway::store::Result<()> {
+            state.store().begin()?;
+            state.store().savepoint()?;
+            state.step(Event::Request { id, req: Box::new(req) }, now)?;
+            state.store().rollback();
+            Ok(())
+        };
+        step(&mut state, self.now).map_err(|e| e.to_string())?;
+        drop(state);
+        // The old life's processes are killed; their ends are reported to the new state.
+        for (id, p) in &mut self.procs {
+            if !p.dying {
+                p.dying = true;
+                self.exits.push(*id);
+            }
+        }
+        self.jobs.clear(); // answers to the old state's jobs find nobody
+        self.boot()
+    }
+
+    /// The wall clock is set, forward or back; nothing may be lost or repeated by it.
+    fn set_clock(&mut self) -> Result<(), String> {
+        let day = 86_400_000i64;
+        self.now.wall += (self.rng.below(5) as i64 - 2) * day / 4;
+        self.note("the clock is set".into());
+        self.feed(Event::Clock { confirmed: true })
+    }
+
     fn ask_about(&mut self) -> Result<(), String> {
         let id = ReqId(self.next_req);
         self.next_req += 1;
         self.waits.insert(id);
         let row = 1 + self.rng.below(20) as i64;
-        let req = if self.rng.one_in(2) { Request::Wait { row } } else { Request::Sessions { key: None } };
+        let session = format!("agent:main:webchat:{}", TABS[self.rng.below(3) as usize]);
+        let req = match self.rng.below(6) {
+            0 | 1 => Request::Wait { row },
+            2 => Request::SetModel { session, model: "a/b".into() },
+            3 => Request::SetThinking { session, level: "low".into() },
+            4 => Request::Reload(Arc::new(Rules { generation: self.rng.below(3) as u32, ..(*self.rules).clone() })),
+            _ => Request::Sessions { key: None },
+        };
         self.feed(Event::Request { id, req: Box::new(req) })?;
         if self.rng.one_in(2) {
             self.feed(Event::Gone { id })?;
