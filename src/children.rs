@@ -268,7 +268,9 @@ impl Children {
         }
         before_exec::prepare(&mut command);
         let mut child = command.spawn().map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => format!("cannot start {program}: no such program (or its interpreter is missing)"),
+            io::ErrorKind::NotFound => {
+                format!("cannot start {program}: no such program (or its interpreter is missing)")
+            }
             _ => format!("cannot start {program}: {e}"),
         })?;
         let pid = child.id();
@@ -330,11 +332,7 @@ fn name(id: ChildId) -> String {
 }
 
 fn exit_info(status: Option<WaitStatus>, stderr: String) -> ExitInfo {
-    ExitInfo {
-        code: status.and_then(|s| s.exit_status()),
-        signal: status.and_then(|s| s.terminating_signal()),
-        stderr,
-    }
+    ExitInfo { code: status.and_then(|s| s.exit_status()), signal: status.and_then(|s| s.terminating_signal()), stderr }
 }
 
 /// Milliseconds since boot, sleep included: the clock of turn starts and of `/proc/<pid>/stat`.

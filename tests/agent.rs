@@ -3,6 +3,8 @@
 //! By default the built-in demo agent plays pi. With `PI_GW_TEST_PI=/path/to/pi` (and `PI_GW_TEST_ENV` as
 //! `NAME=value` words; a model server like fake_llm.py that takes `[[…]]` directives) a real one does.
 
+#![allow(clippy::unwrap_used)]
+
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -126,7 +128,11 @@ impl Pi {
 }
 
 fn say<'a>(demo: &'a str, directives: &'a str) -> &'a str {
-    if real().is_some() { directives } else { demo }
+    if real().is_some() {
+        directives
+    } else {
+        demo
+    }
 }
 
 fn replies(events: &[PiEvent]) -> Vec<String> {
@@ -151,7 +157,11 @@ fn a_turn_with_a_tool_is_shown_live_as_it_is_recorded() {
     assert!(info.code == Some(143) || info.signal == Some(15), "{info:?}");
 
     let found = session_file::read(&file, "one", 0, false).unwrap();
-    let recorded: Vec<_> = found.entries.iter().filter_map(|e| if let FoundEntry::Assistant(m) = e { Some(m.text.clone()) } else { None }).collect();
+    let recorded: Vec<_> = found
+        .entries
+        .iter()
+        .filter_map(|e| if let FoundEntry::Assistant(m) = e { Some(m.text.clone()) } else { None })
+        .collect();
     assert_eq!(recorded, replies);
 }
 
@@ -183,11 +193,18 @@ fn a_killed_pi_goes_on_from_its_file_also_in_another_folder() {
     let found = session_file::read(&file, "b", 0, false).unwrap();
     assert!(matches!(&found.entries[..], [FoundEntry::Assistant(m)] if m.stop == "toolUse"), "{found:?}");
 
-    std::fs::OpenOptions::new().append(true).open(&file).and_then(|mut f| std::io::Write::write_all(&mut f, b"{\"torn")).unwrap();
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(&file)
+        .and_then(|mut f| std::io::Write::write_all(&mut f, b"{\"torn"))
+        .unwrap();
     let other = home.dir.path().join("other");
     std::fs::create_dir(&other).unwrap();
     for (cwd, fresh) in [(home.dir.path(), "unused.jsonl"), (&other, "fresh/copy.jsonl")] {
-        let JobDone::FileReady { path, len, .. } = session_file::prepare(&file, cwd, &home.dir.path().join(fresh)) else { panic!() };
+        let JobDone::FileReady { path, len, .. } = session_file::prepare(&file, cwd, &home.dir.path().join(fresh))
+        else {
+            panic!()
+        };
         assert_eq!(path.ends_with("copy.jsonl"), cwd == other);
         let pi = home.start(&path);
         let events = pi.turn(&format!("[turn:c]\n{}", say("what did I say?", "[[show:users]]")));
@@ -209,4 +226,16 @@ fn a_session_is_switched_in_a_living_process() {
     pi.turn(&format!("[turn:z]\n{}", say("second", "[[say:second]]")));
     home.end(pi, Sig::Term);
     assert!(session_file::read(&two, "z", 0, false).unwrap().user);
+}
+
+#[test]
+fn a_long_answer_is_drained_as_fast_as_it_comes() {
+    let home = home();
+    let pi = home.start(&home.dir.path().join("s.jsonl"));
+    let begin = std::time::Instant::now();
+    let events = pi.turn(say("long 2000", "[[long:100000 chars by 20 every 0 ms]]"));
+    let replies = replies(&events);
+    assert!(pi.shown() == replies[0] && replies[0].len() > 10_000);
+    println!("{} bytes of answer in {:?}", replies[0].len(), begin.elapsed());
+    home.end(pi, Sig::Term);
 }

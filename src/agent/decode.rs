@@ -32,7 +32,8 @@ pub(super) fn oversize(line: &[u8]) -> Line {
         rest.split_once('"').map(|(value, _)| value.to_owned())
     };
     let too_long = || "pi's answer is too long to be read".to_owned();
-    if let Some(id) = field("id").filter(|_| head.contains("\"type\":\"response\"")).and_then(|id| command_number(&id)) {
+    if let Some(id) = field("id").filter(|_| head.contains("\"type\":\"response\"")).and_then(|id| command_number(&id))
+    {
         return Line::Event(PiEvent::Response { id, result: Err(too_long()) });
     }
     let phase = match field("type").as_deref() {

@@ -264,7 +264,8 @@ fn c30_depth_and_size_end_in_refusal_not_in_memory() {
 
 #[test]
 fn an_answer_too_long_to_keep_still_answers_its_command() {
-    let mut line = br#"{"id":"g7","type":"response","command":"get_commands","success":true,"data":{"commands":[""#.to_vec();
+    let mut line =
+        br#"{"id":"g7","type":"response","command":"get_commands","success":true,"data":{"commands":[""#.to_vec();
     line.resize(9 << 20, b'x');
     let said = lines(&[&line, b"\"]}}\n"]);
     assert!(matches!(&said[..], [Line::Event(PiEvent::Response { id: 7, result: Err(_) })]));
@@ -276,8 +277,11 @@ fn quadratic(total: usize, mut feed: impl FnMut(&[u8])) -> String {
     while text.len() < total {
         let delta = format!("{:017} é", text.len());
         text += &delta;
-        let all = format!(r#"{{"role":"assistant","content":[{{"type":"text","text":"{text}"}}],"stopReason":"stop"}}"#);
-        let line = format!(r#"{{"type":"message_update","assistantMessageEvent":{{"type":"text_delta","contentIndex":0,"delta":"{delta}","partial":{all}}},"message":{all}}}"#);
+        let all =
+            format!(r#"{{"role":"assistant","content":[{{"type":"text","text":"{text}"}}],"stopReason":"stop"}}"#);
+        let line = format!(
+            r#"{{"type":"message_update","assistantMessageEvent":{{"type":"text_delta","contentIndex":0,"delta":"{delta}","partial":{all}}},"message":{all}}}"#
+        );
         pipe.extend_from_slice(line.as_bytes());
         pipe.push(b'\n');
         let full = pipe.len() - pipe.len() % HEAD_BYTES;

@@ -279,7 +279,9 @@ impl Shown {
                 version: 0,
             }),
             Line::Event(PiEvent::Assistant(m)) => self.failed = m.stop == "error",
-            Line::Event(PiEvent::RetryStart { .. } | PiEvent::CompactionEnd { will_retry: true, .. }) if self.failed => {
+            Line::Event(PiEvent::RetryStart { .. } | PiEvent::CompactionEnd { will_retry: true, .. })
+                if self.failed =>
+            {
                 if let Some((mark, text)) = self.start.take() {
                     live.rollback(&mark);
                     self.text = text;

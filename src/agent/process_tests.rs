@@ -124,6 +124,7 @@ fn a_retry_takes_back_only_the_failed_message() {
     let failed = r#"{"type":"message_end","message":{"role":"assistant","content":[],"stopReason":"error","errorMessage":"terminated"}}"#;
     let good = r#"{"type":"message_end","message":{"role":"assistant","content":[],"stopReason":"toolUse"}}"#;
     let retry = r#"{"type":"auto_retry_start","attempt":1,"maxAttempts":3,"delayMs":1,"errorMessage":"terminated"}"#;
-    let items = shown(&[START, &delta("kept"), good, START, &delta("half an ans"), failed, retry, START, &delta("whole")]);
+    let items =
+        shown(&[START, &delta("kept"), good, START, &delta("half an ans"), failed, retry, START, &delta("whole")]);
     assert_eq!(items, [Item::Text("kept\n\nwhole".into())]);
 }

@@ -17,7 +17,8 @@ fn settings() -> LaunchSettings {
 }
 
 fn spec(profile: &Profile, settings: &LaunchSettings, env: &[(&str, &str)]) -> SpawnSpec {
-    let instance = Instance { id: ProcId(3), mark: "s.3".into(), token: "secret", session_file: Path::new("/s/a.jsonl") };
+    let instance =
+        Instance { id: ProcId(3), mark: "s.3".into(), token: "secret", session_file: Path::new("/s/a.jsonl") };
     spawn_spec(profile, settings, Path::new("/bin/pi"), instance, env.iter().map(|(a, b)| (a.into(), b.into())))
 }
 

@@ -35,7 +35,10 @@ fn commands_are_single_lines_with_an_id() {
 #[test]
 fn a_dialog_answer_bears_the_dialogs_id() {
     let answer = |answer| line(&PiCmd::UiResponse { id: "u1".into(), answer });
-    assert_eq!(answer(UiAnswer::Confirmed(false)), json!({"type": "extension_ui_response", "id": "u1", "confirmed": false}));
+    assert_eq!(
+        answer(UiAnswer::Confirmed(false)),
+        json!({"type": "extension_ui_response", "id": "u1", "confirmed": false})
+    );
     assert_eq!(answer(UiAnswer::Cancelled), json!({"type": "extension_ui_response", "id": "u1", "cancelled": true}));
 }
 
@@ -76,7 +79,9 @@ fn answers_are_found_by_their_id() {
     );
     assert_eq!(ok(r#"{"id":"g3","type":"response","command":"abort","success":false,"error":"no"}"#), Err("no".into()));
     assert_eq!(
-        ok(r#"{"id":"g3","type":"response","command":"get_available_models","success":true,"data":{"models":[{"id":"m","provider":"p","cost":{}}]}}"#),
+        ok(
+            r#"{"id":"g3","type":"response","command":"get_available_models","success":true,"data":{"models":[{"id":"m","provider":"p","cost":{}}]}}"#
+        ),
         Ok(PiData::Models(vec!["p/m".into()]))
     );
     let Ok(PiData::State(state)) = ok(
@@ -91,7 +96,8 @@ fn answers_are_found_by_their_id() {
         panic!()
     };
     assert_eq!((stats.input, stats.cost, stats.context_tokens, stats.context_window), (5, 0.5, None, Some(128_000)));
-    let refused = event(r#"{"type":"response","command":"parse","success":false,"error":"Failed to parse command: x"}"#);
+    let refused =
+        event(r#"{"type":"response","command":"parse","success":false,"error":"Failed to parse command: x"}"#);
     assert!(matches!(refused, PiEvent::Refused { command, .. } if command == "parse"));
 }
 
@@ -102,11 +108,15 @@ fn compaction_dialogs_and_notices() {
         other => panic!("{other:?}"),
     };
     assert_eq!(
-        end(r#"{"type":"compaction_end","reason":"overflow","result":{"summary":"s"},"aborted":false,"willRetry":true}"#),
+        end(
+            r#"{"type":"compaction_end","reason":"overflow","result":{"summary":"s"},"aborted":false,"willRetry":true}"#
+        ),
         (true, false, true, false)
     );
     assert_eq!(end(r#"{"type":"auto_compaction_end","result":null,"errorMessage":"e"}"#), (false, false, false, true));
-    let dialog = event(r#"{"type":"extension_ui_request","id":"u","method":"select","title":"t","options":["a",1],"timeout":1200}"#);
+    let dialog = event(
+        r#"{"type":"extension_ui_request","id":"u","method":"select","title":"t","options":["a",1],"timeout":1200}"#,
+    );
     assert!(matches!(dialog, PiEvent::Ui(d) if d.options == ["a", "1"] && d.timeout == Some(1200)));
     let notice = event(r#"{"type":"extension_ui_request","id":"u","method":"notify","message":"m"}"#);
     assert_eq!(notice, PiEvent::Notice { level: "info".into(), message: "m".into() });

@@ -22,7 +22,13 @@ fn recorded_files_of_old_and_new_pi_tell_what_became_of_a_turn() {
         let story = told(&first);
         assert_eq!(
             story[..5],
-            ["toolUse First words.", "tool", "user [msgId:2 | turn:abc.1]", "stop steered", "user [msgId:3 | turn:abcd]"],
+            [
+                "toolUse First words.",
+                "tool",
+                "user [msgId:2 | turn:abc.1]",
+                "stop steered",
+                "user [msgId:3 | turn:abcd]"
+            ],
             "{name}"
         );
         assert_eq!(told(&read(&file, "abcd", 0, false).unwrap())[0], "stop second turn");

@@ -107,7 +107,8 @@ fn c24_given_a_crash_in_a_turn_then_only_what_that_turn_started_dies_and_the_exi
     assert!(!alive(old) && alive(other));
     assert!(home.handle.sweep(ProcId(2), home.mark(2), stranger.pid, u64::MAX));
     let (first, second) = (home.events.recv_timeout(SOON).unwrap(), home.events.recv_timeout(SOON).unwrap());
-    let exit = [first, second].into_iter().find_map(|e| if let MainEvent::Exit { info, .. } = e { Some(info) } else { None });
+    let exit =
+        [first, second].into_iter().find_map(|e| if let MainEvent::Exit { info, .. } = e { Some(info) } else { None });
     assert_eq!(exit.unwrap().signal, Some(15), "a living pi is asked first");
     assert!(alive(other), "older than the turn");
     home.handle.sweep(ProcId(2), home.mark(2), 0, 0);

@@ -76,7 +76,10 @@ pub(super) fn answer(text: &str, said: &[String]) -> Vec<Part> {
 fn echo(text: &str, said: &[String]) -> String {
     let quoted: String = text.lines().map(|l| format!("> {l}\n")).collect();
     if !said.is_empty() {
-        return format!("*(demo)* You said:\n\n{quoted}\nThat was message **{}** of this conversation.", said.len() + 1);
+        return format!(
+            "*(demo)* You said:\n\n{quoted}\nThat was message **{}** of this conversation.",
+            said.len() + 1
+        );
     }
     let words: String = WORDS.iter().map(|(word, what)| format!("- `{word}`: {what}\n")).collect();
     format!(
@@ -97,7 +100,18 @@ fn recall(said: &[String]) -> String {
 /// So many words of nothing, in paragraphs.
 fn lorem(n: usize) -> String {
     const WORDS: [&str; 12] = [
-        "lorem", "ipsum", "dolor", "sit", "amet", "consectetur", "adipiscing", "elit", "sed", "do", "eiusmod", "tempor",
+        "lorem",
+        "ipsum",
+        "dolor",
+        "sit",
+        "amet",
+        "consectetur",
+        "adipiscing",
+        "elit",
+        "sed",
+        "do",
+        "eiusmod",
+        "tempor",
     ];
     let mut text = String::from("*(demo)*");
     for i in 0..n {

@@ -35,7 +35,10 @@ enum Step {
     Block(&'static str),
     Delta(&'static str, String),
     EndBlock(&'static str),
-    End { stop: &'static str, error: Option<&'static str> },
+    End {
+        stop: &'static str,
+        error: Option<&'static str>,
+    },
     ToolStart,
     ToolPrints(usize),
     ToolEnd,
@@ -173,7 +176,8 @@ impl<W: Write> Demo<W> {
                 self.event("agent_end", &[("messages", "[]".into()), ("willRetry", "true".into())])?;
                 let delay = (self.delay.as_millis() * 10).to_string();
                 let error = json!(error).to_string();
-                let fields = [("attempt", "1".into()), ("maxAttempts", "3".into()), ("delayMs", delay), ("errorMessage", error)];
+                let fields =
+                    [("attempt", "1".into()), ("maxAttempts", "3".into()), ("delayMs", delay), ("errorMessage", error)];
                 self.event("auto_retry_start", &fields)?;
             }
             Step::Retried => {
@@ -204,7 +208,8 @@ impl<W: Write> Demo<W> {
     }
 
     pub(super) fn dialog_answered(&mut self, cmd: &Value) -> io::Result<()> {
-        let Some(run) = self.run.as_mut().filter(|r| r.dialog.is_some() && r.dialog.as_deref() == cmd["id"].as_str()) else {
+        let Some(run) = self.run.as_mut().filter(|r| r.dialog.is_some() && r.dialog.as_deref() == cmd["id"].as_str())
+        else {
             return Ok(());
         };
         let text = match cmd["value"].as_str() {

@@ -87,10 +87,13 @@ fn an_answer_streams_and_its_deltas_are_its_text() {
     let mut talk = start(&dir.path().join("s.jsonl"), 0);
     talk.prompt("[msgId:1 | turn:t1]\nhello **you**");
     let lines = talk.settled();
-    let streamed: String = lines.iter().filter_map(|l| if let Line::Text(t) = l { Some(t.as_str()) } else { None }).collect();
-    assert_eq!(texts(&lines), [streamed.clone()]);
+    let streamed: String =
+        lines.iter().filter_map(|l| if let Line::Text(t) = l { Some(t.as_str()) } else { None }).collect();
+    assert_eq!(texts(&lines), std::slice::from_ref(&streamed));
     assert!(streamed.contains("> hello **you**") && streamed.contains("demo agent") && !streamed.contains("msgId"));
-    assert!(matches!(&lines[0], Line::Event(PiEvent::Response { id: 1, result: Ok(PiData::Disposition(d)) }) if d == "started"));
+    assert!(
+        matches!(&lines[0], Line::Event(PiEvent::Response { id: 1, result: Ok(PiData::Disposition(d)) }) if d == "started")
+    );
     assert!(lines.contains(&Line::Event(PiEvent::UserStart { head: "[msgId:1 | turn:t1]\nhello **you**".into() })));
 }
 
@@ -149,15 +152,24 @@ fn retries_dialogs_and_refusals_look_like_pis() {
     talk.prompt("ask");
     let lines = talk.until(|l| matches!(l, Line::Event(PiEvent::Ui(_))));
     let Some(Line::Event(PiEvent::Ui(dialog))) = lines.last() else { panic!() };
-    assert!(talk.answer(json!({"id": "g9", "type": "prompt", "message": "x"})).unwrap_err().contains("already processing"));
+    assert!(talk
+        .answer(json!({"id": "g9", "type": "prompt", "message": "x"}))
+        .unwrap_err()
+        .contains("already processing"));
     talk.send(json!({"type": "extension_ui_response", "id": dialog.id, "value": "tea"}));
     assert!(texts(&talk.settled())[0].ends_with("Your choice: **tea**."));
 
     assert!(matches!(talk.answer(json!({"id": "g9", "type": "get_state"})), Ok(PiData::State(s)) if !s.streaming));
-    assert!(matches!(talk.answer(json!({"id": "g9", "type": "get_available_models"})), Ok(PiData::Models(m)) if m.len() == 2));
+    assert!(
+        matches!(talk.answer(json!({"id": "g9", "type": "get_available_models"})), Ok(PiData::Models(m)) if m.len() == 2)
+    );
     assert!(talk.answer(json!({"id": "g9", "type": "set_model", "provider": "x", "modelId": "y"})).is_err());
-    assert!(matches!(talk.answer(json!({"id": "g9", "type": "get_commands"})), Ok(PiData::Commands(c)) if c.len() == 7));
-    assert!(matches!(talk.answer(json!({"id": "g9", "type": "get_session_stats"})), Ok(PiData::Stats(s)) if s.user_messages == 3));
+    assert!(
+        matches!(talk.answer(json!({"id": "g9", "type": "get_commands"})), Ok(PiData::Commands(c)) if c.len() == 7)
+    );
+    assert!(
+        matches!(talk.answer(json!({"id": "g9", "type": "get_session_stats"})), Ok(PiData::Stats(s)) if s.user_messages == 3)
+    );
     assert_eq!(talk.answer(json!({"id": "g9", "type": "compact"})), Ok(PiData::None));
     let other = dir.path().join("other.jsonl");
     let switched = talk.answer(json!({"id": "g9", "type": "switch_session", "sessionPath": other}));
