@@ -80,6 +80,8 @@ pub struct TurnRow {
     pub pid: u32,
     pub at: Wall,
     pub at_boot: u64,
+    /// Somebody wanted it to end (`user`, `interrupt`, `reset`), or how it ended.
+    pub stop: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -163,7 +165,7 @@ fn inbox(r: &SqlRow) -> rusqlite::Result<InboxRow> {
     })
 }
 
-const TURN: &str = "id, session, state, attempts, prompt, media, plain, file, file_len, proc, pid, at, at_boot";
+const TURN: &str = "id, session, state, attempts, prompt, media, plain, file, file_len, proc, pid, at, at_boot, stop";
 
 fn turn(r: &SqlRow) -> rusqlite::Result<TurnRow> {
     Ok(TurnRow {
@@ -180,6 +182,7 @@ fn turn(r: &SqlRow) -> rusqlite::Result<TurnRow> {
         pid: r.get(10)?,
         at: r.get(11)?,
         at_boot: r.get::<_, i64>(12)? as u64,
+        stop: r.get(13)?,
     })
 }
 
@@ -330,6 +333,12 @@ impl Store {
                 t.at_boot as i64,
                 t.id,
             ))?;
+        Ok(())
+    }
+
+    /// The turn is to end, whatever happens to this process.
+    pub fn stop_turn(&self, id: Row, why: &str) -> Result<()> {
+        self.db.prepare_cached("UPDATE turn SET stop = ? WHERE id = ?")?.execute((why, id))?;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pi_gateway::core::State;
+use pi_gateway::core::{Legacy, State};
 use pi_gateway::message::*;
 use pi_gateway::rules::{ChannelRules, DropPolicy, Mode, Rules};
 use pi_gateway::store::{inbox_state, Store};
@@ -181,7 +181,7 @@ impl World {
     }
 
     fn go(&mut self) -> Result<(), String> {
-        self.boot()?;
+        self.boot(Legacy::default())?;
         for _ in 0..120 + self.rng.below(120) {
             self.now.mono += self.rng.below(40);
             self.now.wall += self.rng.below(40) as i64;
@@ -210,12 +210,12 @@ impl World {
 
     // ---- lives and deaths of the gateway
 
-    fn boot(&mut self) -> Result<(), String> {
+    fn boot(&mut self, legacy: Legacy) -> Result<(), String> {
         let mut ids = self.rng.clone();
         let _ = self.rng.next();
         let store = Store::open_as(&self.path, |n| ids.word(n)).map_err(|e| format!("store: {e}"))?;
         let (mut state, effects) =
-            State::open(store, self.rules.clone(), self.now).map_err(|e| format!("open: {e}"))?;
+            State::open(store, self.rules.clone(), self.now, legacy).map_err(|e| format!("open: {e}"))?;
         let mut sids = self.rng.clone();
         let _ = self.rng.next();
         state.random_from(move |n| sids.word(n));
@@ -282,7 +282,7 @@ impl World {
         }
         self.now.mono += self.rng.below(5_000);
         self.now.wall += self.rng.below(5_000) as i64;
-        self.boot()
+        self.boot(Legacy::default())
     }
 
     /// One batch of the loop in core/run.rs.
@@ -752,6 +752,11 @@ impl World {
             Ok(())
         };
         step(&mut state, self.now).map_err(|e| e.to_string())?;
+        let alive = self.procs.keys().copied().chain(self.spawns.iter().map(|s| s.0)).collect();
+        let waiting =
+            self.durable.iter().filter_map(|e| if let Effect::Call { row, .. } = e { Some(*row) } else { None });
+        let calls = self.calls.iter().map(|c| c.0).chain(waiting).collect();
+        let legacy = state.legacy(&alive, &calls);
         drop(state);
         // The old life's processes are killed; their ends are reported to the new state.
         for (id, p) in &mut self.procs {
@@ -761,7 +766,7 @@ impl World {
             }
         }
         self.jobs.clear(); // answers to the old state's jobs find nobody
-        self.boot()
+        self.boot(legacy)
     }
 
     /// The wall clock is set, forward or back; nothing may be lost or repeated by it.
@@ -877,9 +882,7 @@ impl World {
         let mut segments = BTreeMap::new();
         for m in self.msgs.iter().filter(|m| m.platform.is_none()) {
             let Some(row) = store.inbox_by_key(&format!("web:{}:{}", m.session, m.key)).map_err(err)? else { continue };
-            for s in store.segment_for(row.id).map_err(err)? {
-                segments.insert(s.id, s);
-            }
+            segments.extend(store.segment_for(row.id).map_err(err)?.map(|s| (s.id, s)));
             if let Some(turn) = row.turn {
                 segments.extend(store.segments_of(turn).map_err(err)?.into_iter().map(|s| (s.id, s)));
             }
@@ -954,7 +957,7 @@ impl World {
         // What is in memory can be built from the store: a fresh start finds nothing to do.
         let mut ids = self.rng.clone();
         let store = Store::open_as(&self.path, |n| ids.word(n)).map_err(err)?;
-        let (_, effects) = State::open(store, self.rules.clone(), self.now).map_err(err)?;
+        let (_, effects) = State::open(store, self.rules.clone(), self.now, Legacy::default()).map_err(err)?;
         match effects.iter().find(|e| matches!(e, Effect::Sweep { .. } | Effect::Job { .. } | Effect::Call { .. })) {
             Some(e) => Err(format!("a start after the end finds work: {e:?}")),
             None => Ok(()),
