@@ -166,7 +166,7 @@ pub enum Outcome {
 #[derive(Clone, Debug)]
 pub enum Request {
     /// A message. Answer: `Accepted`, after the sync that covers it, or `Error`.
-    Chat(ChatRequest),
+    Chat(Box<ChatRequest>),
     /// The reply to an accepted message. Answer: `Reply`, when its fate is recorded and synced.
     Wait {
         row: Row,
@@ -797,6 +797,8 @@ pub enum Event {
     },
     /// A due time passed (the loop's own).
     Due,
+    /// The last event: commit, close the store.
+    End,
 }
 
 /// What comes out of the mind. Effects leave after the commit of their batch, those marked

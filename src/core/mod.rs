@@ -165,7 +165,7 @@ impl State {
                 self.draining = Some(deadline);
                 self.arm(Due::Drain, deadline);
             }
-            Event::Due => {}
+            Event::Due | Event::End => {}
         }
         self.on_due()?;
         self.work()?;

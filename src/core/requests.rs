@@ -14,7 +14,7 @@ const DIALOGS: usize = 64;
 impl State {
     pub(super) fn on_request(&mut self, id: ReqId, req: Request) -> Result<()> {
         match req {
-            Request::Chat(chat) => return self.on_chat(id, chat),
+            Request::Chat(chat) => return self.on_chat(id, *chat),
             Request::Wait { row } => match self.reply_of(row)? {
                 Some(reply) => self.answer(id, Answer::Reply(Box::new(reply)), true),
                 None if self.store.inbox(row)?.is_some() => self.waiters.entry(row).or_default().push(id),

@@ -102,6 +102,7 @@ impl Core {
     ) -> Option<Error> {
         let mut unsynced: Option<Instant> = None;
         let mut again = Instant::now() + RETRY;
+        let mut end = false;
         loop {
             let first = match self.next(&state, unsynced, trouble.as_ref().map(|_| again)) {
                 Ok(event) => event,
@@ -121,15 +122,13 @@ impl Core {
                         _ => Event::Due,
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => {
-                    if let Err(e) = state.into_store().close() {
-                        log::error!("closing the store: {e}");
-                    }
-                    return None;
-                }
+                Err(RecvTimeoutError::Disconnected) => return self.close(state),
             };
+            if matches!(first, Event::End) {
+                return self.close(state);
+            }
             let before = state.store().changes();
-            match self.batch(&mut state, first, lost, panics) {
+            match self.batch(&mut state, first, lost, panics, &mut end) {
                 Ok(effects) => {
                     fault::point("committed");
                     lost.clear();
@@ -137,6 +136,9 @@ impl Core {
                         unsynced = None;
                     } else if state.store().changes() > before {
                         unsynced.get_or_insert_with(Instant::now);
+                    }
+                    if std::mem::take(&mut end) {
+                        return self.close(state);
                     }
                 }
                 Err(e) => {
@@ -148,6 +150,13 @@ impl Core {
                 }
             }
         }
+    }
+
+    fn close(&self, state: State) -> Option<Error> {
+        if let Err(e) = state.into_store().close() {
+            log::error!("closing the store: {e}");
+        }
+        None
     }
 
     fn next(
@@ -171,6 +180,7 @@ impl Core {
         first: Event,
         lost: &mut Vec<ReqId>,
         panics: &mut Vec<Instant>,
+        end: &mut bool,
     ) -> Result<Vec<Effect>, Error> {
         loop {
             match state.store().begin() {
@@ -183,8 +193,13 @@ impl Core {
         let mut next = Some(first);
         for _ in 0..BATCH {
             let Some(event) = next.take().or_else(|| self.inbox.try_recv().ok()) else { break };
-            if let Event::Request { id, .. } | Event::Inbound { id, .. } = &event {
-                lost.push(*id);
+            match &event {
+                Event::Request { id, .. } | Event::Inbound { id, .. } => lost.push(*id),
+                Event::End => {
+                    *end = true;
+                    break;
+                }
+                _ => {}
             }
             let begun = Instant::now();
             state.store().savepoint()?;

@@ -1,8 +1,20 @@
-//! The composition root: which threads run, in which order they start and stop.
+//! The composition root: which threads run, in which order they start and stop (design.md, "Threads";
+//! core.md 20). Nothing is decided here that could be decided by the mind.
+
+mod carry;
+mod hands;
+mod lock;
+mod logging;
+mod mailbox;
+mod reload;
+mod settings;
+mod shutdown;
+mod start;
+mod watch;
 
 use std::path::PathBuf;
 
-use crate::config::Env;
+pub use start::run;
 
 /// What the command line asks of `pi-gw gateway`.
 #[derive(Clone, Debug, Default)]
@@ -22,9 +34,4 @@ pub struct Options {
     pub demo: bool,
     /// Use it only if no pi is found.
     pub demo_if_no_pi: bool,
-}
-
-/// Runs the gateway in the foreground until it is told to stop; the exit code (config.md 10).
-pub fn run(_options: Options, _env: &Env) -> u8 {
-    70
 }

@@ -66,7 +66,7 @@ struct Accepted {
 impl Asked {
     /// Hands the message over and waits until it is on disk.
     fn accept(&mut self, port: &Port) -> Result<Accepted, Fault> {
-        let request = Request::Chat(std::mem::take(&mut self.request));
+        let request = Request::Chat(Box::new(std::mem::take(&mut self.request)));
         match port.mind.ask(request, port.settings.get().times.accept) {
             Answer::Accepted { row, run, replayed } => {
                 if !replayed {
@@ -156,7 +156,7 @@ pub fn stream(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let mut show = Show { run: accepted.run, ..Show::default() };
     let mut pace = Pace::new(port, begun);
     loop {
-        let (answer, woken) = wake(&pending, &bell, pace.peek);
+        let answer = wake(&pending, &bell, pace.peek);
         while show.pass(&live.read(&mut at, STEP)) {
             if !show.out.is_empty() && pace.sent(ex.send(std::mem::take(&mut show.out).as_bytes())).is_err() {
                 break;
@@ -167,7 +167,7 @@ pub fn stream(port: &Port, ex: &mut dyn Exchange) -> Handled {
             let _ = ex.send(last.as_bytes()); // the stream ends either way
             return Ok(Reply::streamed());
         }
-        if !woken && pace.due(ex).is_err() || pace.broken {
+        if pace.due(ex).is_err() {
             asked.left(port);
             return Ok(Reply::streamed());
         }
@@ -175,14 +175,14 @@ pub fn stream(port: &Port, ex: &mut dyn Exchange) -> Handled {
 }
 
 /// Waits for the answer, a change of the view, or the time to look after the connection.
-fn wake(pending: &Pending, bell: &Receiver<()>, wait: Duration) -> (Option<Answer>, bool) {
+fn wake(pending: &Pending, bell: &Receiver<()>, wait: Duration) -> Option<Answer> {
     crossbeam_channel::select! {
         recv(pending.receiver()) -> answer => {
             let gone = || Answer::Error { code: Code::ShuttingDown, message: "The gateway is stopping.".into() };
-            (Some(answer.unwrap_or_else(|_| gone())), true)
+            Some(answer.unwrap_or_else(|_| gone()))
         }
-        recv(bell) -> _ => (None, true),
-        default(wait) => (None, false),
+        recv(bell) -> _ => None,
+        default(wait) => None,
     }
 }
 
@@ -191,14 +191,16 @@ struct Pace {
     peek: Duration,
     comment: Duration,
     end: Instant,
+    /// Sent something; looked after the client.
     last: Instant,
+    looked: Instant,
     broken: bool,
 }
 
 impl Pace {
     fn new(port: &Port, begun: Instant) -> Pace {
         let t = &port.settings.get().times;
-        Pace { peek: t.peek, comment: t.comment, end: begun + t.reply, last: begun, broken: false }
+        Pace { peek: t.peek, comment: t.comment, end: begun + t.reply, last: begun, looked: begun, broken: false }
     }
     fn sent(&mut self, result: std::io::Result<()>) -> std::io::Result<()> {
         self.last = Instant::now();
@@ -206,7 +208,15 @@ impl Pace {
         result
     }
     fn due(&mut self, ex: &mut dyn Exchange) -> Result<(), ()> {
-        if ex.gone() || self.broken {
+        if self.broken {
+            return Err(());
+        }
+        // bells of other sessions must not keep us from it
+        if self.looked.elapsed() < self.peek {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        if ex.gone() {
             return Err(());
         }
         if Instant::now() >= self.end {

@@ -209,8 +209,14 @@ fn accept(listener: &TcpListener, port: &Arc<Port>, table: &Arc<Table>) {
         guard::secure(&mut reply);
         reply.print(false, true)
     };
+    let mut failing = false;
     while !table.closed.load(Ordering::SeqCst) {
-        match listener.accept() {
+        let accepted = listener.accept();
+        if let (Err(e), false) = (&accepted, failing) {
+            log::warn!("no connection can be accepted now: {e}"); // once, not twenty times a second
+        }
+        failing = accepted.is_err();
+        match accepted {
             Ok(_) if table.closed.load(Ordering::SeqCst) => return,
             Ok((sock, addr)) => {
                 let sock = Arc::new(sock);
@@ -224,10 +230,7 @@ fn accept(listener: &TcpListener, port: &Arc<Port>, table: &Arc<Table>) {
                 }
             }
             // out of descriptors, or the client left meanwhile: wait, never give up
-            Err(e) => {
-                log::warn!("accept: {e}");
-                std::thread::sleep(BREATH);
-            }
+            Err(_) => std::thread::sleep(BREATH),
         }
     }
 }

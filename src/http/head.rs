@@ -144,7 +144,8 @@ fn checked(r: &httparse::Request<'_, '_>, size: usize) -> Result<Head, Fault> {
     };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     (head.path, head.query) = (path.to_owned(), query.split('#').next().unwrap_or_default().to_owned());
-    if !head.path.starts_with('/') && !(head.path == "*" && head.method == "OPTIONS") {
+    let whole_server = head.path == "*" && head.method == "OPTIONS";
+    if !head.path.starts_with('/') && !whole_server {
         return Err(Fault::invalid("The request target must be a path"));
     }
     if !matches!(&*head.method, "GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "PATCH" | "OPTIONS") {
@@ -213,7 +214,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".into(), 400),
             ("GET / HTTP/1.1\nHost: a\n\n".into(), 400),
             ("GET / HTTP/2.0\r\nHost: a\r\n\r\n".into(), 505),
-            ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n".into(), 501),
+            ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n".into(), 400),
             ("get / HTTP/1.1\r\nHost: a\r\n\r\n".into(), 400),
             ("\u{16}\u{3}\u{1}".into(), 400),
             ("BREW / HTTP/1.1\r\nHost: a\r\n\r\n".into(), 501),
@@ -242,5 +243,31 @@ mod tests {
         let h = parse(b"GET http://b:1/p?a=%41+b&token=x HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().unwrap();
         assert_eq!((&*h.host, &*h.path, h.param("a").unwrap().as_str()), ("b:1", "/p", "A b"));
         assert_eq!(percent("%zz"), None);
+    }
+
+    #[test]
+    fn no_bytes_whatever_make_it_panic() {
+        let good =
+            b"\r\nPOST http://a/b%20?c=%zz&token=x HTTP/1.1\r\nHost: a:1\r\nTransfer-Encoding: chunked\r\n\r\nrest";
+        let mut n: u64 = 42;
+        let mut next = || {
+            n = n.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (n >> 33) as usize
+        };
+        for _ in 0..20_000 {
+            let mut bytes = good.to_vec();
+            for _ in 0..1 + next() % 4 {
+                let at = next() % bytes.len();
+                match next() % 3 {
+                    0 => bytes[at] = next() as u8,
+                    1 => bytes.truncate(at + 1),
+                    _ => bytes.insert(at, b"\r\n :%"[next() % 5]),
+                }
+            }
+            if let Ok(Some(head)) = parse(&bytes) {
+                assert!(head.size <= bytes.len());
+                head.param("token");
+            }
+        }
     }
 }

@@ -20,6 +20,8 @@ pub enum Door {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
+    /// For strangers.
+    Tiny,
     Small,
     Chat,
 }
@@ -27,6 +29,7 @@ pub enum Size {
 impl Size {
     pub fn limit(self, l: &Limits) -> usize {
         match self {
+            Size::Tiny => 8 << 10,
             Size::Small => l.body,
             Size::Chat => l.chat_body,
         }
@@ -61,7 +64,7 @@ pub static ROUTES: &[Route] = &[
     route("GET", "/web/*", Door::Open, page::file),
     route("GET", "/favicon.ico", Door::Open, page::favicon),
     route("GET", "/robots.txt", Door::Open, page::robots),
-    route("POST", "/login", Door::Open, page::login),
+    Route { size: Size::Tiny, ..route("POST", "/login", Door::Open, page::login) },
     route("POST", "/logout", Door::Key, page::logout),
     health("/health", status::health),
     health("/api/health", status::health),

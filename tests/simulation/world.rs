@@ -545,7 +545,7 @@ impl World {
                     ..ChatRequest::default()
                 };
                 self.asks.insert(id, vec![first]);
-                self.feed(Event::Request { id, req: Box::new(Request::Chat(req)) })
+                self.feed(Event::Request { id, req: Box::new(Request::Chat(Box::new(req))) })
             }
             Some(p) => {
                 open.retain(|i| self.msgs[*i].platform == Some(p));

@@ -1,5 +1,5 @@
 //! A door over a scripted mind: a thread that answers requests the way a test says.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

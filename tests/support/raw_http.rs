@@ -1,5 +1,5 @@
 //! HTTP and WebSocket by hand: what a well-behaved client library would never send, too.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -262,7 +262,7 @@ impl Session {
             s.holds += 1;
         }
         let wait: Duration = s.times.accept;
-        let (request, finish) = (Request::Chat(request), Finish::Send(images));
+        let (request, finish) = (Request::Chat(Box::new(request)), Finish::Send(images));
         let asked =
             calls::ask(&self.out, &self.port.mind, Call { id: id.clone(), request, finish, wait, urgent: false });
         if asked.is_err() {

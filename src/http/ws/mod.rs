@@ -84,10 +84,11 @@ pub(crate) fn serve(port: &Arc<Port>, mut wire: Wire, up: Upgrade) {
     let (out, bell) = Outbox::new(port.hub.name(), (s.limits.ws_bytes, s.limits.ws_frames));
     let writer = writer::Writer::new(port.clone(), wire.sock.clone(), out.clone(), bell);
     let thread = std::thread::Builder::new().name(format!("{}-out", out.id)).stack_size(STACK);
-    let Ok(thread) = thread.spawn(move || writer.run()) else {
+    let Ok(writer) = thread.spawn(move || writer.run()) else {
         log::warn!("{}: no thread for a WebSocket", out.id);
         return;
     };
+    let _member = Member { port: port.clone(), out: out.clone(), writer: Some(writer) };
     log::debug!("{} opened by {} ({:?})", out.id, up.addr, up.access);
     let read_ahead = std::mem::take(&mut wire.buf);
     let until = up.stranger.is_some().then(|| Instant::now() + s.times.ws_login);
@@ -103,15 +104,27 @@ pub(crate) fn serve(port: &Arc<Port>, mut wire: Wire, up: Upgrade) {
         session.pending_dialogs();
     }
     Reader { ws, session, stranger: up.stranger, bad: 0, binary: 0, rate: Rate::new(s.limits.ws_rate) }.run();
-    port.hub.leave(&out);
     if out.closing() {
         drain(&mut wire);
     }
-    out.gone();
-    if thread.join().is_err() {
-        log::error!("{}: the writer panicked", out.id);
+}
+
+/// The connection as others know it; dropped, it is gone from the hub and its writer has ended.
+struct Member {
+    port: Arc<Port>,
+    out: Arc<Outbox>,
+    writer: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.port.hub.leave(&self.out);
+        self.out.gone();
+        if self.writer.take().is_some_and(|w| w.join().is_err()) {
+            log::error!("{}: the writer panicked", self.out.id);
+        }
+        log::debug!("{} closed", self.out.id);
     }
-    log::debug!("{} closed", out.id);
 }
 
 /// The client may still be sending what was refused: it should read why before it sees a reset.
@@ -135,13 +148,18 @@ struct Half {
 
 impl Read for Half {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let wait = match self.until {
-            Some(until) if Instant::now() >= until => return Err(io::ErrorKind::TimedOut.into()),
-            Some(until) => self.idle.min(wire::left(until)),
-            None => self.idle,
-        };
-        self.sock.set_read_timeout(Some(wait))?;
-        (&*self.sock).read(buf)
+        loop {
+            let wait = match self.until {
+                Some(until) if Instant::now() >= until => return Err(io::ErrorKind::TimedOut.into()),
+                Some(until) => self.idle.min(wire::left(until)),
+                None => self.idle,
+            };
+            self.sock.set_read_timeout(Some(wait))?;
+            match (&*self.sock).read(buf) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {} // a signal: not the client's doing
+                read => return read,
+            }
+        }
     }
 }
 

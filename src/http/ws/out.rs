@@ -140,12 +140,17 @@ impl Outbox {
         taken
     }
     /// Events this client missed, in order, instead of what waits. They do not count against the limits.
-    pub fn replay(&self, missed: Vec<Arc<Event>>) {
+    /// `false`: too late, events were sent already.
+    pub fn replay(&self, missed: Vec<Arc<Event>>) -> bool {
         let mut s = self.lock();
+        if s.greeting.is_none() {
+            return false;
+        }
         let waiting: usize = s.events.iter().skip(s.replayed).map(|e| e.text.len()).sum();
         s.bytes -= waiting;
         s.events = missed.into();
         s.replayed = s.events.len();
+        true
     }
     /// An event of this connection only, before all that wait.
     pub fn first(&self, event: Arc<Event>) {
@@ -181,10 +186,6 @@ impl Outbox {
     pub fn greeted(&self) {
         self.lock().greeting = None;
         self.ring();
-    }
-    /// Nothing but the queue of this connection has been seen by the client.
-    pub fn fresh(&self) -> bool {
-        self.lock().greeting.is_some()
     }
     pub fn release(&self) {
         let mut s = self.lock();

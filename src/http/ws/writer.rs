@@ -121,6 +121,10 @@ impl Writer {
     /// Ping and tick together: an idle connection wakes us twice a minute.
     fn tick(&mut self) -> Result<(), Over> {
         self.next_tick = next_tick(&self.port);
+        if let Some(seen) = &mut self.seen {
+            let board = &self.port.board;
+            seen.retain(|k, s| board.get(k).is_some_and(|live| Arc::ptr_eq(&live, &s.live)));
+        }
         self.put(&frames::ping())?;
         if self.seen.is_some() && !self.out.crowded() {
             self.event(&event_text("tick", &json!({"ts": wall()})), self.eid)?;

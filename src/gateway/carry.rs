@@ -1,0 +1,210 @@
+//! Carries effects of the mind to the hands. Called by `core` and `sync`: nothing here blocks.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
+
+use crossbeam_channel::Sender;
+
+use super::hands::Hands;
+use super::settings;
+use crate::agent::process::PiProcess;
+use crate::agent::profile::{self, Instance};
+use crate::ask::{Answers, Mind};
+use crate::children::{ChildId, ChildrenHandle};
+use crate::config::{token, Config, Env};
+use crate::http::Door;
+use crate::live::Board;
+use crate::message::*;
+
+/// Everything an effect may need.
+pub struct Carrier {
+    pub answers: Arc<Answers>,
+    pub mind: Mind,
+    pub children: ChildrenHandle,
+    pub hands: Hands,
+    pub board: Arc<Board>,
+    /// Opened last; frames before that have no viewers.
+    pub door: OnceLock<Arc<Door>>,
+    pub config: RwLock<Arc<Config>>,
+    pub env: Env,
+    pub store_id: String,
+    /// Told when the drain is over.
+    pub drained: Sender<()>,
+    procs: Mutex<HashMap<ProcId, Arc<PiProcess>>>,
+    /// Starts whose threads have not reported yet are ended with the rest.
+    shown: Mutex<HashMap<ProcId, Arc<crate::live::Live>>>,
+}
+
+impl Carrier {
+    #[allow(clippy::too_many_arguments)] // one owner for what effects need, named at the call
+    pub fn new(
+        answers: Arc<Answers>,
+        mind: Mind,
+        children: ChildrenHandle,
+        hands: Hands,
+        board: Arc<Board>,
+        config: Arc<Config>,
+        env: Env,
+        store_id: String,
+        drained: Sender<()>,
+    ) -> Carrier {
+        Carrier {
+            answers,
+            mind,
+            children,
+            hands,
+            board,
+            door: OnceLock::new(),
+            config: RwLock::new(config),
+            env,
+            store_id,
+            drained,
+            procs: Mutex::default(),
+            shown: Mutex::default(),
+        }
+    }
+
+    fn procs(&self) -> MutexGuard<'_, HashMap<ProcId, Arc<PiProcess>>> {
+        self.procs.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn mark(&self, proc: ProcId) -> String {
+        format!("{}.{}", self.store_id, proc.0)
+    }
+
+    pub fn carry(self: &Arc<Self>, effect: Effect) {
+        match effect {
+            Effect::Answer { id, answer, .. } => self.answers.give(id, *answer.0),
+            Effect::Call { row, op, .. } => {
+                // No channel that is called exists yet; the row stays marked and is looked at again after a start.
+                log::error!("outbox row {row} has no channel to take it: {op:?}");
+            }
+            Effect::Job { id, session, job } => self.hands.give(&session, id, *job),
+            Effect::Spawn { proc, profile, session_file } => self.spawn(proc, &profile, &session_file),
+            Effect::Signal { proc, sig } => {
+                self.children.signal(ChildId::Pi(proc), sig);
+            }
+            Effect::Write { proc, id, cmd } => self.write(proc, id, *cmd),
+            Effect::Show { proc, live } => self.show(proc, live.map(|l| *l)),
+            Effect::Sweep { proc, pid, since } => {
+                self.children.sweep(proc, self.mark(proc), pid, since);
+            }
+            Effect::Frame(frame) => {
+                if let Some(door) = self.door.get() {
+                    door.publish(&frame);
+                }
+            }
+            Effect::Notice(text) => log::warn!("{text}"),
+            Effect::Drained => {
+                let _ = self.drained.try_send(()); // once is enough
+            }
+        }
+    }
+
+    fn write(&self, proc: ProcId, id: CmdId, cmd: PiCmd) {
+        let Some(p) = self.procs().get(&proc).cloned() else { return };
+        if let Err(why) = p.write(id, cmd) {
+            log::warn!("pi {}: {why}; ending it", proc.0);
+            self.children.signal(ChildId::Pi(proc), Sig::Kill); // its exit tells the mind
+        }
+    }
+
+    fn show(&self, proc: ProcId, live: Option<LiveRef>) {
+        let since = live.is_some().then(crate::clock::mono);
+        self.children.note_turn(ChildId::Pi(proc), since);
+        let mut shown = self.shown.lock().unwrap_or_else(|e| e.into_inner());
+        let Some(p) = self.procs().get(&proc).cloned() else { return };
+        match live {
+            Some(at) => {
+                let live = self.board.open(&at.session);
+                if at.fresh {
+                    live.begin(&at.run);
+                    p.show(Some(live.clone()));
+                } else {
+                    live.rename(&at.run);
+                }
+                shown.insert(proc, live);
+            }
+            None => {
+                p.show(None);
+                if let Some(live) = shown.remove(&proc) {
+                    live.end();
+                }
+            }
+        }
+    }
+
+    fn spawn(self: &Arc<Self>, proc: ProcId, profile: &Profile, session_file: &std::path::Path) {
+        let config = self.config.read().unwrap_or_else(|e| e.into_inner()).clone();
+        let url = self.door.get().and_then(|d| d.addresses().first().copied());
+        let url = url.map_or(String::new(), |a| format!("http://{a}"));
+        let launch = settings::launch(&config, profile, &self.env, &url);
+        let path = self.env.var("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").to_owned();
+        let token = token::generate().map(|t| t.expose().to_owned()).unwrap_or_default();
+        let spec = profile::find(&launch, path.as_ref()).map(|program| {
+            let instance = Instance { id: proc, mark: self.mark(proc), token: &token, session_file };
+            profile::spawn_spec(profile, &launch, &program, instance, std::env::vars_os())
+        });
+        let this = self.clone();
+        let cwd = profile.cwd.clone();
+        let start = move || {
+            let dirs = std::fs::create_dir_all(&cwd).map_err(|e| format!("{}: {e}", cwd.display()));
+            let spec = spec.map_err(|e| e.to_string()).and_then(|s| dirs.map(|()| s));
+            let spawned = spec.and_then(|spec| {
+                let answer = this.children.spawn(spec);
+                answer.recv().unwrap_or_else(|_| Err("the gateway is stopping".into()))
+            });
+            let began = spawned.and_then(|s| {
+                let p = PiProcess::start(proc, s.stdin, s.stdout, this.mind.clone());
+                p.map(|p| (s.pid, p)).map_err(|e| {
+                    this.children.signal(ChildId::Pi(proc), Sig::Kill);
+                    format!("no threads for it: {e}")
+                })
+            });
+            match began {
+                Ok((pid, p)) => {
+                    this.procs().insert(proc, Arc::new(p));
+                    this.mind.tell(Event::Spawned { proc, pid });
+                }
+                Err(why) => {
+                    this.mind.tell(Event::SpawnFailed { proc, why: why.into() });
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("pi-{}-start", proc.0)).stack_size(256 << 10);
+        if let Err(e) = thread.spawn(start) {
+            log::error!("no thread to start pi: {e}"); // the mind's deadline for the start passes
+        }
+    }
+
+    /// A process was reaped: what it still wrote is read, then the mind is told.
+    pub fn ended(self: &Arc<Self>, proc: ProcId, info: ExitInfo) {
+        let this = self.clone();
+        let end = move || {
+            let p = this.procs().remove(&proc);
+            this.shown.lock().unwrap_or_else(|e| e.into_inner()).remove(&proc);
+            // Nobody else keeps one for longer than a write.
+            if let Some(p) = p.and_then(Arc::into_inner) {
+                p.join();
+            }
+            this.mind.tell(Event::Exit { proc, info: Box::new(info) });
+        };
+        let thread = std::thread::Builder::new().name(format!("pi-{}-end", proc.0)).stack_size(256 << 10);
+        if let Err(e) = thread.spawn(end) {
+            log::error!("no thread for the end of pi {}: {e}", proc.0);
+        }
+    }
+
+    /// Signals every pi (shutdown); true if there was one.
+    pub fn signal_all(&self, sig: Sig) -> bool {
+        let ids: Vec<ProcId> = self.procs().keys().copied().collect();
+        for id in &ids {
+            self.children.signal(ChildId::Pi(*id), sig);
+        }
+        !ids.is_empty()
+    }
+
+    pub fn no_procs(&self) -> bool {
+        self.procs().is_empty()
+    }
+}

@@ -1,0 +1,179 @@
+//! The sessions' hands: one thread per session that is doing something; jobs in order, gone after a minute.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
+
+use crate::agent::session_file;
+use crate::ask::Mind;
+use crate::message::{Event, Job, JobDone, JobId};
+
+/// Jobs of one session that may wait; core has a few outstanding at most.
+const JOBS: usize = 64;
+const IDLE: Duration = Duration::from_secs(60);
+const STACK: usize = 256 << 10;
+/// A transcript is rotated at that size, three old ones are kept.
+const TRANSCRIPT: u64 = 5 << 20;
+
+type Queue = Sender<(JobId, Job)>;
+
+/// Starts hands on demand. Called by core: never blocks.
+pub struct Hands {
+    mind: Mind,
+    transcripts: PathBuf,
+    threads: Arc<Mutex<HashMap<Arc<str>, Queue>>>,
+}
+
+impl Hands {
+    pub fn new(mind: Mind, transcripts: PathBuf) -> Hands {
+        Hands { mind, transcripts, threads: Arc::default() }
+    }
+
+    /// Queues a job. One that cannot be queued is not reported: the mind's deadline for it passes, and it asks
+    /// again.
+    pub fn give(&self, session: &Arc<str>, id: JobId, job: Job) {
+        let mut threads = self.threads.lock().unwrap_or_else(|e| e.into_inner());
+        let job = match threads.get(session) {
+            // A thread leaves the table under this lock and only with an empty queue: nothing is lost (C4).
+            Some(queue) => match queue.try_send((id, job)) {
+                Ok(()) => return,
+                Err(e) if e.is_full() => return log::error!("{session}: its hands are {JOBS} jobs behind"),
+                Err(e) => e.into_inner().1,
+            },
+            None => job,
+        };
+        let (queue, jobs) = bounded(JOBS);
+        let _ = queue.try_send((id, job)); // new and empty
+        let worker = Worker {
+            session: session.clone(),
+            jobs,
+            mind: self.mind.clone(),
+            transcripts: self.transcripts.clone(),
+            threads: self.threads.clone(),
+        };
+        let thread = std::thread::Builder::new().name(format!("session-{id}")).stack_size(STACK);
+        match thread.spawn(move || worker.run()) {
+            Ok(_) => {
+                threads.insert(session.clone(), queue);
+            }
+            Err(e) => log::error!("{session}: no thread for its work: {e}"),
+        }
+    }
+}
+
+struct Worker {
+    session: Arc<str>,
+    jobs: Receiver<(JobId, Job)>,
+    mind: Mind,
+    transcripts: PathBuf,
+    threads: Arc<Mutex<HashMap<Arc<str>, Queue>>>,
+}
+
+impl Worker {
+    fn run(self) {
+        loop {
+            let (id, job) = match self.jobs.recv_timeout(IDLE) {
+                Ok(next) => next,
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    let mut threads = self.threads.lock().unwrap_or_else(|e| e.into_inner());
+                    match self.jobs.try_recv() {
+                        Ok(next) => next,
+                        Err(_) => {
+                            threads.remove(&self.session);
+                            return;
+                        }
+                    }
+                }
+            };
+            let silent = matches!(job, Job::Transcript { .. });
+            let work = || perform(&self.transcripts, job);
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+                .unwrap_or_else(|_| JobDone::Failed { why: "the work panicked; it is in the log".into() });
+            if !silent && !self.mind.tell(Event::Job { id, done: Box::new(done) }) {
+                return;
+            }
+        }
+    }
+}
+
+fn perform(transcripts: &Path, job: Job) -> JobDone {
+    let found = |result: std::io::Result<_>| match result {
+        Ok(found) => JobDone::FileRead(found),
+        Err(e) => JobDone::Failed { why: e.to_string() },
+    };
+    match job {
+        Job::PrepareFile { path, cwd, fresh } => {
+            if let Err(e) = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&cwd) {
+                return JobDone::Failed { why: format!("the working directory {} cannot be made: {e}", cwd.display()) };
+            }
+            session_file::prepare(&path, &cwd, &fresh)
+        }
+        Job::ReadFile { path, marker, from, position_only } => {
+            found(session_file::read(&path, &marker, from, position_only))
+        }
+        Job::FindMessages { path, ids } => found(session_file::find_messages(&path, &ids)),
+        Job::Transcript { session, lines } => {
+            let path = transcripts.join(format!("{}.jsonl", crate::rules::file_name(&session)));
+            if let Err(e) = append(&path, &lines) {
+                log::warn!("transcript {}: {e}", path.display());
+            }
+            JobDone::Done
+        }
+    }
+}
+
+/// Appends lines; at 5 MiB the file becomes `.1`, `.1` becomes `.2`, and so on to `.3`.
+fn append(path: &Path, lines: &[String]) -> std::io::Result<()> {
+    if let Some(dir) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    }
+    if path.metadata().is_ok_and(|m| m.len() > TRANSCRIPT) {
+        let old = |n: u32| path.with_extension(format!("jsonl.{n}"));
+        for n in (1..3).rev() {
+            let _ = std::fs::rename(old(n), old(n + 1)); // there may be none yet
+        }
+        std::fs::rename(path, old(1))?;
+    }
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    file.write_all((lines.join("\n") + "\n").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::bounded;
+
+    #[test]
+    fn every_job_is_done_in_order_however_many_sessions_there_are() {
+        let (tx, rx) = bounded(1000);
+        let dir = tempfile::tempdir().unwrap();
+        let hands = Hands::new(Mind::new(tx, Arc::default()), dir.path().to_owned());
+        for n in 0..300u64 {
+            let session: Arc<str> = format!("s{}", n % 7).into();
+            let path = dir.path().join("none.jsonl");
+            hands.give(&session, n, Job::ReadFile { path, marker: "x".into(), from: 0, position_only: false });
+        }
+        let mut last = HashMap::new();
+        for _ in 0..300 {
+            let Event::Job { id, done } = rx.recv_timeout(Duration::from_secs(30)).unwrap() else { panic!() };
+            assert_eq!(*done, JobDone::FileRead(Default::default()));
+            assert!(last.insert(id % 7, id).is_none_or(|before| before < id));
+        }
+    }
+
+    #[test]
+    fn a_transcript_is_rotated_before_it_fills_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.jsonl");
+        std::fs::write(&path, vec![b'x'; TRANSCRIPT as usize + 1]).unwrap();
+        append(&path, &["{}".into()]).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}\n");
+        assert!(dir.path().join("t.jsonl.1").exists());
+    }
+}

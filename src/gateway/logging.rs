@@ -1,0 +1,122 @@
+//! The log: a bounded queue and one writer thread, so that a stalled stderr or disk stops nobody (core.md 20).
+//! What does not fit is dropped and counted; secrets are taken out before a line is queued.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{bounded, Receiver, Sender};
+use simplelog::{ConfigBuilder, LevelFilter, WriteLogger};
+
+use crate::config::redact::Redactor;
+use crate::config::types::LogLevel;
+use crate::config::Config;
+
+const LINES: usize = 1024;
+
+enum Item {
+    Line(Vec<u8>),
+    /// Everything before this is written; the sender waits for the drop.
+    Flush(#[allow(dead_code)] Sender<()>), // only its drop matters
+}
+
+/// The running log.
+#[derive(Clone)]
+pub struct Log {
+    queue: Sender<Item>,
+    dropped: Arc<AtomicU64>,
+}
+
+struct Sink {
+    log: Log,
+    line: Vec<u8>,
+    redactor: Redactor,
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        while let Some(end) = self.line.iter().position(|b| *b == b'\n') {
+            let rest = self.line.split_off(end + 1);
+            let line = std::mem::replace(&mut self.line, rest);
+            let text = String::from_utf8_lossy(&line);
+            let line = self.redactor.text(&text).into_owned().into_bytes();
+            if self.log.queue.try_send(Item::Line(line)).is_err() {
+                self.log.dropped.fetch_add(1, Relaxed);
+            }
+        }
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The level a configuration and `--verbose` ask for.
+pub fn level(c: &Config, verbose: bool) -> LevelFilter {
+    if verbose {
+        return LevelFilter::Debug;
+    }
+    if let Some(level) = c.logging.filter.as_deref().and_then(|f| f.parse().ok()) {
+        return level;
+    }
+    match c.gateway.log_level.unwrap_or(c.logging.level) {
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warn => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+    }
+}
+
+impl Log {
+    /// Starts the writer thread and installs the logger.
+    pub fn start(c: &Config, verbose: bool) -> Log {
+        let (queue, lines) = bounded(LINES);
+        let log = Log { queue, dropped: Arc::default() };
+        let dropped = log.dropped.clone();
+        let thread = std::thread::Builder::new().name("log".into()).stack_size(256 << 10);
+        if let Err(e) = thread.spawn(move || write(&lines, &dropped)) {
+            eprintln!("no thread for the log: {e}");
+        }
+        let format = ConfigBuilder::new()
+            .set_time_format_rfc3339()
+            .set_thread_level(LevelFilter::Off)
+            .set_target_level(LevelFilter::Off)
+            .set_location_level(LevelFilter::Off)
+            .build();
+        let sink = Sink { log: log.clone(), line: Vec::new(), redactor: Redactor::new(c.secrets()) };
+        if WriteLogger::init(LevelFilter::Debug, format, sink).is_err() {
+            eprintln!("a logger was installed before");
+        }
+        log::set_max_level(level(c, verbose));
+        std::panic::set_hook(Box::new(|info| {
+            let thread = std::thread::current();
+            log::error!("panic in thread {}: {info}", thread.name().unwrap_or("?"));
+        }));
+        log
+    }
+
+    /// Waits at most a second until everything is written.
+    pub fn flush(&self) {
+        let (tx, rx) = bounded(0);
+        let _ = self.queue.send_timeout(Item::Flush(tx), Duration::from_secs(1));
+        let _ = rx.recv_timeout(Duration::from_secs(1));
+    }
+
+}
+
+fn write(lines: &Receiver<Item>, dropped: &AtomicU64) {
+    let mut told = 0;
+    let mut err = io::stderr();
+    for item in lines {
+        if let Item::Line(line) = item {
+            let _ = err.write_all(&line); // nobody is left to tell
+        }
+        let lost = dropped.load(Relaxed);
+        if lost > told {
+            let _ = writeln!(err, "({} log lines were dropped)", lost - told);
+            told = lost;
+        }
+    }
+}

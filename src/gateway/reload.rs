@@ -1,0 +1,119 @@
+//! Reload of the configuration: all or nothing (config.md 1.6).
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::carry::Carrier;
+use super::{logging, settings, start, Options};
+use crate::config::{self, Env, Loaded};
+use crate::http::{AgentLabel, Door};
+use crate::message::Request;
+
+/// Editors write in several steps.
+const SETTLE: Duration = Duration::from_millis(500);
+
+pub struct Reloader {
+    path: PathBuf,
+    options: Options,
+    env: Env,
+    carrier: Arc<Carrier>,
+    door: Arc<Door>,
+    state: Mutex<State>,
+    pending: AtomicBool,
+}
+
+struct State {
+    loaded: Loaded,
+    generation: u32,
+}
+
+impl Reloader {
+    pub fn new(loaded: Loaded, options: Options, env: Env, carrier: Arc<Carrier>, door: Arc<Door>) -> Arc<Reloader> {
+        let path = loaded.path.clone();
+        let state = Mutex::new(State { loaded, generation: 0 });
+        Arc::new(Reloader { path, options, env, carrier, door, state, pending: AtomicBool::new(false) })
+    }
+
+    /// The file in use.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reloads half a second from now; changes until then count as one.
+    pub fn soon(self: &Arc<Self>) {
+        if self.pending.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let this = self.clone();
+        let run = move || {
+            std::thread::sleep(SETTLE);
+            this.pending.store(false, Ordering::SeqCst);
+            this.now();
+        };
+        let thread = std::thread::Builder::new().name("reload".into()).stack_size(512 << 10);
+        if let Err(e) = thread.spawn(run) {
+            self.pending.store(false, Ordering::SeqCst);
+            log::error!("no thread to reload the configuration: {e}");
+        }
+    }
+
+    fn now(&self) {
+        let o = &self.options;
+        let wanted = config::Options {
+            file: o.config.clone(),
+            strict: o.strict,
+            allow_missing: o.allow_defaults,
+            port: o.port,
+            bind: o.bind.clone(),
+            plugin_channels: Vec::new(),
+        };
+        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        let mut new = match config::load(&self.env, &wanted) {
+            Ok(new) => new,
+            Err(issues) => {
+                for issue in &issues {
+                    log::error!("{issue}");
+                }
+                log::error!("the configuration was not reloaded; the old one stays");
+                let why = issues.first().map(ToString::to_string);
+                return self.apply(&state.loaded, None, why);
+            }
+        };
+        let label = start::choose_agent(&mut new.config, o, &self.env);
+        let changes = config::reload::changes(&state.loaded, &new);
+        for key in &changes.restart {
+            log::warn!("{key} takes effect after a restart");
+        }
+        if changes.recycles_pi() {
+            state.generation += 1;
+        }
+        let config = Arc::new(new.config.clone());
+        log::set_max_level(logging::level(&config, o.verbose));
+        let paths = new.paths(&self.env);
+        *self.carrier.config.write().unwrap_or_else(|e| e.into_inner()) = config.clone();
+        let rules = Arc::new(settings::rules(&config, &paths, state.generation));
+        self.carrier.mind.ask(Request::Reload(rules), Duration::from_secs(10));
+        self.apply(&new, Some(label), None);
+        if !changes.is_empty() {
+            log::info!(
+                "configuration reloaded: {} keys changed",
+                changes.hot.len() + changes.next_pi.len() + changes.channel.len()
+            );
+        }
+        state.loaded = new;
+    }
+
+    fn apply(&self, loaded: &Loaded, label: Option<AgentLabel>, problem: Option<String>) {
+        let paths = loaded.paths(&self.env);
+        let secret = match start::secret(&loaded.config, &paths) {
+            Ok((secret, _)) => secret,
+            Err(e) => return log::error!("{e}; access stays as it was"),
+        };
+        let label = label.unwrap_or_else(|| start::choose_agent(&mut loaded.config.clone(), &self.options, &self.env));
+        let mut port = settings::port(&loaded.config, &paths, secret, label, !self.options.no_gui);
+        port.config_error = problem;
+        self.door.apply(port);
+    }
+}

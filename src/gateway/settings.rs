@@ -1,0 +1,185 @@
+//! The configuration as each part of the house needs it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::agent::profile::{LaunchSettings, ToolProfile, ToolRules};
+use crate::config::types::{
+    AuthMode, Bind, Cors, DropPolicy, Durability, MessageMode, OnAmbiguous, QueueMode, Transcripts, Unauthenticated,
+};
+use crate::config::{Config, Env, Paths};
+use crate::http;
+use crate::message::Profile;
+use crate::rules::{self, AgentRules, ChannelRules, Mode, Rules};
+
+/// What the mind decides by. `generation` rises when pi processes have to be recycled.
+pub fn rules(c: &Config, paths: &Paths, generation: u32) -> Rules {
+    let web = ChannelRules { mailbox: true, repeat_safe: true, allow: vec!["*".into()] };
+    let agents = c.agents.list.iter().map(|a| {
+        let rules = AgentRules { workspace: a.workspace.clone(), model: a.model.clone(), role: a.role.clone() };
+        (a.id.clone(), rules)
+    });
+    let ms = |d: std::time::Duration| d.as_millis() as u64;
+    Rules {
+        sessions_dir: paths.sessions_dir(),
+        workspaces_dir: paths.data_root().join("workspaces"),
+        role_dirs: c.roles.workspace_dirs.clone(),
+        agents: agents.collect(),
+        default_agent: c.agents.default.clone(),
+        channels: BTreeMap::from([("webchat".to_owned(), web.clone()), ("api".to_owned(), web)]),
+        model: c.agent.model_failover.primary.clone().or_else(|| c.agent.model.clone()),
+        fallbacks: c.agent.model_failover.fallbacks.clone(),
+        max_fallbacks: c.agent.model_failover.max_retries as usize,
+        cooldown: ms(c.agent.model_failover.cooldown),
+        thinking: c.agent.thinking_level.as_str().to_owned(),
+        mode: match c.agent.message_mode {
+            MessageMode::Steer => Mode::Steer,
+            MessageMode::FollowUp => Mode::FollowUp,
+            MessageMode::Interrupt => Mode::Interrupt,
+        },
+        pool_min: c.agent.pool.min as usize,
+        pool_max: c.agent.pool.max as usize,
+        pool_idle: ms(c.agent.pool.idle_timeout),
+        inactivity: c.agent.inactivity_limit().map_or(0, ms),
+        turn_max: ms(c.agent.turn_max),
+        collect: c.queue.mode == QueueMode::Collect,
+        debounce: ms(c.queue.collect_debounce),
+        max_per_session: c.queue.max_per_session,
+        max_waiting: c.queue.global_max_pending,
+        drop_policy: match c.queue.drop_policy {
+            DropPolicy::Summarize => rules::DropPolicy::Summarize,
+            DropPolicy::Old => rules::DropPolicy::Old,
+            DropPolicy::New => rules::DropPolicy::New,
+        },
+        pool_wait: ms(c.queue.pool_wait_ttl),
+        prio_dm: c.queue.priority.dm.into(),
+        prio_group: c.queue.priority.group.into(),
+        prio_bonus: c.queue.priority.allowlist_bonus.into(),
+        abort_words: c.gateway.commands.abort_words.clone(),
+        max_age: ms(c.delivery.max_age) as i64,
+        resend_ambiguous: c.delivery.on_ambiguous == OnAmbiguous::Resend,
+        keep_days: c.store.keep_days.into(),
+        keep_keys: c.queue.dedup.cache_size as i64,
+        durable: c.store.durability == Durability::Power,
+        continue_on_restart: c.session.continue_on_restart,
+        transcripts: c.logging.transcripts != Transcripts::Off,
+        zone: Some(jiff::tz::TimeZone::system()),
+        generation,
+    }
+}
+
+/// What a pi process of this profile is started with.
+pub fn launch(c: &Config, profile: &Profile, env: &Env, agent_url: &str) -> LaunchSettings {
+    let a = &c.agent;
+    let agent = c.agents.list.iter().find(|e| e.id == profile.agent);
+    let role = c.roles.capabilities.get(&profile.role);
+    let lists = a.tools.by_channel.get(&profile.channel);
+    let base = || a.skills_gateway.iter().chain(&a.skills_base);
+    let fallback = base().next().is_none() && role.is_none_or(|r| r.skills.is_empty());
+    let skills = agent.iter().flat_map(|a| &a.skills).chain(role.iter().flat_map(|r| &r.skills)).chain(base());
+    let skills: Vec<&String> = if fallback { skills.chain(&a.skills).collect() } else { skills.collect() };
+    let extensions = agent.iter().flat_map(|a| &a.extensions).chain(role.iter().flat_map(|r| &r.extensions));
+    let templates = role.iter().flat_map(|r| &r.prompt_templates).chain(&a.prompt_templates);
+    LaunchSettings {
+        command: a.pi_cli.clone(),
+        runner: Vec::new(),
+        allowed: allowed(c),
+        tools: ToolRules {
+            profile: match a.tools.profile {
+                crate::config::types::ToolProfile::Minimal => ToolProfile::Minimal,
+                crate::config::types::ToolProfile::Coding => ToolProfile::Coding,
+                crate::config::types::ToolProfile::Messaging => ToolProfile::Messaging,
+                crate::config::types::ToolProfile::Full => ToolProfile::Full,
+            },
+            allow: lists.and_then(|l| l.allow.clone()).or_else(|| a.tools.allow.clone()),
+            deny: lists.and_then(|l| l.deny.clone()).or_else(|| a.tools.deny.clone()).unwrap_or_default(),
+            gateway: Vec::new(),
+        },
+        system_prompt: a.system_prompt.clone(),
+        append_system_prompts: a.append_system_prompt.iter().cloned().collect(),
+        extensions: unique(extensions.chain(&a.extensions)),
+        skills: unique(skills.into_iter()),
+        prompt_templates: unique(templates),
+        no_extensions: a.no_extensions,
+        no_skills: a.no_skills,
+        no_prompt_templates: a.no_prompt_templates,
+        agent_dir: a.runtime.agent_dir.clone(),
+        package_dir: a.runtime.package_dir.clone(),
+        gateway_url: agent_url.to_owned(),
+        used_variables: c.vars_to_hide_from_pi().into_iter().map(str::to_owned).collect(),
+        env: env.var("TZ").map(|tz| ("TZ".to_owned(), tz.to_owned())).into_iter().collect(),
+    }
+}
+
+/// Programs that may be started; everything if the guard is off.
+pub fn allowed(c: &Config) -> Vec<String> {
+    let guard = &c.security.exec;
+    let mut list = guard.allowed_executables.clone();
+    if !guard.enabled || !guard.block_unlisted {
+        list.extend(c.agent.pi_cli.first().and_then(|p| p.rsplit('/').next()).map(str::to_owned));
+    }
+    list
+}
+
+fn unique<'a>(list: impl Iterator<Item = &'a String>) -> Vec<PathBuf> {
+    let mut seen = Vec::new();
+    for item in list {
+        let path = PathBuf::from(item);
+        if !seen.contains(&path) {
+            seen.push(path);
+        }
+    }
+    seen
+}
+
+/// What the port is opened with, or swapped to.
+pub fn port(c: &Config, paths: &Paths, secret: Option<String>, agent: http::AgentLabel, page: bool) -> http::Settings {
+    let g = &c.gateway;
+    let listen = match g.bind {
+        Bind::Loopback => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        Bind::All => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
+        Bind::Address(ip) => vec![ip],
+    };
+    let mut listen: Vec<SocketAddr> = listen.into_iter().map(|ip| SocketAddr::new(ip, g.port)).collect();
+    let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), g.port);
+    if g.bind == Bind::Loopback && g.port != 0 && std::net::TcpListener::bind(v6).is_ok() {
+        listen.push(v6);
+    }
+    let auth = match (g.auth.mode, secret) {
+        (AuthMode::Off, _) => http::Auth::Off,
+        (AuthMode::Token, secret) => http::Auth::Token(secret.unwrap_or_default()),
+        (AuthMode::Password, secret) => http::Auth::Password(secret.unwrap_or_default()),
+    };
+    http::Settings {
+        listen,
+        auth,
+        allow_unauthenticated: g.auth.allow_unauthenticated != Unauthenticated::No,
+        allow_lan: g.auth.allow_unauthenticated == Unauthenticated::Lan,
+        local_open: g.auth.local_open,
+        allowed_hosts: g.allowed_hosts.clone(),
+        allowed_origins: g.allowed_origins.clone(),
+        cors: match g.cors {
+            Cors::Bearer => http::Cors::Bearer,
+            Cors::SameOrigin => http::Cors::SameOrigin,
+        },
+        trusted_proxies: g.trusted_proxies.iter().map(|n| http::Net { addr: n.address, bits: n.bits }).collect(),
+        limits: http::Limits {
+            connections: g.limits.max_connections,
+            per_address: g.limits.max_per_address,
+            waiting: g.limits.max_waiting,
+            body: g.limits.body_kb << 10,
+            chat_body: g.limits.chat_body_mb << 20,
+            ws_bytes: g.ws.max_buffered_bytes,
+            ..http::Limits::default()
+        },
+        metrics_public: g.metrics.public,
+        page: page && c.channels.webchat.enabled,
+        media_dir: paths.media_dir(),
+        media_max: c.channels.webchat.media_max as usize,
+        logins_file: Some(paths.web_logins()),
+        agent,
+        channels: if c.channels.webchat.enabled { vec!["webchat".into()] } else { Vec::new() },
+        ..http::Settings::default()
+    }
+}

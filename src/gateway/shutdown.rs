@@ -1,0 +1,86 @@
+//! Stop: every step has a deadline, and nothing is lost by cutting any of them short (core.md 20).
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+
+use super::carry::Carrier;
+use super::logging::Log;
+use crate::ask::Mind;
+use crate::cli::exit;
+use crate::clock;
+use crate::http::Door;
+use crate::message::{Event, Sig};
+
+/// What has to be ended, in this order.
+pub struct Shutdown {
+    pub carrier: Arc<Carrier>,
+    pub door: Arc<Door>,
+    pub mind: Mind,
+    pub drained: Receiver<()>,
+    pub core_thread: JoinHandle<()>,
+    pub sync_thread: JoinHandle<()>,
+    pub log: Log,
+}
+
+const PI_TERM: Duration = Duration::from_secs(3);
+const PI_KILL: Duration = Duration::from_secs(1);
+const STORE: Duration = Duration::from_secs(5);
+
+impl Shutdown {
+    /// Begins on a thread of its own: main goes on reaping. Ends the process.
+    pub fn begin(self) {
+        let thread = std::thread::Builder::new().name("shutdown".into()).stack_size(256 << 10);
+        if thread.spawn(move || self.run()).is_err() {
+            std::process::exit(exit::OK.into()); // as after a second signal: safe
+        }
+    }
+
+    fn run(self) {
+        let drain = self.carrier.config.read().unwrap_or_else(|e| e.into_inner()).gateway.drain;
+        log::info!("stopping; running turns get {} s", drain.as_secs());
+        self.door.drain("stopping", None);
+        let deadline = clock::mono() + drain.as_millis() as u64;
+        self.mind.tell(Event::Drain { deadline });
+        let _ = self.drained.recv_timeout(drain + Duration::from_secs(1)); // the rest is left to recovery
+        self.stop_pi();
+        self.door.close(false);
+        self.mind.tell(Event::End);
+        join(self.core_thread, STORE);
+        join(self.sync_thread, STORE); // ends when core is gone: last sync, checkpoint
+        log::info!("stopped");
+        self.log.flush();
+        std::process::exit(exit::OK.into());
+    }
+
+    fn stop_pi(&self) {
+        for (sig, time) in [(Sig::Term, PI_TERM), (Sig::Kill, PI_KILL)] {
+            if !self.carrier.signal_all(sig) {
+                return;
+            }
+            wait(time, || self.carrier.no_procs());
+        }
+    }
+}
+
+/// Waits until `done` or the time is over; true if done.
+fn wait(time: Duration, done: impl Fn() -> bool) -> bool {
+    let end = Instant::now() + time;
+    while !done() {
+        if Instant::now() >= end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
+fn join(thread: JoinHandle<()>, time: Duration) {
+    let name = thread.thread().name().unwrap_or("?").to_owned();
+    match wait(time, || thread.is_finished()) {
+        true => drop(thread.join()),
+        false => log::warn!("thread {name} did not end in time"),
+    }
+}

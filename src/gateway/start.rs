@@ -1,0 +1,355 @@
+//! Start: configuration, lock, store, threads, port; then main waits for children and signals.
+
+use std::io::IsTerminal;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::bounded;
+
+use super::carry::Carrier;
+use super::hands::Hands;
+use super::mailbox::StoreMailbox;
+use super::reload::Reloader;
+use super::shutdown::Shutdown;
+use super::{lock, logging, settings, watch, Options};
+use crate::agent::profile;
+use crate::ask::{Answers, Mind};
+use crate::children::{ChildId, Children, MainEvent};
+use crate::cli::exit;
+use crate::clock;
+use crate::config::types::AuthMode;
+use crate::config::{self, files, token, Config, Env, Loaded, Paths, Severity};
+use crate::core::run::{Carry, Core};
+use crate::http::{self, AgentLabel, Door};
+use crate::live::Board;
+use crate::message::Event;
+use crate::store::{self, sync, Reader, Store};
+
+/// Events that may wait for the mind; senders block or are told "busy".
+const INBOX: usize = 1024;
+/// Commits whose effects wait for a sync.
+const COVERED: usize = 1024;
+
+/// Runs the gateway in the foreground until it is told to stop; the exit code (config.md 10).
+pub fn run(options: Options, env: &Env) -> u8 {
+    let begun = Instant::now();
+    let (loaded, agent) = match configuration(&options, env) {
+        Ok(ok) => ok,
+        Err(code) => return code,
+    };
+    if options.check {
+        return exit::OK;
+    }
+    match start(options, env, loaded, agent, begun) {
+        Ok(never) => match never {},
+        Err((code, why)) => {
+            eprintln!("pi-gw: {why}");
+            code
+        }
+    }
+}
+
+type Failed = (u8, String);
+enum Never {}
+
+/// Loads and checks; prints what is wrong.
+fn configuration(options: &Options, env: &Env) -> Result<(Loaded, AgentLabel), u8> {
+    let wanted = config::Options {
+        file: options.config.clone(),
+        strict: options.strict,
+        allow_missing: options.allow_defaults,
+        port: options.port,
+        bind: options.bind.clone(),
+        plugin_channels: Vec::new(),
+    };
+    match config::load(env, &wanted) {
+        Ok(mut loaded) => {
+            for issue in loaded.issues.iter().filter(|i| i.severity != Severity::Info) {
+                eprintln!("{issue}");
+            }
+            let label = choose_agent(&mut loaded.config, options, env);
+            Ok((loaded, label))
+        }
+        Err(issues) => {
+            for issue in issues {
+                eprintln!("{issue}");
+            }
+            Err(exit::CONFIG)
+        }
+    }
+}
+
+/// The real pi, or the demo agent: both are started the same way.
+pub(super) fn choose_agent(c: &mut Config, options: &Options, env: &Env) -> AgentLabel {
+    let profile = crate::message::Profile {
+        agent: String::new(),
+        role: String::new(),
+        channel: String::new(),
+        cwd: PathBuf::new(),
+        model: None,
+        thinking: String::new(),
+        generation: 0,
+    };
+    let launch = settings::launch(c, &profile, env, "");
+    let found = profile::find(&launch, env.var("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").as_ref());
+    let demo = options.demo || (options.demo_if_no_pi && found.is_err());
+    if demo {
+        let me = std::env::current_exe().unwrap_or_else(|_| "pi-gw".into());
+        let name = me.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        c.agent.pi_cli = vec![me.to_string_lossy().into_owned(), "demo-agent".into()];
+        c.agent.model = None;
+        c.agent.model_failover.primary = None;
+        c.agent.model_failover.fallbacks.clear();
+        c.security.exec.allowed_executables.push(name);
+        return AgentLabel { kind: "demo".into(), version: env!("CARGO_PKG_VERSION").into(), demo: true };
+    }
+    AgentLabel { kind: "pi".into(), version: String::new(), demo: false }
+}
+
+/// The secret that callers have to present, and where it comes from.
+pub(super) fn secret(c: &Config, paths: &Paths) -> Result<(Option<String>, Option<PathBuf>), String> {
+    let auth = &c.gateway.auth;
+    let own = |s: &config::Secret| s.expose().to_owned();
+    match auth.mode {
+        AuthMode::Off => Ok((None, None)),
+        AuthMode::Password => Ok((auth.password.as_ref().map(own), None)),
+        AuthMode::Token => match &auth.token {
+            Some(t) => Ok((Some(own(t)), None)),
+            None => {
+                let path = paths.gateway_token();
+                let (t, _) = token::stored_or_generated(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+                Ok((Some(own(&t)), Some(path)))
+            }
+        },
+    }
+}
+
+fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: Instant) -> Result<Never, Failed> {
+    let paths = loaded.paths(env);
+    let config = Arc::new(loaded.config.clone());
+    let log = logging::Log::start(&config, options.verbose);
+    let step = |what: &str| log::debug!("{what} after {:.1} ms", begun.elapsed().as_secs_f64() * 1e3);
+
+    for dir in [paths.data_root().to_owned(), paths.sessions_dir(), paths.credentials_dir(), run_dir(&paths)] {
+        files::create_dir(&dir).map_err(|e| (exit::CANNOT_WRITE, format!("cannot make {}: {e}", dir.display())))?;
+    }
+    let pid_file = paths.pid_file();
+    let mut pid_lock = match lock::take(&pid_file) {
+        Ok(Ok(lock)) => lock,
+        Ok(Err(other)) => {
+            let mut lines = other.lines();
+            let (pid, url) = (lines.next().unwrap_or("?"), lines.next().unwrap_or(""));
+            let why = format!("a gateway runs already on {} (process {pid}) {url}", paths.data_root().display());
+            return Err((exit::UNAVAILABLE, why));
+        }
+        Err(e) => return Err((exit::CANNOT_WRITE, format!("cannot lock {}: {e}", pid_file.display()))),
+    };
+    step("locked");
+    let (main, handle) = Children::new().map_err(|e| (exit::INTERNAL, format!("cannot watch processes: {e}")))?;
+    let store = open_store(&paths.store())?;
+    let store_id = store.id.clone();
+    let reader = Reader::open(&paths.store()).map_err(|e| (exit::INTERNAL, e.to_string()))?;
+    step("store open");
+
+    let (inbox_tx, inbox) = bounded::<Event>(INBOX);
+    let answers = Arc::new(Answers::default());
+    let mind = Mind::new(inbox_tx, answers.clone());
+    let board = Arc::new(Board::default());
+    let (drained_tx, drained) = bounded(1);
+    let hands = Hands::new(mind.clone(), paths.sessions_dir().join("transcripts"));
+    let carrier = Arc::new(Carrier::new(
+        answers,
+        mind.clone(),
+        handle,
+        hands,
+        board.clone(),
+        config.clone(),
+        env.clone(),
+        store_id,
+        drained_tx,
+    ));
+
+    // The port first: health is visible while the rest comes up. Requests wait in the inbox.
+    let (secret, token_file) = secret(&config, &paths).map_err(|e| (exit::CANNOT_WRITE, e))?;
+    let port = settings::port(&config, &paths, secret.clone(), agent.clone(), !options.no_gui);
+    let parts = http::Parts { mind: mind.clone(), board, mailbox: Arc::new(StoreMailbox(reader)) };
+    let door = Door::open(port, parts).map_err(|why| (exit::UNAVAILABLE, explain_port(&why, config.gateway.port)))?;
+    let door = Arc::new(door);
+    let _ = carrier.door.set(door.clone()); // set once, here
+    step("listening");
+
+    let (covered_tx, covered) = bounded(COVERED);
+    let carry: Carry = {
+        let carrier = carrier.clone();
+        Arc::new(move |effect| carrier.carry(effect))
+    };
+    let sync_thread = {
+        let (carry, path, mind) = (carry.clone(), paths.store(), mind.clone());
+        let stats = Arc::new(sync::SyncStats::default());
+        let run = move || {
+            let trouble = |what: Option<String>| {
+                mind.tell(Event::Trouble { what: what.map(Into::into) });
+            };
+            sync::run(&path, &covered, &stats, |effects| effects.into_iter().for_each(|e| carry(e)), trouble);
+        };
+        thread("sync", 256 << 10, run)?
+    };
+    let core_thread = {
+        let core = Core {
+            path: paths.store(),
+            rules: Arc::new(settings::rules(&config, &paths, 0)),
+            inbox,
+            sync: covered_tx,
+            carry,
+            stats: Arc::default(),
+        };
+        thread("core", 1 << 20, move || core.run(store))?
+    };
+    watch_clock(&mind)?;
+    greet(&paths, &loaded, &door, secret.as_deref(), token_file.as_deref(), &agent);
+    let url = door.addresses().first().map(|a| format!("http://{a}")).unwrap_or_default();
+    if let Err(e) = pid_lock.write(&url) {
+        log::warn!("{}: {e}", pid_file.display());
+    }
+    step("started");
+
+    let reloader = Reloader::new(loaded, options, env.clone(), carrier.clone(), door.clone());
+    let shutdown =
+        Shutdown { carrier: carrier.clone(), door, mind: mind.clone(), drained, core_thread, sync_thread, log };
+    serve(main, carrier, mind, reloader, shutdown, pid_lock)
+}
+
+/// Main: children, signals, the configuration file. Never returns.
+fn serve(
+    mut main: Children,
+    carrier: Arc<Carrier>,
+    mind: Mind,
+    reloader: Arc<Reloader>,
+    shutdown: Shutdown,
+    _lock: lock::PidFile,
+) -> Result<Never, Failed> {
+    match watch::Watch::new(reloader.path()) {
+        Ok(w) => {
+            let (name, again) = (w.name(), reloader.clone());
+            main.watch(w.fd, move |fd| {
+                if watch::changed(fd, &name) {
+                    again.soon();
+                }
+                true
+            });
+        }
+        Err(e) => log::info!("the configuration file is not watched: {e}"),
+    }
+    let mut shutdown = Some(shutdown);
+    let done = main.run(|event| {
+        match event {
+            MainEvent::Exit { id: ChildId::Pi(proc), info } => carrier.ended(proc, info),
+            MainEvent::Exit { .. } => {}
+            MainEvent::Swept { id } => {
+                mind.tell(Event::Swept { proc: id });
+            }
+            MainEvent::Reload => reloader.soon(),
+            MainEvent::Stop => match shutdown.take() {
+                Some(s) => s.begin(),
+                None => std::process::exit(exit::OK.into()), // the second signal: always safe
+            },
+        }
+        ControlFlow::Continue(())
+    });
+    let why = done.err().map_or_else(|| "it ended".to_owned(), |e| e.to_string());
+    Err((exit::INTERNAL, format!("the main loop failed: {why}")))
+}
+
+fn thread(
+    name: &str,
+    stack: usize,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<std::thread::JoinHandle<()>, Failed> {
+    let thread = std::thread::Builder::new().name(name.into()).stack_size(stack).spawn(run);
+    thread.map_err(|e| (exit::INTERNAL, format!("no thread {name}: {e}")))
+}
+
+fn run_dir(paths: &Paths) -> PathBuf {
+    paths.pid_file().parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// A damaged store is put aside, loudly; a full or read-only disk is an exit with its reason.
+fn open_store(path: &Path) -> Result<Store, Failed> {
+    match Store::open(path) {
+        Ok(store) => Ok(store),
+        Err(store::Error::Corrupt(why)) => {
+            let aside = path.with_extension(format!("db.corrupt-{}", clock::now().wall));
+            log::error!("{}: {why}; it is put aside as {} and a new store is begun", path.display(), aside.display());
+            for suffix in ["", "-wal", "-shm"] {
+                let name = |p: &Path| PathBuf::from(format!("{}{suffix}", p.display()));
+                let _ = std::fs::rename(name(path), name(&aside)); // the side files may not exist
+            }
+            Store::open(path).map_err(|e| (exit::CANNOT_WRITE, format!("{}: {e}", path.display())))
+        }
+        Err(e @ (store::Error::ReadOnly(_) | store::Error::Full)) => {
+            Err((exit::CANNOT_WRITE, format!("{}: {e}", path.display())))
+        }
+        Err(e) => Err((exit::INTERNAL, format!("{}: {e}", path.display()))),
+    }
+}
+
+/// The port is taken: which one is free?
+fn explain_port(why: &str, port: u16) -> String {
+    let free = (port.saturating_add(1)..=port.saturating_add(100))
+        .find(|p| std::net::TcpListener::bind(("127.0.0.1", *p)).is_ok());
+    match free.filter(|_| why.contains("in use")) {
+        Some(free) => format!("{why}; port {free} is free: use --port {free} or set gateway.port"),
+        None => why.to_owned(),
+    }
+}
+
+/// Nothing expires before the wall clock is known to be right.
+fn watch_clock(mind: &Mind) -> Result<(), Failed> {
+    if clock::synchronised() {
+        mind.tell(Event::Clock { confirmed: true });
+        return Ok(());
+    }
+    let mind = mind.clone();
+    let run = move || {
+        let mut wait = 5;
+        while !clock::synchronised() {
+            std::thread::sleep(std::time::Duration::from_secs(wait));
+            wait = (wait * 2).min(120);
+        }
+        mind.tell(Event::Clock { confirmed: true });
+    };
+    thread("clock", 64 << 10, run).map(|_| ())
+}
+
+fn greet(
+    paths: &Paths,
+    loaded: &Loaded,
+    door: &Door,
+    secret: Option<&str>,
+    token_file: Option<&Path>,
+    agent: &AgentLabel,
+) {
+    let port = door.addresses().first().map_or(0, |a| a.port());
+    let host = match loaded.config.gateway.bind {
+        config::types::Bind::Address(ip) => ip.to_string(),
+        _ => "localhost".into(),
+    };
+    log::info!("pi-gw {} listens on http://{host}:{port}", env!("CARGO_PKG_VERSION"));
+    log::info!("data in {}, configuration {}", paths.data_root().display(), loaded.path.display());
+    match agent.demo {
+        true => log::warn!(
+            "answers come from the built-in demo agent; install pi (npm install -g @earendil-works/pi-coding-agent) \
+             and restart to talk to a real one"
+        ),
+        false => log::info!("agent: {}", loaded.config.agent.pi_cli.join(" ")),
+    }
+    if let Some(file) = token_file {
+        log::info!("the access token is in {}", file.display());
+    }
+    // A person at a terminal gets a link that logs in; a log never gets the secret.
+    if let Some(secret) = secret.filter(|_| std::io::stderr().is_terminal() && loaded.config.channels.webchat.enabled) {
+        eprintln!("\n  open  http://{host}:{port}/?token={secret}\n");
+    }
+}

@@ -1,0 +1,134 @@
+//! Chat over HTTP: one answer, or a stream.
+
+use pi_gateway::message::*;
+use serde_json::json;
+
+use crate::house::*;
+use crate::raw_http::*;
+use crate::MAIN;
+
+#[test]
+fn a_chat_is_answered_with_its_reply() {
+    let h = House::open();
+    let post = |fields: &str, body: &str| ask(h.addr, "POST", "/api/chat", fields, body);
+    let r = post("Idempotency-Key: k1\r\n", r#"{"message":"hi"}"#).json();
+    assert_eq!(
+        (r["ok"].as_bool(), r["reply"].as_str(), r["sessionKey"].as_str()),
+        (Some(true), Some("echo: hi"), Some(MAIN))
+    );
+    let Request::Chat(c) = h.asked.lock().unwrap()[0].clone() else { panic!() };
+    assert_eq!(c.dkey.as_deref(), Some("http:chat:open:k1"));
+    assert_eq!((c.source.channel.as_str(), c.body_hash.len()), ("api", 43));
+    assert_eq!(post("", "{}").json()["error"], "message is required");
+    assert_eq!(post("", "null").json()["error"], "Invalid JSON body");
+    assert_eq!(post("", "[1]").status, 400);
+    assert_eq!(post("", r#"{"message":5}"#).status, 400);
+    assert_eq!(post("", &format!("{}1{}", "[".repeat(70), "]".repeat(70))).status, 400);
+    assert_eq!(post("", r#"{"message":"a","sessionKey":"../x"}"#).status, 400);
+    assert_eq!(post(&format!("Idempotency-Key: {}\r\n", "k".repeat(129)), r#"{"message":"a"}"#).status, 400);
+    let failed = post("", r#"{"message":"fail"}"#);
+    assert_eq!((failed.status, failed.json()["reply"].as_str()), (200, Some("Error: The model is down.")));
+    let full = post("", r#"{"message":"full"}"#);
+    assert_eq!((full.refusal(), full.header("retry-after")), ((429, "queue_full".into()), Some("5")));
+}
+
+#[test]
+fn pictures_of_a_chat_reach_the_mind_as_files() {
+    let h = House::open();
+    let png = "iVBORw0KGgpyZXN0";
+    let body = json!({"message": "look", "images": [{"data": png, "mimeType": "image/png"}]}).to_string();
+    assert_eq!(ask(h.addr, "POST", "/api/chat", "", &body).status, 200);
+    let Request::Chat(c) = h.asked.lock().unwrap()[0].clone() else { panic!() };
+    assert_eq!(c.images[0].mime, "image/png");
+    assert!(c.images[0].path.starts_with(h.dir.path().join("media/webchat")) && c.images[0].path.exists());
+}
+
+#[test]
+fn a_stream_has_exactly_the_documented_frames() {
+    let h = House::open();
+    let live = h.board.open(MAIN);
+    let mut c = Client::new(h.addr);
+    c.request("POST", "/api/chat/stream", "", r#"{"message":"wait"}"#);
+    let head = c.until("\r\n\r\n");
+    assert!(head.contains("Content-Type: text/event-stream; charset=utf-8\r\n") && head.contains("no-cache"));
+    let (id, _) = h.unanswered(|r| matches!(r, Request::Wait { .. }));
+    let tool = |output: &str, done| pi_gateway::live::Tool {
+        id: "c1".into(),
+        name: "bash".into(),
+        output: output.into(),
+        done,
+        ..Default::default()
+    };
+    let mut frame = || String::from_utf8(c.chunk().unwrap()).unwrap();
+    live.begin("run1");
+    live.thinking("hm");
+    let mut seen = String::new();
+    let mut until = |end: &str, frame: &mut dyn FnMut() -> String| {
+        while !seen.ends_with(end) {
+            seen += &frame();
+        }
+        std::mem::take(&mut seen)
+    };
+    let data = |v: &str| format!("data: {v}\n\n");
+    let delta = |t: &str| data(&format!("{{\"text\":{t:?},\"type\":\"delta\"}}"));
+    assert_eq!(until("\"hm\",\"type\":\"delta\"}\n\n", &mut frame), delta("\n<think>\n") + &delta("hm"));
+    live.tool(tool("", false));
+    live.tool(tool("x", true));
+    live.text("Hel");
+    assert_eq!(
+        until("\"Hel\",\"type\":\"delta\"}\n\n", &mut frame),
+        delta("\n</think>\n")
+            + &data(r#"{"label":"bash","name":"bash","type":"tool"}"#)
+            + &data(r#"{"isError":false,"name":"bash","type":"tool_end"}"#)
+            + &delta("Hel")
+    );
+    live.text("lo");
+    let reply = ChatReply { run: "run1".into(), text: "Hello".into(), ..ChatReply::default() };
+    h.answers.give(id, Answer::Reply(Box::new(reply)));
+    let r = c.response_after_head();
+    assert!(r.starts_with(&delta("lo")), "{r}");
+    let done: serde_json::Value = serde_json::from_str(r.trim_end().rsplit("data: ").next().unwrap()).unwrap();
+    assert_eq!((done["type"].as_str(), done["reply"].as_str()), (Some("done"), Some("Hello")));
+    assert!(done["duration"].is_number());
+    // the connection is still good
+    assert_eq!(c.request("GET", "/health", "", "").response().status, 200);
+}
+
+#[test]
+fn a_stream_without_live_text_still_tells_the_reply() {
+    let h = House::open();
+    let text = ask(h.addr, "POST", "/api/chat/stream", "", r#"{"message":"hi"}"#).text();
+    assert!(text.starts_with("data: {\"text\":\"echo: hi\",\"type\":\"delta\"}\n\ndata: {\"duration\":"), "{text}");
+    let text = ask(h.addr, "POST", "/api/chat/stream", "", r#"{"message":"fail"}"#).text();
+    assert!(text.contains("\"type\":\"error\"") && text.contains("\"type\":\"done\""), "{text}");
+    assert_eq!(ask(h.addr, "POST", "/api/chat/stream", "", "x").status, 400);
+}
+
+#[test]
+fn a_quiet_stream_sends_comments_and_notices_that_its_client_left() {
+    let h = House::set(|s| s.times.comment = ms(60));
+    let mut c = Client::new(h.addr);
+    c.request("POST", "/api/chat/stream", "", r#"{"message":"wait","abortOnDisconnect":true}"#);
+    c.until(": waiting\n\n");
+    drop(c);
+    eventually("the turn is aborted", || {
+        h.asked.lock().unwrap().iter().any(|r| matches!(r, Request::Abort { session } if session == MAIN))
+    });
+    h.all_gone();
+}
+
+#[test]
+fn waiting_requests_are_limited_and_end_with_their_client() {
+    let h = House::set(|s| s.limits.waiting = 2);
+    let mut held: Vec<Client> = (0..2).map(|_| Client::new(h.addr)).collect();
+    for c in &mut held {
+        c.request("POST", "/api/chat", "", r#"{"message":"wait"}"#);
+    }
+    eventually("two wait", || h.waiting.lock().unwrap().len() == 2);
+    let r = ask(h.addr, "POST", "/api/chat", "", r#"{"message":"hi"}"#);
+    assert_eq!((r.refusal(), r.header("retry-after")), ((503, "busy".into()), Some("1")));
+    assert_eq!(ask(h.addr, "GET", "/health", "", "").status, 200);
+    drop(held);
+    h.all_gone();
+    assert_eq!(ask(h.addr, "POST", "/api/chat", "", r#"{"message":"hi"}"#).status, 200);
+}
