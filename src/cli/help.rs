@@ -73,7 +73,8 @@ pub fn of(line: &str, command: &Command, io: &mut Io<'_>) -> u8 {
 }
 
 fn all(io: &Io<'_>) -> String {
-    let mut text = "usage: pi-gw [options] COMMAND\n\nA gateway between chat channels and the pi coding agent.\n".to_owned();
+    let mut text =
+        "usage: pi-gw [options] COMMAND\n\nA gateway between chat channels and the pi coding agent.\n".to_owned();
     text += &heading("Commands", io);
     text += &table_of(COMMANDS.iter().map(|command| (command.name.to_owned(), command.summary)));
     text += &heading("Options", io);

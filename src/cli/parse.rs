@@ -187,7 +187,10 @@ mod tests {
             "-v start --config /x --port 80",
         ] {
             let call = call(line).unwrap_or_else(|wrong| panic!("{line}: {}", wrong.text));
-            assert_eq!((call.line.as_str(), call.value("--port"), call.has("--verbose")), ("gateway", Some("80"), true));
+            assert_eq!(
+                (call.line.as_str(), call.value("--port"), call.has("--verbose")),
+                ("gateway", Some("80"), true)
+            );
             assert_eq!(call.config(), Some("/x".into()));
         }
         assert_eq!(call("config show --path a.b").map(|c| c.line).ok(), Some("config show".into()));
@@ -220,6 +223,9 @@ mod tests {
         ] {
             assert_eq!(call(line).err().map(|wrong| wrong.text).as_deref(), Some(text), "{line}");
         }
-        assert_eq!(call("doctor --nope").err().map(|w| w.usage).as_deref(), Some("usage: pi-gw doctor [--fix] [--online]"));
+        assert_eq!(
+            call("doctor --nope").err().map(|w| w.usage).as_deref(),
+            Some("usage: pi-gw doctor [--fix] [--online]")
+        );
     }
 }

@@ -103,7 +103,6 @@ impl Log {
         let _ = self.queue.send_timeout(Item::Flush(tx), Duration::from_secs(1));
         let _ = rx.recv_timeout(Duration::from_secs(1));
     }
-
 }
 
 fn write(lines: &Receiver<Item>, dropped: &AtomicU64) {
