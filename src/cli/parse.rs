@@ -57,14 +57,16 @@ pub fn parse(mut args: Vec<OsString>) -> Result<Call, Wrong> {
         Some(end) => args.split_off(end).split_off(1),
         None => Vec::new(),
     };
+    let likely = likely_usage(&args);
     let mut args = Arguments::from_vec(args);
     let flags = table::all_flags();
     let mut values = BTreeMap::new();
     // Values first: they may look like switches.
     for flag in flags.iter().filter(|flag| flag.value.is_some()) {
-        while let Some(value) = value(&mut args, flag, &flags)? {
+        let own = |text| Wrong { text, usage: likely.clone() };
+        while let Some(value) = value(&mut args, flag, &flags).map_err(own)? {
             if values.insert(flag.name, value).is_some() {
-                return Err(wrong(format!("{} is given twice", flag.name)));
+                return Err(own(format!("{} is given twice", flag.name)));
             }
         }
     }
@@ -108,15 +110,27 @@ pub fn parse(mut args: Vec<OsString>) -> Result<Call, Wrong> {
     Ok(Call { command, line, arguments: words, switches, values })
 }
 
+/// The usage of the command that is probably meant, while it is not known which words are values.
+fn likely_usage(args: &[OsString]) -> String {
+    let mut words = args.iter().filter_map(|arg| arg.to_str()).skip_while(|word| table::find(COMMANDS, word).is_none());
+    let Some(command) = words.next().and_then(|word| table::find(COMMANDS, word)) else {
+        return help::USAGE.into();
+    };
+    match words.next().and_then(|word| table::find(command.inner, word)) {
+        Some(inner) => help::usage(&format!("{} {}", command.name, inner.name), inner),
+        None => help::usage(command.name, command),
+    }
+}
+
 /// Takes an option with its value out of the arguments.
-fn value(args: &mut Arguments, flag: &Flag, flags: &[&Flag]) -> Result<Option<String>, Wrong> {
-    let missing = || wrong(format!("{} needs a value: {0} {}", flag.name, flag.value.unwrap_or_default()));
+fn value(args: &mut Arguments, flag: &Flag, flags: &[&Flag]) -> Result<Option<String>, String> {
+    let missing = || format!("{} needs a value: {0} {}", flag.name, flag.value.unwrap_or_default());
     match args.opt_value_from_str::<_, String>(flag.name) {
         // An option in the place of the value: the value was forgotten.
         Ok(Some(value)) if flags.iter().any(|known| known.name == value) => Err(missing()),
         Ok(value) => Ok(value),
         Err(pico_args::Error::OptionWithoutAValue(_)) => Err(missing()),
-        Err(error) => Err(wrong(format!("{}: {error}", flag.name))),
+        Err(error) => Err(format!("{}: {error}", flag.name)),
     }
 }
 
