@@ -556,3 +556,42 @@ impl Store {
         Ok(n >= 200)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every statement of this file, with column lists as `*`.
+    fn statements() -> Vec<String> {
+        let mut found = Vec::new();
+        for piece in include_str!("rows.rs").split('"').skip(1).step_by(2) {
+            let text = piece.split_whitespace().collect::<Vec<_>>().join(" ");
+            if ["SELECT ", "UPDATE ", "DELETE "].iter().any(|w| text.starts_with(w)) && text.len() > 10 {
+                let columns = ["{INBOX}", "{TURN}", "{SEGMENT}", "{OUTBOX}", "{SESSION}"];
+                found.push(columns.iter().fold(text, |t, c| t.replace(c, "*")));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn no_statement_of_the_mind_scans_a_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("s.db")).unwrap();
+        let all = statements();
+        assert!(all.len() > 25, "only {} statements found", all.len());
+        for sql in all {
+            let mut q = store.db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap_or_else(|e| panic!("{sql}: {e}"));
+            let holes = q.parameter_count();
+            for n in 1..=holes {
+                q.raw_bind_parameter(n, 1).unwrap();
+            }
+            let mut rows = q.raw_query();
+            while let Some(row) = rows.next().unwrap() {
+                let step: String = row.get(3).unwrap();
+                let scan = step.starts_with("SCAN ") && !step.contains("INDEX") && !step.contains("subquery");
+                assert!(!scan, "{sql}\n  {step}");
+            }
+        }
+    }
+}
