@@ -198,10 +198,13 @@ impl State {
         self.save(s)?;
         self.frame(Frame::Reset { session: s.key.to_string() });
         // A process being opened was opened for the old file.
-        if let Stage::Open(o) = &s.stage {
-            if matches!(o.work, Work::Queue) {
-                s.stage = Stage::Idle;
-            }
+        let old = match &s.stage {
+            Stage::Open(o) => matches!(o.work, Work::Queue),
+            Stage::Verify { .. } => true,
+            _ => false,
+        };
+        if old {
+            s.stage = Stage::Idle;
         }
         self.todo.push_back(Todo::Kick(s.key.clone()));
         Ok(())

@@ -19,8 +19,8 @@ pub struct Proc {
     pub state: ProcState,
     /// The session it belongs to; `None`: warm.
     pub session: Option<Key>,
-    /// The session file it works on.
-    file: Option<PathBuf>,
+    /// The session file it works on; `None` while it switches.
+    pub file: Option<PathBuf>,
     pub since: Mono,
     /// Last use.
     pub used: Mono,

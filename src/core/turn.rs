@@ -171,6 +171,9 @@ impl Turn {
 impl State {
     /// The process is ready and bound: the turn begins, or goes on.
     pub(super) fn prompt_turn(&mut self, s: &mut Session, work: Work, proc: ProcId, len: u64) -> Result<()> {
+        if self.procs.get(&proc).is_none_or(|p| p.file.as_ref() != Some(&s.row.file)) {
+            return self.begin(s, work); // `/new` came in between
+        }
         let mut t = match work {
             Work::Resume(t) => t,
             Work::Queue if s.verify == Verify::Look => return self.verify(s, proc, len),

@@ -29,7 +29,7 @@ CREATE TABLE segment(
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     turn INTEGER, session TEXT NOT NULL, n INTEGER, origin TEXT NOT NULL, inbox INTEGER,
     text TEXT NOT NULL, media TEXT NOT NULL, target TEXT NOT NULL, at INTEGER NOT NULL);
-CREATE UNIQUE INDEX segment_turn ON segment(turn, n) WHERE turn IS NOT NULL AND n IS NOT NULL;
+CREATE UNIQUE INDEX segment_turn ON segment(turn, n);
 CREATE INDEX segment_session ON segment(session, id);
 CREATE INDEX segment_inbox ON segment(inbox) WHERE inbox IS NOT NULL;
 CREATE TABLE outbox(

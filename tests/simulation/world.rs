@@ -901,12 +901,6 @@ impl World {
                 arrived.push(text.clone());
             }
         }
-        for text in &self.made {
-            let n = arrived.iter().filter(|a| a.contains(text.as_str())).count();
-            if n > 1 {
-                return Err(format!("{text} arrived {n} times"));
-            }
-        }
         let lossy = !self.refused_sends.is_empty() || (!self.rules.resend_ambiguous && !self.may_repeat.is_empty());
         for (n, m) in self.msgs.iter().enumerate().filter(|(_, m)| !m.command && !m.stranger && !m.refused) {
             let key = match m.platform {
@@ -939,6 +933,31 @@ impl World {
             }
             if answers > 1 && !self.retried(m) {
                 return Err(format!("{token} was answered {answers} times"));
+            }
+        }
+        // Every text of the agent that its file holds arrived once.
+        let fate = |word: &str| -> Option<(usize, String)> {
+            let n = word.strip_prefix('m')?.parse::<usize>().ok()?;
+            let m = self.msgs.get(n)?;
+            let key =
+                m.platform.map_or(format!("web:{}:{}", m.session, m.key), |p| format!("{}:{}", PLATFORMS[p], m.key));
+            Some((n, store.inbox_by_key(&key).ok()??.state))
+        };
+        for text in &self.made {
+            let n = arrived.iter().filter(|a| a.contains(text.as_str())).count();
+            if n > 1 {
+                return Err(format!("{text} arrived {n} times"));
+            }
+            let said = |e: &Entry| matches!(e, Entry::Assistant(a) if a.text == *text);
+            let told: Vec<_> = text.trim_matches(['<', '>']).split(' ').filter_map(fate).collect();
+            let owed = told.iter().all(|(n, state)| {
+                let m = &self.msgs[*n];
+                let answered = matches!(state.as_str(), "answered" | "merged" | "injected");
+                answered && !m.excused && !self.retried(m) && !(lossy && m.platform.is_some())
+            });
+            let kept = self.files.values().flatten().any(said);
+            if n == 0 && kept && owed && !told.is_empty() && self.power_cuts == 0 {
+                return Err(format!("{text} is in pi's file and never arrived"));
             }
         }
         // Order: first receipts of a chat come in the order of their rows.
