@@ -292,6 +292,15 @@ fn a_pi_that_ends_at_start_shows_its_last_words_without_secrets() {
 }
 
 #[test]
+fn a_pi_without_a_version_that_answers_is_a_warning() {
+    let home = Home::ready();
+    home.program("pi", &WELL.replace("echo 1.2.3; exit", "exit 1"));
+    let ran = home.run("doctor --json");
+    assert_eq!(ran.code, 0, "{}", ran.out);
+    assert!(ran.check("pi warning").contains("(--version: it printed nothing"), "{}", ran.out);
+}
+
+#[test]
 fn a_program_that_is_not_allowed_is_not_started() {
     let home = Home::ready();
     home.program("mine", "#!/bin/sh\ntouch \"$HOME/started\"\n");
