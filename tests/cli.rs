@@ -292,6 +292,15 @@ fn a_pi_that_ends_at_start_shows_its_last_words_without_secrets() {
 }
 
 #[test]
+fn a_pi_without_a_version_that_answers_is_a_warning() {
+    let home = Home::ready();
+    home.program("pi", &WELL.replace("echo 1.2.3; exit", "exit 1"));
+    let ran = home.run("doctor --json");
+    assert_eq!(ran.code, 0, "{}", ran.out);
+    assert!(ran.check("pi warning").contains("(--version: it printed nothing"), "{}", ran.out);
+}
+
+#[test]
 fn a_program_that_is_not_allowed_is_not_started() {
     let home = Home::ready();
     home.program("mine", "#!/bin/sh\ntouch \"$HOME/started\"\n");
@@ -391,4 +400,51 @@ fn settings_of_pi_that_end_conversations_are_warned_about() {
     assert_eq!(ran.code, 0, "warnings are no errors: {}", ran.out);
     assert!(ran.check("pi settings warning").contains("retry.enabled is false"));
     assert!(ran.check("data warning").contains("literally named ~"));
+}
+
+// ---------------------------------------------------------------- a running gateway
+
+/// A gateway with the demo agent; it ends with the value.
+struct Running(std::process::Child);
+
+impl Running {
+    fn start(home: &Home) -> Running {
+        use std::io::BufRead;
+        let mut child = home.command("gateway --demo").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let err = std::io::BufReader::new(child.stderr.take().unwrap());
+        let running = Running(child);
+        let mut lines = err.lines().map_while(Result::ok);
+        let found = lines.find(|line| line.contains("listens on"));
+        assert!(found.is_some(), "the gateway ended");
+        // Somebody has to read on.
+        std::thread::spawn(move || lines.count());
+        running
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_running_gateway_is_found_and_told_to_reload() {
+    let home = Home::ready();
+    let running = Running::start(&home);
+    let pid = running.0.id();
+    let ran = home.run("doctor --json");
+    assert_eq!(ran.code, 0, "{}", ran.out);
+    assert!(ran.check("gateway ok").contains(&format!("runs well (pid {pid}, http://127.0.0.1:")), "{}", ran.out);
+    assert!(ran.check("auth ok").contains("credentials/gateway-token"));
+    let ran = home.run("config reload");
+    assert!(ran.code == 0 && ran.out.contains(&format!("(pid {pid})")), "{}{}", ran.out, ran.err);
+    // The file that it will ask for a restart about.
+    home.configure(&format!("{{\"gateway\": {{\"port\": {}}}}}", free_port()));
+    assert!(home.run("doctor --json").check("port warning").contains("the configuration says"));
+    drop(running);
+    let ran = home.run("doctor --json");
+    assert!(ran.check("gateway ok").contains("not running") && ran.check("last run warning").contains("killed"));
+    assert_eq!(home.run("config reload").code, 69);
 }

@@ -38,27 +38,26 @@ pub fn check(context: &Context) -> Vec<Check> {
     let command: Vec<OsString> = std::iter::once(program.clone().into()).chain(words).collect();
     let shown = program.display();
     let mut checks = node(&settings, &program, &path);
-    let version = match profile::version(&command) {
-        Ok(text) => text.lines().last().unwrap_or_default().trim().to_owned(),
-        Err(error) => {
-            let text = format!("{shown} --version: {error}");
-            checks.push(Check::error("pi", text).remedy("run it yourself to see what it says"));
-            return checks;
-        }
+    // A machine that is slow, or busy, may still start it in time for the gateway.
+    let version = profile::version(&command).map(|text| text.lines().last().unwrap_or_default().trim().to_owned());
+    let about = match &version {
+        Ok(version) => format!("{shown}, version {version}"),
+        Err(error) => format!("{shown} (--version: {error})"),
     };
     let env = environment(&settings, &program);
     checks.push(match probe::get_state(&command, env, ANSWER) {
         Ok(answer) => {
             let took = answer.took.as_secs_f64();
-            let about = format!("{shown}, version {version}, answered after {took:.1} s");
+            let about = format!("{about}, answered after {took:.1} s");
             match model(&answer.data) {
+                _ if version.is_err() => Check::warning("pi", about).remedy("the machine may be busy: try again later"),
                 Some(model) => Check::ok("pi", format!("{about}, model {model}")),
                 None if context.loaded.config.agent.model.is_some() => Check::ok("pi", about),
                 None => Check::warning("pi", format!("{about}, but has no model"))
                     .remedy("run pi and /login, or set agent.model and the provider's key"),
             }
         }
-        Err(failure) => Check::error("pi", format!("{shown}, version {version}: {}", failure.text))
+        Err(failure) => Check::error("pi", format!("{about}: {}", failure.text))
             .remedy(format!("run it yourself: {shown} --mode rpc --no-session"))
             .details(failure.stderr),
     });

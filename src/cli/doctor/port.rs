@@ -1,7 +1,7 @@
 //! The port: free, ours or somebody else's; who may use it.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -30,7 +30,7 @@ pub fn check(context: &Context) -> Vec<Check> {
         }
         Ok(Instance::Running { pid, url }) => {
             let mut checks = vec![running(context, *pid, url)];
-            match url.strip_prefix("http://").and_then(|rest| rest.trim_end_matches('/').parse::<SocketAddr>().ok()) {
+            match reachable(url) {
                 Some(at) if at.port() != gateway.port => {
                     let text = format!("the gateway listens on {}, the configuration says {}", at.port(), gateway.port);
                     checks.push(Check::warning("port", text).remedy("restart the gateway"));
@@ -54,10 +54,18 @@ fn address(bind: Bind) -> IpAddr {
     }
 }
 
+/// Where the gateway of that address is reached from this machine.
+fn reachable(url: &str) -> Option<SocketAddr> {
+    let mut at: SocketAddr = url.strip_prefix("http://")?.trim_end_matches('/').parse().ok()?;
+    if at.ip().is_unspecified() {
+        at.set_ip(if at.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    Some(at)
+}
+
 /// What the running gateway says about itself.
 fn running(context: &Context, pid: i32, url: &str) -> Check {
-    let Some(at) = url.strip_prefix("http://").and_then(|rest| rest.trim_end_matches('/').parse::<SocketAddr>().ok())
-    else {
+    let Some(at) = reachable(url) else {
         return Check::error("gateway", format!("runs (pid {pid}), but its address {url} is not understood"));
     };
     let auth = &context.loaded.config.gateway.auth;
@@ -176,6 +184,18 @@ fn stored(context: &Context, reach: &str) -> Check {
 mod tests {
     use super::*;
     use crate::cli::doctor::check::State;
+
+    #[test]
+    fn a_gateway_on_all_addresses_is_asked_on_loopback() {
+        for (url, at) in [
+            ("http://0.0.0.0:80", Some("127.0.0.1:80")),
+            ("http://[::]:80", Some("[::1]:80")),
+            ("http://10.0.0.1:80/", Some("10.0.0.1:80")),
+            ("", None),
+        ] {
+            assert_eq!(reachable(url), at.map(|at| at.parse().unwrap()), "{url}");
+        }
+    }
 
     #[test]
     fn a_port_in_use_is_an_error_that_names_a_free_one() {
