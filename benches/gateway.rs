@@ -110,37 +110,32 @@ impl Bench {
         self.table.goal("exec to 200 on /health, data directory in use", median(&warm), 3.0, "ms");
         self.table.note("    fastest", format!("{:.2} ms", percentile(&warm, 0.0)));
         self.table.note("first start, empty data directory", format!("{:.2} ms", median(&firsts)));
-        let mut version: Vec<f64> = Vec::new();
-        for _ in 0..self.pick(31, 11) {
-            let begun = Instant::now();
-            Command::new(binary()).arg("--version").stdout(std::process::Stdio::null()).status().unwrap();
-            version.push(ms(begun.elapsed()));
-        }
-        self.table.note("for comparison: exec to the end of --version", format!("{:.2} ms", median(&version)));
+        let empty: Vec<f64> = (0..self.pick(31, 11))
+            .map(|_| {
+                let begun = Instant::now();
+                Command::new("/bin/true").status().unwrap();
+                ms(begun.elapsed())
+            })
+            .collect();
+        self.table.note("for comparison: exec to the end of /bin/true", format!("{:.2} ms", median(&empty)));
     }
 
     fn latency(&mut self) {
         let count = self.pick(600, 200);
         self.table.section(&format!("One WebChat message, stand-in answers at once ({count} messages, one by one)"));
-        let mut direct = Direct::new("new");
-        let own: Vec<f64> = (0..count)
-            .map(|_| {
-                sleep(PACE);
-                ms(direct.turn("[[say:ok]]", b"{\"type\":\"agent_settled\"").0)
-            })
-            .collect();
         let synced = sync_time(std::env::temp_dir().as_path());
         self.table.note("one fdatasync of 8 kB here, p50", format!("{:.3} ms", median(&synced)));
         self.table.note("                            p99", format!("{:.3} ms", percentile(&synced, 0.99)));
-        let disk = self.messages("data on disk", tempfile::tempdir().unwrap(), count, &own);
-        let memory = tempfile::tempdir_in("/dev/shm").ok().map(|dir| self.messages("data in memory", dir, count, &own));
+        let disk = self.messages("data on disk", tempfile::tempdir().unwrap(), count);
+        let memory = tempfile::tempdir_in("/dev/shm").ok().map(|dir| self.messages("data in memory", dir, count));
         let (name, (p50, p99)) = memory.map_or(("", disk), |m| (", data in memory", m));
         self.table.goal(&format!("added per message, p50{name}"), p50, 0.3, "ms");
         self.table.goal(&format!("added per message, p99{name}"), p99, 2.0, "ms");
     }
 
     /// p50 and p99 of what the gateway adds.
-    fn messages(&mut self, place: &str, dir: tempfile::TempDir, count: u64, own: &[f64]) -> (f64, f64) {
+    fn messages(&mut self, place: &str, dir: tempfile::TempDir, count: u64) -> (f64, f64) {
+        let mut direct = Direct::new("new");
         let mut house = House::in_dir(dir, "new", false);
         house.start();
         let mut ws = house.socket(&[MAIN]);
@@ -159,21 +154,25 @@ impl Bench {
             sleep(PACE);
         }
         let traced = strace.take().map(|s| s.count() / traced as f64);
-        let times: Vec<(f64, f64)> = (1000..1000 + count)
+        // By turns, so that both meet the same machine.
+        let times: Vec<(f64, f64, f64)> = (1000..1000 + count)
             .map(|key| {
-                sleep(PACE);
+                sleep(PACE / 2);
+                let own = direct.turn("[[say:ok]]", b"{\"type\":\"agent_settled\"").0;
+                sleep(PACE / 2);
                 let (res, reply) = chat(&mut ws, MAIN, "[[say:ok]]", key);
-                (ms(res), ms(reply))
+                (ms(res), ms(reply), ms(own))
             })
             .collect();
         sleep(Duration::from_millis(1500));
         let end = (proc.written(), house.wal(), house.metric("pigw_sync_total"));
         let res: Vec<f64> = times.iter().map(|t| t.0).collect();
         let reply: Vec<f64> = times.iter().map(|t| t.1).collect();
+        let own: Vec<f64> = times.iter().map(|t| t.2).collect();
         self.table.note(&format!("{place}: p50, p95, p99 in ms"), "");
         let three = |v: &[f64]| [0.5, 0.95, 0.99].map(|p| percentile(v, p));
         let print = |v: [f64; 3]| format!("{:.3}  {:.3}  {:.3}", v[0], v[1], v[2]);
-        let (all, pi) = (three(&reply), three(own));
+        let (all, pi) = (three(&reply), three(&own));
         let added = [0, 1, 2].map(|i| all[i] - pi[i]);
         self.table.note("    chat.send to chat.reply", print(all));
         self.table.note("    the stand-in itself, prompt to agent_settled", print(pi));
@@ -280,7 +279,10 @@ impl Bench {
         let t = &mut self.table;
         t.goal("RSS", empty.proc().rss() as f64 / 1024.0, 4.0, "MB");
         t.note("    anonymous part", format!("{:.2} MB", empty.proc().anon() as f64 / 1024.0));
-        t.note("    PSS (some gateways of this bench share its pages)", format!("{:.2} MB", empty.proc().pss() as f64 / 1024.0));
+        t.note(
+            "    PSS (some gateways of this bench share its pages)",
+            format!("{:.2} MB", empty.proc().pss() as f64 / 1024.0),
+        );
         t.note("    threads", empty.proc().threads());
         t.goal("RSS after 100 messages", first_message.rss() as f64 / 1024.0, 4.0, "MB");
         t.note("    anonymous part", format!("{:.2} MB", first_message.anon() as f64 / 1024.0));
@@ -385,7 +387,8 @@ impl Syncs {
 
     fn count(mut self) -> f64 {
         sleep(Duration::from_millis(1500));
-        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.strace), rustix::process::Signal::INT);
+        let _ =
+            rustix::process::kill_process(rustix::process::Pid::from_child(&self.strace), rustix::process::Signal::INT);
         let _ = self.strace.wait();
         let text = fs::read_to_string(self.out.path()).unwrap_or_default();
         text.lines().filter(|l| l.contains("sync(")).count() as f64
