@@ -20,6 +20,9 @@ const MAIN: &str = "agent:main:webchat:default";
 /// Looks at processes and files for which there is no event.
 const LOOK: Duration = Duration::from_millis(3);
 
+/// A run that took so long is shown: something waited for a deadline.
+const SLOW: Duration = Duration::from_secs(8);
+
 #[derive(Clone, Copy, PartialEq)]
 enum Agent {
     Demo,
@@ -60,6 +63,7 @@ fn gateway(agent: Agent) -> (Gateway, Option<FakePi>) {
 
 /// One life with a crash at point `n`, the next life without; true if the crash came.
 fn run(s: &Scenario, n: u64) -> (bool, BTreeMap<String, usize>) {
+    let begun = Instant::now();
     let (mut g, pi) = gateway(s.agent);
     g.set_env("PI_GW_CRASH", Some(&n.to_string()));
     g.launch();
@@ -116,6 +120,9 @@ fn run(s: &Scenario, n: u64) -> (bool, BTreeMap<String, usize>) {
     });
     let tokens: Vec<String> = s.sent.iter().map(|m| m.token.to_owned()).collect();
     let fates = check_once(&g, &tokens, &case);
+    if begun.elapsed() > SLOW {
+        println!("{case} took {:?}:\n{}", begun.elapsed(), g.log());
+    }
     if !crashed {
         crashed = g.ended().is_some();
     }
@@ -159,14 +166,14 @@ fn b1_old_pi_one_message_killed_at_every_point() {
 #[test]
 fn b1_new_pi_three_messages_killed_at_every_point() {
     let sent = vec![say("tok-a", true), say("tok-b", false), say("tok-c", false)];
-    every_point(&Scenario { name: "new pi, three messages", agent: Agent::Fake(Flavour::New), sent, step: 2 });
+    every_point(&Scenario { name: "new pi, three messages", agent: Agent::Fake(Flavour::New), sent, step: 1 });
 }
 
 #[test]
 fn b1_demo_agent_two_messages_killed_at_every_point() {
     let plain = |token| Sent { token, text: format!("hello {token}"), http: false, after_gate: None };
     let sent = vec![plain("tok-a"), plain("tok-b")];
-    every_point(&Scenario { name: "demo agent, two messages", agent: Agent::Demo, sent, step: 3 });
+    every_point(&Scenario { name: "demo agent, two messages", agent: Agent::Demo, sent, step: 1 });
 }
 
 fn steered(flavour: Flavour, name: &'static str, step: u64) -> Scenario {
@@ -178,19 +185,19 @@ fn steered(flavour: Flavour, name: &'static str, step: u64) -> Scenario {
 
 #[test]
 fn c14_c15_new_pi_steered_in_mid_turn_killed_at_every_point() {
-    every_point(&steered(Flavour::New, "new pi, steered", 2));
+    every_point(&steered(Flavour::New, "new pi, steered", 1));
 }
 
 #[test]
 fn c14_c15_old_pi_steered_in_mid_turn_killed_at_every_point() {
-    every_point(&steered(Flavour::Old, "old pi, steered", 2));
+    every_point(&steered(Flavour::Old, "old pi, steered", 1));
 }
 
 #[test]
 fn c16_new_pi_with_a_tool_call_killed_at_every_point() {
     let text = r#"tok-a [[say:re:tok-a]] [[tool:bash {"command":"echo ran"}]] [[say:end]]"#.to_owned();
     let sent = vec![Sent { token: "tok-a", text, http: true, after_gate: None }];
-    every_point(&Scenario { name: "new pi, tool", agent: Agent::Fake(Flavour::New), sent, step: 2 });
+    every_point(&Scenario { name: "new pi, tool", agent: Agent::Fake(Flavour::New), sent, step: 1 });
 }
 
 /// Numbers that look random; the seed is printed.

@@ -92,6 +92,15 @@ pub struct State {
     random: Box<dyn FnMut(usize) -> String + Send>,
 }
 
+/// What lives longer than a state that had to be given up, and is not in the store.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    /// Why the store cannot be written: no work begins until that is over.
+    pub trouble: Option<String>,
+    pub clock_confirmed: bool,
+    pub draining: Option<Mono>,
+}
+
 struct OpenDialog {
     proc: ProcId,
     dialog: Dialog,
@@ -101,6 +110,11 @@ struct OpenDialog {
 impl State {
     /// Builds the state from the store. The effects finish what an earlier life left undone.
     pub fn open(store: Store, rules: Arc<Rules>, now: Now) -> Result<(State, Vec<Effect>)> {
+        State::open_after(store, rules, now, Before::default())
+    }
+
+    /// The same in the middle of a process's life, after a commit failed: what the store does not know stays.
+    pub fn open_after(store: Store, rules: Arc<Rules>, now: Now, before: Before) -> Result<(State, Vec<Effect>)> {
         let mut state = State {
             store,
             rules,
@@ -123,10 +137,10 @@ impl State {
             pi_commands: None,
             pi_models: None,
             counters: Counters::default(),
-            clock_confirmed: false,
-            draining: None,
+            clock_confirmed: before.clock_confirmed,
+            draining: before.draining,
             drained: false,
-            degraded: None,
+            degraded: before.trouble,
             spawn_failures: 0,
             current: None,
             random: Box::new(random_id),
@@ -135,10 +149,18 @@ impl State {
         state.recover_all()?;
         state.work()?;
         state.store.commit()?;
+        if let Some(deadline) = before.draining {
+            state.arm(Due::Drain, deadline);
+        }
         state.arm(Due::Clean, now.mono + 60_000);
         state.arm(Due::Warm, now.mono);
         let effects = std::mem::take(&mut state.out);
         Ok((state, effects))
+    }
+
+    /// What a rebuilt state has to be told.
+    pub fn kept(&self) -> Before {
+        Before { trouble: None, clock_confirmed: self.clock_confirmed, draining: self.draining }
     }
 
     /// One event. The caller has opened a transaction; an error means: give the whole batch up.
@@ -160,7 +182,7 @@ impl State {
             Event::Exit { proc, info } => self.on_exit(proc, *info)?,
             Event::Swept { proc } => self.on_swept(proc)?,
             Event::Clock { confirmed } => self.on_clock(confirmed)?,
-            Event::Trouble { what } => self.on_trouble(what.map(Into::into)),
+            Event::Trouble { what } => self.on_trouble(what.map(Into::into))?,
             Event::Drain { deadline } => {
                 self.draining = Some(deadline);
                 self.arm(Due::Drain, deadline);
@@ -331,7 +353,7 @@ impl State {
         Ok(())
     }
 
-    fn on_trouble(&mut self, what: Option<String>) {
+    fn on_trouble(&mut self, what: Option<String>) -> Result<()> {
         if self.degraded != what {
             match &what {
                 Some(why) => self.emit(Effect::Notice(format!("degraded: {why}").into())),
@@ -341,10 +363,15 @@ impl State {
         self.degraded = what;
         if self.degraded.is_none() {
             let keys: Vec<Key> = self.sessions.keys().cloned().collect();
+            for key in &keys {
+                self.with(key, |core, s| core.recover_again(s))?; // what waited for this moment
+            }
             self.todo.extend(keys.into_iter().map(Todo::Kick));
             self.todo.extend(self.lanes.keys().cloned().map(Todo::Lane));
             self.todo.push_back(Todo::Pool);
+            self.arm(Due::Warm, self.now.mono + 1_000);
         }
+        Ok(())
     }
 
     fn clean(&mut self) -> Result<()> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::State;
+use super::{Before, State};
 use crate::message::*;
 use crate::rules::Rules;
 use crate::store::sync::Covered;
@@ -53,12 +53,16 @@ impl Core {
         ballast.restore();
         let mut lost: Vec<ReqId> = Vec::new();
         let mut store = Some(store);
+        let mut rules = self.rules.clone();
+        let mut before = Before::default();
         let mut trouble: Option<String> = None;
         let mut panics: Vec<Instant> = Vec::new();
         loop {
+            before.trouble = trouble.clone();
+            let open = |store| State::open_after(store, rules.clone(), clock::now(), before.clone());
             let opened = match store.take() {
-                Some(store) => State::open(store, self.rules.clone(), clock::now()),
-                None => Store::open(&self.path).and_then(|s| State::open(s, self.rules.clone(), clock::now())),
+                Some(store) => open(store),
+                None => Store::open(&self.path).and_then(open),
             };
             for id in lost.drain(..) {
                 self.tell_failing(id, trouble.as_deref());
@@ -66,14 +70,12 @@ impl Core {
             let why = match opened {
                 Ok((mut state, effects)) => {
                     self.release(effects);
-                    if let Some(why) = &trouble {
-                        state.on_trouble(Some(why.clone()));
-                        let effects = std::mem::take(&mut state.out);
-                        self.release(effects);
-                    }
-                    match self.serve(state, &ballast, &mut trouble, &mut lost, &mut panics) {
-                        None => return,
-                        Some(why) => why,
+                    match self.serve(&mut state, &ballast, &mut trouble, &mut lost, &mut panics) {
+                        None => return self.close(state),
+                        Some(why) => {
+                            (rules, before) = (state.rules().clone(), state.kept());
+                            why
+                        }
                     }
                 }
                 Err(e) => {
@@ -94,7 +96,7 @@ impl Core {
     /// Serves events until the inbox closes (`None`) or a batch fails.
     fn serve(
         &self,
-        mut state: State,
+        state: &mut State,
         ballast: &Ballast,
         trouble: &mut Option<String>,
         lost: &mut Vec<ReqId>,
@@ -104,31 +106,35 @@ impl Core {
         let mut again = Instant::now() + RETRY;
         let mut end = false;
         loop {
-            let first = match self.next(&state, unsynced, trouble.as_ref().map(|_| again)) {
+            let first = match self.next(state, unsynced, trouble.as_ref().map(|_| again)) {
                 Ok(event) => event,
                 Err(RecvTimeoutError::Timeout) => {
                     if unsynced.is_some_and(|t| t.elapsed() >= LAZY_SYNC) {
                         let _ = self.sync.send(Covered { effects: Vec::new() });
                         unsynced = None;
                     }
+                    // What the sync thread reports, it takes back itself.
                     if trouble.is_some() && Instant::now() >= again {
                         again = Instant::now() + RETRY;
-                        if ballast.restore() {
+                        if ballast.room() {
                             *trouble = None;
                         }
-                    }
-                    match trouble {
-                        None if state.degraded.is_some() => Event::Trouble { what: None },
-                        _ => Event::Due,
+                        if trouble.is_none() {
+                            Event::Trouble { what: None }
+                        } else {
+                            Event::Due
+                        }
+                    } else {
+                        Event::Due
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => return self.close(state),
+                Err(RecvTimeoutError::Disconnected) => return None,
             };
             if matches!(first, Event::End) {
-                return self.close(state);
+                return None;
             }
             let before = state.store().changes();
-            match self.batch(&mut state, first, lost, panics, &mut end) {
+            match self.batch(state, first, lost, panics, &mut end) {
                 Ok(effects) => {
                     fault::point("committed");
                     lost.clear();
@@ -138,7 +144,7 @@ impl Core {
                         unsynced.get_or_insert_with(Instant::now);
                     }
                     if std::mem::take(&mut end) {
-                        return self.close(state);
+                        return None;
                     }
                 }
                 Err(e) => {
@@ -152,11 +158,10 @@ impl Core {
         }
     }
 
-    fn close(&self, state: State) -> Option<Error> {
+    fn close(&self, state: State) {
         if let Err(e) = state.into_store().close() {
             log::error!("closing the store: {e}");
         }
-        None
     }
 
     fn next(

@@ -18,14 +18,14 @@ use crate::agent::profile;
 use crate::ask::{Answers, Mind};
 use crate::children::{ChildId, Children, MainEvent};
 use crate::cli::exit;
-use crate::clock;
 use crate::config::types::AuthMode;
 use crate::config::{self, files, token, Config, Env, Loaded, Paths, Severity};
 use crate::core::run::{Carry, Core};
 use crate::http::{self, AgentLabel, Door};
 use crate::live::Board;
-use crate::message::Event;
+use crate::message::{Effect, Event};
 use crate::store::{self, sync, Reader, Store};
+use crate::{clock, fault};
 
 /// Events that may wait for the mind; senders block or are told "busy".
 const INBOX: usize = 1024;
@@ -45,7 +45,7 @@ pub fn run(options: Options, env: &Env) -> u8 {
     match start(options, env, loaded, agent, begun) {
         Ok(never) => match never {},
         Err((code, why)) => {
-            eprintln!("pi-gw: {why}");
+            logging::tell(format_args!("pi-gw: {why}"));
             code
         }
     }
@@ -67,14 +67,14 @@ fn configuration(options: &Options, env: &Env) -> Result<(Loaded, AgentLabel), u
     match config::load(env, &wanted) {
         Ok(mut loaded) => {
             for issue in loaded.issues.iter().filter(|i| i.severity != Severity::Info) {
-                eprintln!("{issue}");
+                logging::tell(issue);
             }
             let label = choose_agent(&mut loaded.config, options, env);
             Ok((loaded, label))
         }
         Err(issues) => {
             for issue in issues {
-                eprintln!("{issue}");
+                logging::tell(issue);
             }
             Err(exit::CONFIG)
         }
@@ -192,7 +192,13 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
             let trouble = |what: Option<String>| {
                 mind.tell(Event::Trouble { what: what.map(Into::into) });
             };
-            sync::run(&path, &covered, &stats, |effects| effects.into_iter().for_each(|e| carry(e)), trouble);
+            let release = |effects: Vec<Effect>| {
+                for effect in effects {
+                    fault::point("synced effect");
+                    carry(effect);
+                }
+            };
+            sync::run(&path, &covered, &stats, release, trouble);
         };
         thread("sync", 256 << 10, run)?
     };
@@ -350,6 +356,6 @@ fn greet(
     }
     // A person at a terminal gets a link that logs in; a log never gets the secret.
     if let Some(secret) = secret.filter(|_| std::io::stderr().is_terminal() && loaded.config.channels.webchat.enabled) {
-        eprintln!("\n  open  http://{host}:{port}/?token={secret}\n");
+        logging::tell(format_args!("\n  open  http://{host}:{port}/?token={secret}\n"));
     }
 }

@@ -291,6 +291,11 @@ impl Ballast {
         }
         made
     }
+    /// Is there room to go on? On a small file system the ballast never comes back, but what it would take and as
+    /// much again is enough.
+    pub fn room(&self) -> bool {
+        self.restore() || self.free() >= 2 * BALLAST
+    }
     /// Frees its space; true if there was something to free.
     pub fn drop_it(&self) -> bool {
         fs::remove_file(&self.path).is_ok()

@@ -80,7 +80,10 @@ pub fn user_entries(g: &Gateway) -> Vec<String> {
             let message = &entry["message"];
             // The gateway's own notes, which quote what was sent already, are no messages.
             let text = message["content"].to_string();
-            if message["role"] == "user" && !text.contains("[The gateway restarted") && !text.contains("[The agent process") {
+            if message["role"] == "user"
+                && !text.contains("[The gateway restarted")
+                && !text.contains("[The agent process")
+            {
                 texts.push(text);
             }
         }
