@@ -85,6 +85,12 @@ impl Core {
                     e
                 }
             };
+            if let Error::Corrupt(what) = &why {
+                log::error!("the store is damaged: {what}; ending so that the next start puts it aside");
+                crate::store::suspect(&self.path);
+                std::thread::sleep(Duration::from_millis(100)); // the log is written by another thread
+                std::process::exit(70);
+            }
             log::error!("{why}; state is built anew from the store");
             if matches!(why, Error::Full) {
                 ballast.drop_it();

@@ -73,10 +73,13 @@ fn configuration(options: &Options, env: &Env) -> Result<(Loaded, AgentLabel), u
             Ok((loaded, label))
         }
         Err(issues) => {
-            for issue in issues {
+            for issue in &issues {
                 logging::tell(issue);
             }
-            Err(exit::CONFIG)
+            let errors = || issues.iter().filter(|i| i.severity == Severity::Error);
+            // Nothing is wrong with the file if only the place it names cannot be written.
+            let place = errors().all(|i| i.key == "session.dataDir" && i.text.starts_with("cannot write"));
+            Err(if place { exit::CANNOT_WRITE } else { exit::CONFIG })
         }
     }
 }
@@ -283,7 +286,14 @@ fn run_dir(paths: &Paths) -> PathBuf {
 
 /// A damaged store is put aside, loudly; a full or read-only disk is an exit with its reason.
 fn open_store(path: &Path) -> Result<Store, Failed> {
-    match Store::open(path) {
+    let checked = match store::take_suspicion(path) {
+        true => Reader::open(path).and_then(|r| r.check()).and_then(|found| match found.as_str() {
+            "ok" => Ok(()),
+            _ => Err(store::Error::Corrupt(found)),
+        }),
+        false => Ok(()),
+    };
+    match checked.and_then(|()| Store::open(path)) {
         Ok(store) => Ok(store),
         Err(store::Error::Corrupt(why)) => {
             let aside = path.with_extension(format!("db.corrupt-{}", clock::now().wall));

@@ -37,7 +37,9 @@ fn given_garbage_and_half_a_line_from_pi_then_the_turn_is_still_answered() {
         let pi = FakePi::new(flavour);
         let g = with_pi(&pi, json!({})).start();
         assert_eq!(g.chat(MAIN, "[[garbage]] [[say:fine]]"), "fine");
-        assert_eq!(g.chat(MAIN, "[[deep:100000]] [[say:still fine]]"), "still fine");
+        // Refused: that process is not trusted any more, another one goes on with the turn.
+        assert!(!g.chat(MAIN, "[[deep:100000]] [[say:never]]").is_empty());
+        assert!(g.log().contains("nested deeper"), "{}", g.log());
         // Half a line, then it is gone: the turn goes on in another process.
         let reply = g.chat(MAIN, "[[say:half]] [[crash:3]]");
         assert!(!reply.is_empty());
@@ -145,9 +147,12 @@ fn given_a_killed_gateway_whose_pi_does_not_end_then_the_next_start_kills_it_bef
     let pi = FakePi::new(Flavour::New);
     let mut g = with_pi(&pi, json!({})).start();
     let client = Patient { addr: g.addr, token: g.token.clone() };
-    // A frozen pi does not even heed SIGTERM.
-    client.send(MAIN, "k", "tok-a [[gate:mid]] [[freeze]]");
-    let watch = ProcessWatch::new(pi.wait_gate("mid") as i32);
+    // A stopped process does not even heed SIGTERM.
+    client.send(MAIN, "k", "tok-a [[gate:mid]] [[say:never]]");
+    let pid = pi.wait_gate("mid") as i32;
+    let watch = ProcessWatch::new(pid);
+    let stopped = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(stopped, rustix::process::Signal::STOP).unwrap();
     pi.open("mid");
     g.kill9();
     assert!(!watch.is_gone(), "the test needs a pi that stays");

@@ -12,6 +12,7 @@ use super::support::fake_pi::{FakePi, Flavour};
 use super::support::gateway::Gateway;
 use super::support::patient::Patient;
 use super::support::process::ProcessWatch;
+use super::support::raw_http::Client;
 use super::support::store_view::{check_once, messages};
 use super::{with_pi, MAIN};
 
@@ -82,10 +83,13 @@ fn c27_given_sigterm_in_mid_turn_then_the_turn_is_finished_within_the_drain() {
     let client = Patient { addr: g.addr, token: g.token.clone() };
     client.send(MAIN, "k1", "tok-a [[say:half]] [[gate:mid]] [[say: whole]]");
     pi.wait_gate("mid");
+    let mut ws = g.page(MAIN);
+    let mut open = Client::new(g.addr);
     g.signal(Signal::TERM);
-    g.wait_until("the drain", |g| g.get("/health").json()["status"] == "draining");
-    let body = json!({"message": "too late", "sessionKey": MAIN});
-    assert_eq!(g.post("/api/chat", body).refusal(), (503, "shutting_down".to_owned()));
+    ws.event("shutdown");
+    let fields = format!("Authorization: Bearer {}\r\n", g.token);
+    open.request("POST", "/api/chat", &fields, &json!({"message": "too late", "sessionKey": MAIN}).to_string());
+    assert_eq!(open.response().refusal(), (503, "shutting_down".to_owned()));
     pi.open("mid");
     assert_eq!(g.wait_exit().code(), Some(0), "{}", g.log());
     let all = messages(&g).unwrap();
@@ -119,8 +123,9 @@ fn c27_given_a_second_sigterm_then_it_is_gone_at_once_and_nothing_is_lost() {
     let client = Patient { addr: g.addr, token: g.token.clone() };
     client.send(MAIN, "k1", "tok-a [[gate:mid]] [[say:whole]]");
     pi.wait_gate("mid");
+    let mut ws = g.page(MAIN);
     g.signal(Signal::TERM);
-    g.wait_until("the drain", |g| g.get("/health").json()["status"] == "draining");
+    ws.event("shutdown");
     let begun = Instant::now();
     g.signal(Signal::TERM);
     let status = g.wait_exit();
