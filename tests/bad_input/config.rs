@@ -89,15 +89,19 @@ fn c34_given_the_file_replaced_by_rename_twenty_times_then_each_is_seen_within_a
 }
 
 #[test]
-fn given_sighup_then_the_file_is_read_again() {
-    let g = Gateway::demo(json!({})).start();
-    // The same file, written in place: the watch sees that too, the signal must not disturb it.
-    let text = super::support::gateway::read(&g.config_file());
-    let text = text.replace("\"drainMs\": 2000", "\"drainMs\": 2000, \"commands\": {\"abortWords\": [\"halt\"]}");
-    std::fs::write(g.config_file(), text).unwrap();
+fn given_sighup_then_files_that_the_configuration_names_are_read_again() {
+    let mut g = Gateway::demo(json!({}));
+    let file = g.home.path().join("token");
+    let write = |token: &str| std::fs::write(&file, format!("{token}\n")).unwrap();
+    write(&g.token);
+    g.reconfigure(json!({"gateway": {"auth": {"token": null, "tokenFile": file}}}));
+    g.restart();
+    assert_eq!(g.get("/api/pool").status, 200);
+    write("another-token-0123456789"); // in place: only the signal tells
     g.signal(Signal::HUP);
-    g.wait_until("the reload", |g| g.log().contains("configuration reloaded"));
-    assert!(heeds(&g, "halt"));
+    g.wait_until("the old token to be refused", |g| g.get("/api/pool").status == 401);
+    g.token = "another-token-0123456789".into();
+    assert_eq!(g.get("/api/pool").status, 200);
 }
 
 #[test]

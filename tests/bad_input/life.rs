@@ -81,10 +81,12 @@ fn c27_given_sigterm_in_mid_turn_then_the_turn_is_finished_within_the_drain() {
     let pi = FakePi::new(Flavour::New);
     let mut g = with_pi(&pi, json!({"gateway": {"drainMs": 20000}})).start();
     let client = Patient { addr: g.addr, token: g.token.clone() };
-    client.send(MAIN, "k1", "tok-a [[say:half]] [[gate:mid]] [[say: whole]]");
+    client.send(MAIN, "k1", "tok-a [[say:half]] [[gate:mid]] [[say:whole]]");
     pi.wait_gate("mid");
     let mut ws = g.page(MAIN);
     let mut open = Client::new(g.addr);
+    open.request("GET", "/health", "", "");
+    assert_eq!(open.response().status, 200);
     g.signal(Signal::TERM);
     ws.event("shutdown");
     let fields = format!("Authorization: Bearer {}\r\n", g.token);
@@ -94,7 +96,7 @@ fn c27_given_sigterm_in_mid_turn_then_the_turn_is_finished_within_the_drain() {
     assert_eq!(g.wait_exit().code(), Some(0), "{}", g.log());
     let all = messages(&g).unwrap();
     assert_eq!(all.len(), 1);
-    assert_eq!(all[0].replies, ["half whole"]);
+    assert_eq!(all[0].replies, ["halfwhole"]);
     check_once(&g, &["tok-a".into()], "drained");
 }
 
@@ -104,7 +106,7 @@ fn c27_given_a_turn_longer_than_the_drain_then_it_is_aborted_and_answered_after_
         let pi = FakePi::new(flavour);
         let mut g = with_pi(&pi, json!({"gateway": {"drainMs": 300}})).start();
         let client = Patient { addr: g.addr, token: g.token.clone() };
-        client.send(MAIN, "k1", "tok-a [[say:half]] [[gate:mid]] [[say: whole]]");
+        client.send(MAIN, "k1", "tok-a [[say:half]] [[gate:mid]] [[say:whole]]");
         let watch = ProcessWatch::new(pi.wait_gate("mid") as i32);
         assert_eq!(g.stop().code(), Some(0), "{}", g.log());
         assert!(watch.is_gone(), "pi outlives its gateway");
