@@ -1,5 +1,5 @@
 //! Crash points for tests: `PI_GW_CRASH=<n>` ends the process like `kill -9` at the n-th point it passes.
-//! `PI_GW_CRASH_COUNT=<file>` writes the number of points passed there at the end. Debug builds only.
+//! Debug builds only.
 
 /// A place where a crash must be harmless.
 #[inline]
@@ -10,6 +10,7 @@ pub fn point(_name: &str) {
 
 #[cfg(debug_assertions)]
 mod debug {
+    use std::io::Write;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::OnceLock;
 
@@ -21,7 +22,7 @@ mod debug {
         let Some(at) = at else { return };
         let n = PASSED.fetch_add(1, Ordering::SeqCst) + 1;
         if n == at {
-            eprintln!("crash point {n}: {name}");
+            let _ = writeln!(std::io::stderr(), "crash point {n}: {name}");
             let me = rustix::process::getpid();
             let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
         }

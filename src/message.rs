@@ -592,6 +592,7 @@ pub struct PiDialog {
 pub struct Profile {
     pub agent: String,
     pub role: String,
+    /// Only of a channel that has tools of its own, else empty.
     pub channel: String,
     pub cwd: PathBuf,
     /// `provider/id`, or a pattern without `/`.

@@ -66,6 +66,8 @@ pub struct Rules {
     pub agents: BTreeMap<String, AgentRules>,
     pub default_agent: String,
     pub channels: BTreeMap<String, ChannelRules>,
+    /// Channels for which pi is started in a way of their own (`agent.tools.byChannel`).
+    pub own_tools: Vec<String>,
     /// `provider/id`, tried in this order; the first is the primary.
     pub model: Option<String>,
     pub fallbacks: Vec<String>,
@@ -116,6 +118,7 @@ impl Default for Rules {
             role_dirs: BTreeMap::new(),
             agents: BTreeMap::new(),
             default_agent: "main".into(),
+            own_tools: Vec::new(),
             channels: [("webchat", web.clone()), ("api", web)].map(|(n, c)| (n.to_owned(), c)).into(),
             model: None,
             fallbacks: Vec::new(),
@@ -154,6 +157,11 @@ impl Default for Rules {
 }
 
 impl Rules {
+    /// What a process's profile says about the channel: a process serves every channel that is not special.
+    pub fn profile_channel(&self, channel: &str) -> String {
+        self.own_tools.iter().find(|c| *c == channel).cloned().unwrap_or_default()
+    }
+
     /// Working directory of a role of an agent (core.md 3.3).
     pub fn cwd(&self, agent: &str, role: &str) -> PathBuf {
         self.role_dirs

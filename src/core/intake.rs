@@ -320,7 +320,6 @@ impl State {
             Stage::Idle if !s.queue.is_empty() && self.draining.is_none() && self.degraded.is_none() => {
                 self.begin(s, Work::Queue)
             }
-            Stage::Recover { .. } if self.degraded.is_none() => Ok(()),
             _ => Ok(()),
         }
     }

@@ -96,9 +96,14 @@ pub struct State {
     flying: BTreeSet<Row>,
 }
 
-/// What is still under way outside when the state has to be built anew in the same life (a batch failed).
+/// What outlives a state that had to be given up in the middle of a life (a batch failed), and is not in the
+/// store.
 #[derive(Clone, Debug, Default)]
 pub struct Legacy {
+    /// Why the store cannot be written: no work begins until that is over.
+    pub trouble: Option<String>,
+    pub clock_confirmed: bool,
+    pub draining: Option<Mono>,
     /// Platform calls whose outcome has not come.
     pub calls: BTreeSet<Row>,
     /// Processes that are being killed: their sessions wait for their end.
@@ -136,10 +141,10 @@ impl State {
             pi_commands: None,
             pi_models: None,
             counters: Counters::default(),
-            clock_confirmed: false,
-            draining: None,
+            clock_confirmed: legacy.clock_confirmed,
+            draining: legacy.draining,
             drained: false,
-            degraded: None,
+            degraded: legacy.trouble,
             spawn_failures: 0,
             used: BTreeSet::new(),
             current: None,
@@ -153,6 +158,9 @@ impl State {
         state.recover_all()?;
         state.work()?;
         state.store.commit()?;
+        if let Some(deadline) = legacy.draining {
+            state.arm(Due::Drain, deadline);
+        }
         state.arm(Due::Clean, now.mono + 60_000);
         state.arm(Due::Warm, now.mono);
         let effects = std::mem::take(&mut state.out);
@@ -178,7 +186,7 @@ impl State {
             Event::Exit { proc, info } => self.on_exit(proc, *info)?,
             Event::Swept { proc } => self.on_swept(proc)?,
             Event::Clock { confirmed } => self.on_clock(confirmed)?,
-            Event::Trouble { what } => self.on_trouble(what.map(Into::into)),
+            Event::Trouble { what } => self.on_trouble(what.map(Into::into))?,
             Event::Drain { deadline } => {
                 self.draining = Some(deadline);
                 self.arm(Due::Drain, deadline);
@@ -209,7 +217,13 @@ impl State {
     /// Of the processes that run outside, what the next state has to know.
     pub fn legacy(&self, alive: &BTreeSet<ProcId>, calls: &BTreeSet<Row>) -> Legacy {
         let procs = self.procs.values().filter(|p| alive.contains(&p.id));
-        Legacy { calls: calls.clone(), procs: procs.map(|p| (p.id, p.profile.clone(), p.session.clone())).collect() }
+        Legacy {
+            trouble: None,
+            clock_confirmed: self.clock_confirmed,
+            draining: self.draining,
+            calls: calls.clone(),
+            procs: procs.map(|p| (p.id, p.profile.clone(), p.session.clone())).collect(),
+        }
     }
 
     /// Gives the store back (shutdown).
@@ -355,7 +369,7 @@ impl State {
         Ok(())
     }
 
-    fn on_trouble(&mut self, what: Option<String>) {
+    fn on_trouble(&mut self, what: Option<String>) -> Result<()> {
         if self.degraded != what {
             match &what {
                 Some(why) => self.emit(Effect::Notice(format!("degraded: {why}").into())),
@@ -365,10 +379,15 @@ impl State {
         self.degraded = what;
         if self.degraded.is_none() {
             let keys: Vec<Key> = self.sessions.keys().cloned().collect();
+            for key in &keys {
+                self.with(key, |core, s| core.recover_again(s))?; // what waited for this moment
+            }
             self.todo.extend(keys.into_iter().map(Todo::Kick));
             self.todo.extend(self.lanes.keys().cloned().map(Todo::Lane));
             self.todo.push_back(Todo::Pool);
+            self.arm(Due::Warm, self.now.mono + 1_000);
         }
+        Ok(())
     }
 
     fn clean(&mut self) -> Result<()> {

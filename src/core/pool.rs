@@ -62,7 +62,7 @@ impl State {
             agent: s.row.agent.clone(),
             cwd: self.rules.cwd(&s.row.agent, &role),
             role,
-            channel: s.row.last.as_ref().map_or_else(|| "webchat".into(), |l| l.channel.clone()),
+            channel: self.rules.profile_channel(s.row.last.as_ref().map_or("webchat", |l| &l.channel)),
             model: model.filter(|_| !s.plain_model),
             thinking: s.row.thinking.clone().unwrap_or_else(|| self.rules.thinking.clone()),
             generation: self.rules.generation,
@@ -577,7 +577,7 @@ impl State {
             model: self.rules.model_of(&agent).map(str::to_owned),
             agent,
             role,
-            channel: "webchat".into(),
+            channel: self.rules.profile_channel("webchat"),
             thinking: self.rules.thinking.clone(),
             generation: self.rules.generation,
         };

@@ -132,6 +132,9 @@ impl State {
 
     /// Decides by what pi's file holds.
     pub(super) fn on_file_read(&mut self, s: &mut Session, done: JobDone) -> Result<()> {
+        if self.degraded.is_some() {
+            return Ok(()); // nothing could be recorded: again when the disk works, or at the deadline
+        }
         let found = match done {
             JobDone::FileRead(found) => found,
             JobDone::Failed { why } => {

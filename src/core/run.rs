@@ -54,28 +54,27 @@ impl Core {
         ballast.restore();
         let mut lost: Vec<ReqId> = Vec::new();
         let mut store = Some(store);
+        let mut rules = self.rules.clone();
+        let mut legacy = Legacy::default();
         let mut trouble: Option<String> = None;
         let mut panics: Vec<Instant> = Vec::new();
-        let mut legacy = Legacy::default();
         loop {
+            legacy.trouble = trouble.clone();
             let opened = store.take().map_or_else(|| Store::open(&self.path), Ok);
-            let opened = opened.and_then(|s| State::open(s, self.rules.clone(), clock::now(), legacy.clone()));
+            let opened = opened.and_then(|s| State::open(s, rules.clone(), clock::now(), legacy.clone()));
             for id in lost.drain(..) {
                 self.tell_failing(id, trouble.as_deref());
             }
             let why = match opened {
                 Ok((mut state, effects)) => {
-                    self.release(effects);
-                    if let Some(why) = &trouble {
-                        state.on_trouble(Some(why.clone()));
-                        let effects = std::mem::take(&mut state.out);
-                        self.release(effects);
-                    }
                     let mut outside = Outside::from(&legacy);
-                    match self.serve(state, &ballast, &mut trouble, &mut lost, &mut panics, &mut outside) {
-                        None => return,
-                        Some((why, left)) => {
-                            legacy = left;
+                    outside.note(&effects);
+                    self.release(effects);
+                    match self.serve(&mut state, &ballast, &mut trouble, &mut lost, &mut panics, &mut outside) {
+                        None => return self.close(state),
+                        Some(why) => {
+                            rules = state.rules().clone();
+                            legacy = state.legacy(&outside.procs, &outside.calls);
                             why
                         }
                     }
@@ -87,6 +86,12 @@ impl Core {
                     e
                 }
             };
+            if let Error::Corrupt(what) = &why {
+                log::error!("the store is damaged: {what}; ending so that the next start puts it aside");
+                crate::store::suspect(&self.path);
+                std::thread::sleep(Duration::from_millis(100)); // the log is written by another thread
+                std::process::exit(70);
+            }
             log::error!("{why}; state is built anew from the store");
             if matches!(why, Error::Full) {
                 ballast.drop_it();
@@ -98,42 +103,46 @@ impl Core {
     /// Serves events until the inbox closes (`None`) or a batch fails.
     fn serve(
         &self,
-        mut state: State,
+        state: &mut State,
         ballast: &Ballast,
         trouble: &mut Option<String>,
         lost: &mut Vec<ReqId>,
         panics: &mut Vec<Instant>,
         outside: &mut Outside,
-    ) -> Option<(Error, Legacy)> {
+    ) -> Option<Error> {
         let mut unsynced: Option<Instant> = None;
         let mut again = Instant::now() + RETRY;
         let mut end = false;
         loop {
-            let first = match self.next(&state, unsynced, trouble.as_ref().map(|_| again)) {
+            let first = match self.next(state, unsynced, trouble.as_ref().map(|_| again)) {
                 Ok(event) => event,
                 Err(RecvTimeoutError::Timeout) => {
                     if unsynced.is_some_and(|t| t.elapsed() >= LAZY_SYNC) {
                         let _ = self.sync.send(Covered { effects: Vec::new() });
                         unsynced = None;
                     }
+                    // What the sync thread reports, it takes back itself.
                     if trouble.is_some() && Instant::now() >= again {
                         again = Instant::now() + RETRY;
-                        if ballast.restore() {
+                        if ballast.room() {
                             *trouble = None;
                         }
-                    }
-                    match trouble {
-                        None if state.degraded.is_some() => Event::Trouble { what: None },
-                        _ => Event::Due,
+                        if trouble.is_none() {
+                            Event::Trouble { what: None }
+                        } else {
+                            Event::Due
+                        }
+                    } else {
+                        Event::Due
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => return self.close(state),
+                Err(RecvTimeoutError::Disconnected) => return None,
             };
             if matches!(first, Event::End) {
-                return self.close(state);
+                return None;
             }
             let before = state.store().changes();
-            match self.batch(&mut state, first, lost, panics, &mut end, outside) {
+            match self.batch(state, first, lost, panics, &mut end, outside) {
                 Ok(effects) => {
                     fault::point("committed");
                     lost.clear();
@@ -144,7 +153,7 @@ impl Core {
                         unsynced.get_or_insert_with(Instant::now);
                     }
                     if std::mem::take(&mut end) {
-                        return self.close(state);
+                        return None;
                     }
                 }
                 Err(e) => {
@@ -152,17 +161,16 @@ impl Core {
                     for id in &outside.procs {
                         (self.carry)(Effect::Signal { proc: *id, sig: Sig::Kill });
                     }
-                    return Some((e, state.legacy(&outside.procs, &outside.calls)));
+                    return Some(e);
                 }
             }
         }
     }
 
-    fn close(&self, state: State) -> Option<(Error, Legacy)> {
+    fn close(&self, state: State) {
         if let Err(e) = state.into_store().close() {
             log::error!("closing the store: {e}");
         }
-        None
     }
 
     fn next(

@@ -11,6 +11,7 @@ use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
 
 use crate::agent::session_file;
 use crate::ask::Mind;
+use crate::fault;
 use crate::message::{Event, Job, JobDone, JobId};
 
 /// Jobs of one session that may wait; core has a few outstanding at most.
@@ -95,6 +96,7 @@ impl Worker {
             let work = || perform(&self.transcripts, job);
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
                 .unwrap_or_else(|_| JobDone::Failed { why: "the work panicked; it is in the log".into() });
+            fault::point("job done");
             if !silent && !self.mind.tell(Event::Job { id, done: Box::new(done) }) {
                 return;
             }

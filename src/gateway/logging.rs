@@ -53,6 +53,12 @@ impl Write for Sink {
     }
 }
 
+/// A line to standard error before there is a log. One that takes nothing (`/dev/full`) must not end us, as
+/// `eprintln!` would.
+pub fn tell(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// The level a configuration and `--verbose` ask for.
 pub fn level(c: &Config, verbose: bool) -> LevelFilter {
     if verbose {
@@ -77,7 +83,7 @@ impl Log {
         let dropped = log.dropped.clone();
         let thread = std::thread::Builder::new().name("log".into()).stack_size(256 << 10);
         if let Err(e) = thread.spawn(move || write(&lines, &dropped)) {
-            eprintln!("no thread for the log: {e}");
+            tell(format_args!("no thread for the log: {e}"));
         }
         let format = ConfigBuilder::new()
             .set_time_format_rfc3339()
@@ -87,7 +93,7 @@ impl Log {
             .build();
         let sink = Sink { log: log.clone(), line: Vec::new(), redactor: Redactor::new(c.secrets()) };
         if WriteLogger::init(LevelFilter::Debug, format, sink).is_err() {
-            eprintln!("a logger was installed before");
+            tell("a logger was installed before");
         }
         log::set_max_level(level(c, verbose));
         std::panic::set_hook(Box::new(|info| {

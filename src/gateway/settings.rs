@@ -30,6 +30,7 @@ pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
         agents: agents.collect(),
         default_agent: c.agents.default.clone(),
         channels: BTreeMap::from([("webchat".to_owned(), web.clone()), ("api".to_owned(), web)]),
+        own_tools: c.agent.tools.by_channel.keys().cloned().collect(),
         model: c.agent.model_failover.primary.clone().or_else(|| c.agent.model.clone()),
         fallbacks: c.agent.model_failover.fallbacks.clone(),
         max_fallbacks: c.agent.model_failover.max_retries as usize,

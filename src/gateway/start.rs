@@ -18,14 +18,14 @@ use crate::agent::profile;
 use crate::ask::{Answers, Mind};
 use crate::children::{ChildId, Children, MainEvent};
 use crate::cli::exit;
-use crate::clock;
 use crate::config::types::AuthMode;
 use crate::config::{self, files, token, Config, Env, Loaded, Paths, Severity};
 use crate::core::run::{Carry, Core, LoopStats};
 use crate::http::{self, AgentLabel, Door};
 use crate::live::Board;
-use crate::message::Event;
+use crate::message::{Effect, Event};
 use crate::store::{self, sync, Reader, Store};
+use crate::{clock, fault};
 
 /// Events that may wait for the mind; senders block or are told "busy".
 const INBOX: usize = 1024;
@@ -45,7 +45,7 @@ pub fn run(options: Options, env: &Env) -> u8 {
     match start(options, env, loaded, agent, begun) {
         Ok(never) => match never {},
         Err((code, why)) => {
-            eprintln!("pi-gw: {why}");
+            logging::tell(format_args!("pi-gw: {why}"));
             code
         }
     }
@@ -67,16 +67,19 @@ fn configuration(options: &Options, env: &Env) -> Result<(Loaded, AgentLabel), u
     match config::load(env, &wanted) {
         Ok(mut loaded) => {
             for issue in loaded.issues.iter().filter(|i| i.severity != Severity::Info) {
-                eprintln!("{issue}");
+                logging::tell(issue);
             }
             let label = choose_agent(&mut loaded.config, options, env);
             Ok((loaded, label))
         }
         Err(issues) => {
-            for issue in issues {
-                eprintln!("{issue}");
+            for issue in &issues {
+                logging::tell(issue);
             }
-            Err(exit::CONFIG)
+            let errors = || issues.iter().filter(|i| i.severity == Severity::Error);
+            // Nothing is wrong with the file if only the place it names cannot be written.
+            let place = errors().all(|i| i.key == "session.dataDir" && i.text.starts_with("cannot write"));
+            Err(if place { exit::CANNOT_WRITE } else { exit::CONFIG })
         }
     }
 }
@@ -193,7 +196,13 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
             let trouble = |what: Option<String>| {
                 mind.tell(Event::Trouble { what: what.map(Into::into) });
             };
-            sync::run(&path, &covered, &sync_stats, |effects| effects.into_iter().for_each(|e| carry(e)), trouble);
+            let release = |effects: Vec<Effect>| {
+                for effect in effects {
+                    fault::point("synced effect");
+                    carry(effect);
+                }
+            };
+            sync::run(&path, &covered, &sync_stats, release, trouble);
         };
         thread("sync", 256 << 10, run)?
     };
@@ -278,7 +287,14 @@ fn run_dir(paths: &Paths) -> PathBuf {
 
 /// A damaged store is put aside, loudly; a full or read-only disk is an exit with its reason.
 fn open_store(path: &Path) -> Result<Store, Failed> {
-    match Store::open(path) {
+    let checked = match store::take_suspicion(path) {
+        true => Reader::open(path).and_then(|r| r.check()).and_then(|found| match found.as_str() {
+            "ok" => Ok(()),
+            _ => Err(store::Error::Corrupt(found)),
+        }),
+        false => Ok(()),
+    };
+    match checked.and_then(|()| Store::open(path)) {
         Ok(store) => Ok(store),
         Err(store::Error::Corrupt(why)) => {
             let aside = path.with_extension(format!("db.corrupt-{}", clock::now().wall));
@@ -351,6 +367,6 @@ fn greet(
     }
     // A person at a terminal gets a link that logs in; a log never gets the secret.
     if let Some(secret) = secret.filter(|_| std::io::stderr().is_terminal() && loaded.config.channels.webchat.enabled) {
-        eprintln!("\n  open  http://{host}:{port}/?token={secret}\n");
+        logging::tell(format_args!("\n  open  http://{host}:{port}/?token={secret}\n"));
     }
 }

@@ -11,6 +11,9 @@ use super::wire::{timed_out, Wire};
 /// Bodies above this need one of few permits.
 const BIG: usize = 1 << 20;
 const MAX_BIG: usize = 4;
+/// What a client is still sending when it is refused is thrown away up to here: most look for the answer only
+/// when they have sent everything.
+const LINGER: usize = 32 << 20;
 /// One line of the chunked coding, and all trailers.
 const MAX_CHUNK_LINE: usize = 256;
 const MAX_TRAILERS: usize = 4096;
@@ -149,7 +152,7 @@ pub fn linger(wire: &mut Wire, time: Duration) -> io::Result<()> {
     wire.sock.shutdown(std::net::Shutdown::Write)?;
     let end = Instant::now() + time;
     let mut seen = 0;
-    while seen <= 64 << 10 {
+    while seen <= LINGER {
         wire.fill(end)?;
         seen += wire.buf.len();
         wire.buf.clear();

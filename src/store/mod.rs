@@ -272,6 +272,20 @@ pub fn random_id(len: usize) -> String {
     bytes.iter().map(|b| ALPHABET[(b & 31) as usize] as char).collect()
 }
 
+/// Damage was met in mid-life: the next start looks at every page before it trusts this file.
+pub fn suspect(path: &Path) {
+    let _ = fs::write(suspicion(path), ""); // the next start may meet it by itself
+}
+
+/// Was damage met in an earlier life? Asked once.
+pub fn take_suspicion(path: &Path) -> bool {
+    fs::remove_file(suspicion(path)).is_ok()
+}
+
+fn suspicion(path: &Path) -> PathBuf {
+    path.with_extension("db.damaged")
+}
+
 fn private(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(|e| Error::ReadOnly(e.to_string()))
@@ -299,6 +313,11 @@ impl Ballast {
             let _ = fs::remove_file(&self.path);
         }
         made
+    }
+    /// Is there room to go on? On a small file system the ballast never comes back, but what it would take and as
+    /// much again is enough.
+    pub fn room(&self) -> bool {
+        self.restore() || self.free() >= 2 * BALLAST
     }
     /// Frees its space; true if there was something to free.
     pub fn drop_it(&self) -> bool {

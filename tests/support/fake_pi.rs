@@ -125,6 +125,12 @@ impl FakePi {
         }
     }
 
+    /// Has a stand-in reached the gate?
+    pub fn came_to(&self, gate: &str) -> bool {
+        let state = self.gates.state.lock().expect("no panic under the lock");
+        state.arrived.iter().any(|(name, _)| name == gate)
+    }
+
     /// What the stand-ins of this launcher did: `{"pid","start":{"args","cwd","env"}}`, `{"pid","in":command}`.
     pub fn diary(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.dir.path().join("diary")).unwrap_or_default();

@@ -106,6 +106,11 @@ impl Gateway {
 
     /// Starts it without waiting for anything.
     pub fn launch(&mut self) {
+        self.launch_with(|_| {});
+    }
+
+    /// The same with another stdout or stderr, say.
+    pub fn launch_with(&mut self, change: impl FnOnce(&mut Command)) {
         assert!(self.child.is_none(), "it runs already");
         self.starts += 1;
         let log = File::create(self.log_path()).unwrap();
@@ -124,6 +129,7 @@ impl Gateway {
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .process_group(0);
+        change(&mut command);
         self.child = Some(command.spawn().unwrap());
     }
 
@@ -170,6 +176,42 @@ impl Gateway {
             assert!(Instant::now() < end, "the gateway does not end:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5)); // std has no wait with a deadline
         }
+    }
+
+    /// For a gateway that is expected to refuse its start: exit code and what it said.
+    pub fn refused(&mut self) -> (i32, String) {
+        self.launch();
+        let status = self.wait_exit();
+        (status.code().unwrap_or(-1), self.log())
+    }
+
+    /// Waits until the port is open.
+    pub fn wait_port(&mut self) {
+        let end = Instant::now() + DEADLINE;
+        while TcpStream::connect(self.addr).is_err() {
+            assert!(Instant::now() < end && self.ended().is_none(), "it does not listen:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(2)); // the port is the only sign there is
+        }
+    }
+
+    /// Writes the configuration anew, as editors do it: a new file takes the old one's place.
+    pub fn reconfigure(&self, change: Value) {
+        let mut all: Value = serde_json::from_str(&read(&self.config_file())).unwrap();
+        merge(&mut all, change);
+        self.replace_config(&serde_json::to_string_pretty(&all).unwrap());
+    }
+
+    pub fn replace_config(&self, text: &str) {
+        let part = self.config_file().with_extension("part");
+        std::fs::write(&part, text).unwrap();
+        std::fs::rename(part, self.config_file()).unwrap();
+    }
+
+    /// A field of `/proc/<pid>/status` in kB.
+    pub fn status_kb(&self, field: &str) -> u64 {
+        let text = read(Path::new(&format!("/proc/{}/status", self.pid())));
+        let line = text.lines().find(|l| l.starts_with(field)).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("{field}: {text}"))
     }
 
     /// Did it end by itself?

@@ -8,10 +8,12 @@ pub mod fake_pi;
 pub mod gateway;
 pub mod home;
 pub mod llm;
+pub mod patient;
 pub mod pi;
 pub mod process;
 pub mod raw_http;
 pub mod rpc;
+pub mod store_view;
 
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ use super::wire::{self, s, Block};
 use super::{retryable, End, Pi, Run};
 
 fn names() -> Vec<&'static str> {
-    let own = ["crash", "garbage", "hugeline", "ui", "freeze", "stderr", "unsettled"];
+    let own = ["crash", "garbage", "hugeline", "ui", "freeze", "stderr", "unsettled", "deep", "fatend"];
     directives::COMMON.iter().copied().chain(own).collect()
 }
 
@@ -94,6 +94,17 @@ impl Run<'_> {
                 "hugeline" => {
                     let filler = "x".repeat(number(arg, "").unwrap_or(1e6) as usize);
                     self.shared.lock().event("huge", &[("filler", &s(&filler))]);
+                }
+                "deep" => {
+                    let n = number(arg, "").unwrap_or(1e5) as usize;
+                    let line = format!("{{\"type\":\"message_end\",\"message\":{}{}}}", "[".repeat(n), "]".repeat(n));
+                    self.shared.lock().emit(&line);
+                }
+                // The run goes on: only the line's size counts.
+                "fatend" => {
+                    let filler = "x".repeat(number(arg, "").unwrap_or(1e6) as usize);
+                    let line = format!("{{\"type\":\"agent_end\",\"messages\":[{}],\"willRetry\":true}}", s(&filler));
+                    self.shared.lock().emit(&line);
                 }
                 "stderr" => eprintln!("{}", directives::unescape(arg)),
                 "ui" => {
