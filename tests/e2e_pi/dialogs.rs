@@ -31,7 +31,10 @@ pub fn a_tool_asks_and_the_page_answers(new: bool) {
     let mut page = w.page();
     let run = page.say("[[tool:ask_user {}]]");
     let d = page.event("extension_ui_request")["payload"].clone();
-    assert_eq!((&d["method"], &d["title"], &d["sessionKey"]), (&json!("select"), &json!("Pick a colour"), &json!(MAIN)));
+    assert_eq!(
+        (&d["method"], &d["title"], &d["sessionKey"]),
+        (&json!("select"), &json!("Pick a colour"), &json!(MAIN))
+    );
     assert_eq!(d["options"][1]["value"], "blue");
     answer(&mut page, &d, json!({"value": "blue"}));
     assert_eq!(page.event("extension_ui_dismissed")["payload"]["id"], d["id"]);

@@ -53,7 +53,7 @@ pub fn b12_pi_killed_in_mid_answer_is_resumed_and_answers_once(new: bool) {
     let mut page = w.page();
     let run = page.say("[[say:A first turn.]]");
     page.reply(&run);
-    let run = page.say("question-two [[say:Half]] [[gate:g]] [[say: whole.]]");
+    let run = page.say("question-two [[say:Half]] [[gate:g]] [[say:-whole.]]");
     page.sees(&run, "Half");
     let noticed = w.kill_pi();
     assert!(noticed < Duration::from_secs(1), "noticed after {noticed:?}");
@@ -71,8 +71,7 @@ pub fn b12_pi_killed_in_mid_answer_is_resumed_and_answers_once(new: bool) {
 pub fn pi_killed_during_a_tool_is_resumed_without_repeating_it(new: bool) {
     let w = World::start(new);
     let (fifo, log, pid) = (w.fifo("hold"), w.path("log"), w.path("pid"));
-    let command =
-        format!("echo ran >> {}; echo $$ > {}; cat {}", log.display(), pid.display(), fifo.display());
+    let command = format!("echo ran >> {}; echo $$ > {}; cat {}", log.display(), pid.display(), fifo.display());
     let tool = json!({ "command": command });
     let mut page = w.page();
     let run = page.say(&format!("[[say:Working.]] [[tool:bash {tool}]] [[say:unused]]"));
@@ -91,7 +90,7 @@ pub fn pi_killed_during_a_tool_is_resumed_without_repeating_it(new: bool) {
 pub fn a_gateway_killed_in_mid_answer_answers_once(new: bool) {
     let mut w = World::start(new);
     let mut page = w.page();
-    let run = page.say("[[say:Half]] [[gate:g]] [[say: whole.]]");
+    let run = page.say("[[say:Half]] [[gate:g]] [[say:-whole.]]");
     page.sees(&run, "Half");
     let pi = ProcessWatch::new(w.pid() as i32);
     w.g.kill9();
@@ -101,7 +100,7 @@ pub fn a_gateway_killed_in_mid_answer_answers_once(new: bool) {
     w.g.wait_until("the owed answer", |g| g.history(MAIN).len() == 2);
     let said = w.said("assistant");
     // Old pi writes its first lines with the first answer: it never had the message.
-    let want = if w.new { "needs its answer" } else { "Half whole." };
+    let want = if w.new { "needs its answer" } else { "Half-whole." };
     assert!(said[0].contains(want), "{said:?}");
     assert_eq!(w.ask("[[say:Next.]]"), "Next.");
     assert_eq!(w.said("assistant").len(), 2);

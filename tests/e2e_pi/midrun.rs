@@ -39,11 +39,11 @@ pub fn a_message_during_a_tool_steers_the_run(new: bool) {
 pub fn a_follow_up_waits_for_the_answer(new: bool) {
     let w = World::with(new, json!({"agent": {"messageMode": "follow-up"}}));
     let mut page = w.page();
-    let first = page.say("[[say:First]] [[gate:g]] [[say: ends.]]");
+    let first = page.say("[[say:First]] [[gate:g]] [[say:-ends.]]");
     page.sees(&first, "First");
     let second = page.say("[[say:Second.]]");
     w.llm.open("g");
-    assert_eq!(page.reply(&first), "First ends.");
+    assert_eq!(page.reply(&first), "First-ends.");
     assert_eq!(page.reply(&second), "Second.");
     assert_eq!(w.asked("Second.").roles, ["system", "user", "assistant", "user"]);
 }
@@ -66,10 +66,16 @@ pub fn b7_b8_interrupts_lose_nothing(new: bool) {
     for (n, run) in runs.iter().enumerate().take(4) {
         assert_eq!(page.reply(run), format!("part{n}\n\n(interrupted)"));
     }
-    let replies = page.replies();
-    assert!(!replies.iter().any(|r| r.contains("already") || r.contains("refused")), "{replies:?}");
-    assert!(replies.iter().filter(|r| !r.contains("(interrupted)")).count() == 0, "one answer: {replies:?}");
-    page.say("[[say:Over.]]");
+    let over = page.say("[[say:Over.]]");
+    assert_eq!(page.reply(&over), "Over.");
+    // What came quicker than the next message was answered; nothing was answered twice or refused.
+    let replies = w.said("assistant");
+    let wrong = |r: &String| r.contains("already") || r.contains("refused") || r.contains("failed");
+    assert!(!replies.iter().any(wrong), "{replies:?}");
+    for n in 0..20 {
+        let said = if n < 4 { format!("part{n}") } else { format!("end{n:02}.") };
+        assert!(replies.iter().filter(|r| r.contains(&said)).count() <= 1, "{said} in {replies:?}");
+    }
     let body = w.asked("Over.").body.to_string();
     for n in 0..20 {
         assert_eq!(body.matches(&format!("message-{n:02}")).count(), 1, "message {n} in {body}");

@@ -75,26 +75,24 @@ impl World {
         page.reply(&run)
     }
 
-    /// pids of the pi processes, by session.
-    pub fn pids(&self, session: &str) -> Vec<u32> {
-        let pool = self.g.get("/api/pool").json();
-        let list = pool["processes"].as_array().unwrap();
-        let mine = list.iter().filter(|p| p["sessionKey"] == session);
-        mine.filter_map(|p| p["pid"].as_u64()).map(|p| p as u32).collect()
+    /// pids of all pi processes: they are the gateway's children.
+    pub fn pids(&self) -> Vec<u32> {
+        let pid = self.g.pid();
+        let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        list.split_whitespace().map(|p| p.parse().unwrap()).collect()
     }
 
     pub fn pid(&self) -> u32 {
-        let pids = self.pids(MAIN);
-        assert_eq!(pids.len(), 1, "one pi for the session");
+        let pids = self.pids();
+        assert_eq!(pids.len(), 1, "one pi");
         pids[0]
     }
 
     /// `kill -9`; returns when the gateway has noticed, and how long that took.
     pub fn kill_pi(&self) -> Duration {
-        let pid = self.pid();
         let begun = Instant::now();
-        kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();
-        self.g.wait_until("the gateway sees that pi is gone", |_| !self.pids(MAIN).contains(&pid));
+        kill_process(Pid::from_raw(self.pid() as i32).unwrap(), Signal::KILL).unwrap();
+        self.g.wait_until("the gateway sees that pi is gone", |g| g.log().contains("pi ended during turn"));
         begun.elapsed()
     }
 
@@ -208,11 +206,14 @@ impl Page {
         }
         text
     }
+}
 
-    /// Replies seen and not yet taken.
-    pub fn replies(&self) -> Vec<String> {
-        let all = self.ws.passed.iter().filter(|v| v["event"] == "chat.reply");
-        all.map(|v| v["payload"]["text"].as_str().unwrap().to_owned()).collect()
+impl Drop for Page {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- events of the page that nobody took");
+            self.ws.passed.iter().for_each(|v| eprintln!("{v}"));
+        }
     }
 }
 
