@@ -24,15 +24,6 @@ pub enum Item {
     Event(Arc<str>),
 }
 
-impl Item {
-    fn bytes(&self) -> usize {
-        match self {
-            Item::Text(t) | Item::Thinking(t) => t.len(),
-            Item::Tool(_) | Item::Event(_) => 0, // as counted when they came
-        }
-    }
-}
-
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tool {
     pub id: String,
@@ -58,8 +49,6 @@ pub struct View {
     pub active: bool,
     pub items: Vec<Item>,
     bytes: usize,
-    /// What comes from this item on answers another message (a steer); its name comes by [`Live::rename`].
-    cut: Option<usize>,
 }
 
 /// Where a viewer is. `Default` = has seen nothing.
@@ -185,25 +174,11 @@ impl Live {
             v.items.clear();
             v.items.shrink_to(64);
             v.bytes = 0;
-            v.cut = None;
         });
     }
-    /// A user message went into the run: what comes now may answer that one.
-    pub fn boundary(&self) {
-        let mut v = lock(&self.view);
-        v.cut = Some(v.items.len());
-    }
-    /// What came since the last [`Live::boundary`] answers this message; only that stays on view.
+    /// The rest of the run answers another message (a steer); nothing is cleared.
     pub fn rename(&self, run: &str) {
-        self.change(|v| {
-            let gone = v.cut.unwrap_or(usize::MAX).min(v.items.len());
-            v.items.drain(..gone);
-            v.cut = Some(0); // a second name for what is left changes nothing else
-            v.bytes = v.items.iter().map(Item::bytes).sum();
-            v.generation += 1;
-            v.run = run.to_owned();
-            v.active = true;
-        });
+        self.begin(run);
     }
     /// The run is over; the view stays until the next begins.
     pub fn end(&self) {
@@ -297,8 +272,7 @@ impl View {
             return;
         }
         let full = self.items.len() >= MAX_ITEMS;
-        let parted = self.cut == Some(self.items.len());
-        match (self.items.last_mut().filter(|_| !parted), thinking) {
+        match (self.items.last_mut(), thinking) {
             (Some(Item::Text(t)), false) | (Some(Item::Thinking(t)), true) => t.push_str(delta),
             _ if full => {}
             (_, false) => self.items.push(Item::Text(delta.to_owned())),
@@ -463,24 +437,6 @@ mod tests {
         live.text("new");
         live.rollback(&mark);
         assert_eq!(live.snapshot().2, [Item::Text("new".into())]);
-    }
-
-    #[test]
-    fn what_a_steered_message_brought_before_its_name_came_stays_on_view() {
-        let live = Board::default().open("s");
-        live.begin("r1");
-        live.text("first");
-        live.boundary();
-        live.text("sec");
-        live.rename("r2");
-        live.text("ond");
-        assert_eq!(live.run(), "r2");
-        assert_eq!(live.snapshot().2, [Item::Text("second".into())]);
-        live.rename("r3"); // two boundaries at once: the last name counts
-        assert_eq!(live.snapshot().2, [Item::Text("second".into())]);
-        live.boundary();
-        live.rename("r4");
-        assert!(live.snapshot().2.is_empty());
     }
 
     #[test]

@@ -263,10 +263,6 @@ impl Shown {
                 live.text(delta);
             }
             Line::Thinking(delta) if !delta.is_empty() => live.thinking(delta),
-            Line::Event(PiEvent::UserStart { .. }) => {
-                live.boundary();
-                self.text = false;
-            }
             Line::AssistantStart => {
                 self.start = Some((live.mark(), self.text));
                 self.fresh = true;

@@ -10,7 +10,9 @@ mod answers;
 mod commands;
 mod dialogs;
 mod failures;
+mod limits;
 mod midrun;
+mod recovery;
 mod world;
 
 /// Each scenario as a test on old and on new pi.
@@ -40,6 +42,15 @@ on_both! {
     commands:
         compact_makes_room_and_the_talk_goes_on, model_is_changed_for_this_session_only,
         thinking_level_is_changed, a_command_of_an_extension_is_recognised_at_once;
+    recovery:
+        c15_pi_killed_behind_a_steer_boundary_loses_nothing,
+        c15_a_gateway_killed_behind_a_steer_boundary_loses_nothing, a_steer_that_died_with_pi_is_answered,
+        a_gateway_stopped_in_mid_answer_answers_once, pi_killed_while_idle_is_started_again;
+    limits:
+        a_context_that_is_too_long_is_compacted_and_answered,
+        the_answer_does_not_wait_for_the_compaction_behind_it_and_the_next_message_does,
+        a_model_that_pi_does_not_know_is_told_and_pi_s_default_answers, retry_runs_the_failed_turn_again,
+        stop_in_a_retry_wait, abort_before_pi_is_ready;
     dialogs:
         a_tool_asks_and_the_page_answers, the_first_answer_wins_and_the_other_page_is_told,
         c37_stop_while_a_dialog_is_open, nobody_to_ask_means_cancelled;

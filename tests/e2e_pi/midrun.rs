@@ -125,10 +125,7 @@ pub fn messages_at_every_moment_of_a_run_reach_the_model(new: bool) {
 
 pub fn a_message_in_a_retry_wait_is_answered(new: bool) {
     let w = World::start(new);
-    // A wait long enough to be met.
-    let settings = w.home.agent().join("settings.json");
-    let text = std::fs::read_to_string(&settings).unwrap().replace("\"baseDelayMs\": 50", "\"baseDelayMs\": 1500");
-    std::fs::write(&settings, text).unwrap();
+    w.slow_retries();
     let mut page = w.page();
     let first = page.say("[[status:503 x1]] [[say:First.]]");
     w.llm.wait_for(|r| r.done && r.status == Some(503));

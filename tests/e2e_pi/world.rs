@@ -88,10 +88,21 @@ impl World {
         pids[0]
     }
 
+    pub fn kill(&self) {
+        kill_process(Pid::from_raw(self.pid() as i32).unwrap(), Signal::KILL).unwrap();
+    }
+
+    /// Waits between pi's retries long enough to be met (for the next pi started).
+    pub fn slow_retries(&self) {
+        let settings = self.home.agent().join("settings.json");
+        let text = std::fs::read_to_string(&settings).unwrap().replace("\"baseDelayMs\": 50", "\"baseDelayMs\": 1000");
+        std::fs::write(&settings, text).unwrap();
+    }
+
     /// `kill -9`; returns when the gateway has noticed, and how long that took.
     pub fn kill_pi(&self) -> Duration {
         let begun = Instant::now();
-        kill_process(Pid::from_raw(self.pid() as i32).unwrap(), Signal::KILL).unwrap();
+        self.kill();
         self.g.wait_until("the gateway sees that pi is gone", |g| g.log().contains("pi ended during turn"));
         begun.elapsed()
     }
