@@ -161,6 +161,7 @@ impl State {
             // Ends as soon as pi's file has said what the model got.
             Stage::Recover { turn, .. } => {
                 turn.aborting = Some((AbortWhy::User, 0));
+                self.store.stop_turn(turn.row.id, AbortWhy::User.as_str())?;
                 Ok(true)
             }
             Stage::Compact { .. } => {
@@ -181,7 +182,10 @@ impl State {
         }
         match &mut s.stage {
             Stage::Turn(_) => self.abort_turn(s, AbortWhy::Reset)?,
-            Stage::Recover { turn, .. } => turn.aborting = Some((AbortWhy::Reset, 0)),
+            Stage::Recover { turn, .. } => {
+                turn.aborting = Some((AbortWhy::Reset, 0));
+                self.store.stop_turn(turn.row.id, AbortWhy::Reset.as_str())?;
+            }
             _ => {
                 self.stop(s)?;
             }

@@ -160,6 +160,25 @@ impl State {
         Ok(())
     }
 
+    /// A process of the state before this one, which is being killed.
+    pub(super) fn inherit(&mut self, id: ProcId, profile: Profile, session: Option<Key>) {
+        let until = self.now.mono + STOP_WAIT;
+        let p = Proc {
+            id,
+            pid: 0,
+            flags: (None, String::new()),
+            profile,
+            state: ProcState::Stopping { until },
+            session,
+            file: None,
+            since: self.now.mono,
+            used: self.now.mono,
+            asked: 0,
+        };
+        self.procs.insert(id, p);
+        self.arm(Due::Proc(id), until);
+    }
+
     fn spawn_for(&mut self, s: &mut Session, profile: Profile) -> Result<()> {
         let id = self.spawn(profile, s.row.file.clone(), Some(s.key.clone()))?;
         s.proc = Some(id);

@@ -63,6 +63,8 @@ pub fn rules(c: &Config, paths: &Paths, generation: u32) -> Rules {
         keep_keys: c.queue.dedup.cache_size as i64,
         durable: c.store.durability == Durability::Power,
         continue_on_restart: c.session.continue_on_restart,
+        idle_reset: i64::from(c.session.idle_reset_hours) * 3_600_000,
+        daily_reset: c.session.daily_reset_at.map(|t| i64::from(t.0)),
         transcripts: c.logging.transcripts != Transcripts::Off,
         zone: Some(jiff::tz::TimeZone::system()),
         generation,

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-pub use reader::{HistoryLine, Reader};
+pub use reader::{HistoryLine, Owed, Reader, MANY};
 pub use rows::*;
 
 pub type Result<T> = std::result::Result<T, Error>;

@@ -48,6 +48,7 @@ CREATE TABLE session(
     file TEXT NOT NULL, last TEXT NOT NULL, mode TEXT, model TEXT, thinking TEXT,
     count INTEGER NOT NULL, last_at INTEGER NOT NULL, created INTEGER NOT NULL,
     reset_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX session_last ON session(last_at DESC, key);
 "];
 
 /// Brings the store to the newest version. Returns the version found (0: new).
