@@ -46,9 +46,11 @@ pub fn a_model_that_pi_does_not_know_is_told_and_pi_s_default_answers(new: bool)
 pub fn retry_runs_the_failed_turn_again(new: bool) {
     let w = World::start(new);
     let mut page = w.page();
-    let run = page.say("the-question [[status:400 x1]] [[say:Now it works.]]");
+    let run = page.say("[[status:400 x* model=fake-model]] [[say:Now it works.]]");
     let reply = page.reply(&run);
     assert!(reply.starts_with("The model provider failed"), "{reply}");
+    let chosen = page.say("/model fake2/backup-model");
+    assert_eq!(page.reply(&chosen), "Model: fake2/backup-model.");
     let retry = page.say("/retry");
     assert_eq!(page.reply(&retry), "Trying again.");
     assert_eq!(page.reply(&run), "Now it works.");
