@@ -82,5 +82,5 @@ pub fn c37_stop_while_a_dialog_is_open(new: bool) {
 /// Over the API there is no page to ask.
 pub fn nobody_to_ask_means_cancelled(new: bool) {
     let w = World::extended(new, ASKS, json!({}));
-    assert_eq!(w.g.chat("agent:main:api:script", "[[tool:ask_user {}]]"), "tool said: no colour");
+    assert_eq!(w.ask_api("agent:main:api:script", "[[tool:ask_user {}]]"), "tool said: no colour");
 }

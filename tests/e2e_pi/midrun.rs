@@ -105,11 +105,10 @@ pub fn messages_at_every_moment_of_a_run_reach_the_model(new: bool) {
     for n in 1..15 {
         let run = page.say(&format!("word-{n:02} [[say:a {n:02}]]"));
         match n % 3 {
-            0 => drop(page.pi_event("agent_start")),
+            0 => drop(w.asked(&format!("word-{n:02}"))),
             1 => page.sees(&run, "a"),
             _ => {}
         }
-        page.ws.passed.retain(|v| v["event"] != "agent" || v["payload"]["type"] != "agent_start");
     }
     let last = page.say("last-word [[say:the end]]");
     let reply = page.reply(&last);
