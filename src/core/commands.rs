@@ -158,6 +158,19 @@ impl State {
                 self.finish(s, *t, end)?;
                 Ok(true)
             }
+            // The turn whose process is being made ready: as far as its sender can see, it runs.
+            Stage::Open(o) if matches!(o.work, Work::Queue) => {
+                s.stage = Stage::Idle;
+                let members = self.take_members(s);
+                if members.is_empty() {
+                    return Ok(false);
+                }
+                let mut t = self.new_turn(s, members)?;
+                t.aborting = Some((AbortWhy::User, 0));
+                let end = self.end_of(&t, None);
+                self.finish(s, t, end)?;
+                Ok(true)
+            }
             // Ends as soon as pi's file has said what the model got.
             Stage::Recover { turn, .. } => {
                 turn.aborting = Some((AbortWhy::User, 0));
@@ -186,6 +199,8 @@ impl State {
                 turn.aborting = Some((AbortWhy::Reset, 0));
                 self.store.stop_turn(turn.row.id, AbortWhy::Reset.as_str())?;
             }
+            // What waits for a process stays, and is asked in the new conversation.
+            Stage::Open(o) if matches!(o.work, Work::Queue) => {}
             _ => {
                 self.stop(s)?;
             }

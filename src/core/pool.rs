@@ -280,8 +280,9 @@ impl State {
     pub(super) fn on_spawned(&mut self, id: ProcId, pid: u32) {
         let Some(p) = self.procs.get_mut(&id) else { return };
         p.pid = pid;
-        let asked = self.write(id, PiCmd::GetState);
+        // Answered in this order: the commands are known before the first prompt is made.
         self.write(id, PiCmd::GetCommands);
+        let asked = self.write(id, PiCmd::GetState);
         if let Some(p) = self.procs.get_mut(&id) {
             p.asked = asked;
         }

@@ -20,23 +20,24 @@ impl State {
     pub(super) fn finish(&mut self, s: &mut Session, t: Turn, end: End) -> Result<()> {
         let at = t.addressee().cloned();
         let code = end.failed.as_ref().map(|f| f.0);
-        if !end.text.trim().is_empty() {
-            if let (Some((code, why)), Some(at)) = (&end.failed, &at) {
-                let run = self.store.ext('i', at.id);
-                self.frame(Frame::Error { session: s.key.to_string(), run, code: *code, message: why.clone() });
-            }
-            self.add_reply(&s.key, Some(t.row.id), t.n, at.as_ref(), &end.text, true)?;
-        }
         let reason = end.failed.as_ref().map(|f| f.1.as_str());
         let fate = match (&code, end.silent) {
             (Some(_), _) => st::FAILED,
             (None, true) => st::SILENT,
             (None, false) => st::ANSWERED,
         };
+        // Before the reply: a turn that never ran gets its members only here.
         let last = t.members.last().map(|m| m.id);
         for m in &t.members {
             let state = if Some(m.id) == last || fate == st::FAILED { fate } else { st::MERGED };
             self.store.set_inbox(m.id, state, Some(t.row.id), None, reason)?;
+        }
+        if !end.text.trim().is_empty() {
+            if let (Some((code, why)), Some(at)) = (&end.failed, &at) {
+                let run = self.store.ext('i', at.id);
+                self.frame(Frame::Error { session: s.key.to_string(), run, code: *code, message: why.clone() });
+            }
+            self.add_reply(&s.key, Some(t.row.id), t.n, at.as_ref(), &end.text, true)?;
         }
         let mut back = Vec::new();
         for i in t.injected {

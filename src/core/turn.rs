@@ -420,6 +420,7 @@ impl State {
             }
             PiEvent::AgentEnd { will_retry } => {
                 t.tools_open = 0;
+                t.retrying = will_retry; // the wait begins here, `auto_retry_start` comes later
                 if !will_retry {
                     self.ask_barrier(s);
                 }

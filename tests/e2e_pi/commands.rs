@@ -1,0 +1,67 @@
+//! The gateway's commands that need pi.
+
+use serde_json::json;
+
+use crate::world::{World, OTHER};
+
+pub fn compact_makes_room_and_the_talk_goes_on(new: bool) {
+    let w = World::start(new);
+    for n in 0..3 {
+        w.ask(&format!("old-question-{n} [[long:3000 chars by 1000 every 0 ms]]"));
+    }
+    let mut page = w.page();
+    let run = page.say("/compact keep the names");
+    assert_eq!(page.reply(&run), "Compacting...");
+    assert_eq!(page.reply(&run), "Compacted.");
+    let summary = w.llm.wait_for(|r| r.summary);
+    assert!(summary.body.to_string().contains("keep the names"));
+    let run = page.say("goes-on [[say:Sure.]]");
+    assert_eq!(page.reply(&run), "Sure.");
+    let body = w.asked("goes-on").body.to_string();
+    assert!(body.contains("fake summary") && !body.contains("old-question-0"), "{body}");
+}
+
+pub fn model_is_changed_for_this_session_only(new: bool) {
+    let w = World::start(new);
+    let settings = std::fs::read_to_string(w.home.agent().join("settings.json")).unwrap();
+    assert_eq!(w.ask("My name is Ada. [[show:model]]"), "model: fake-model effort: none");
+    let before = w.pid();
+    assert_eq!(w.ask("/model fake2/backup-model"), "Model: fake2/backup-model.");
+    assert_eq!(w.ask("which? [[show:model]]"), "model: backup-model effort: none");
+    assert!(w.asked("which?").body.to_string().contains("Ada"));
+    assert_eq!(w.pid() == before, w.new, "old pi is started anew, new pi is told");
+    let mut other = w.page_of(OTHER);
+    let run = other.say("[[show:model]]");
+    assert_eq!(other.reply(&run), "model: fake-model effort: none");
+    assert_eq!(w.ask("/model default"), "Model: the configured one.");
+    assert_eq!(w.ask("[[show:model]]"), "model: fake-model effort: none");
+    assert_eq!(w.ask("/new"), "Session reset.");
+    let reply = w.ask("/model nothing/known");
+    let reply = if reply.contains("does not know") { reply } else { w.ask("[[say:hm]]") };
+    assert!(!reply.is_empty());
+    assert_eq!(std::fs::read_to_string(w.home.agent().join("settings.json")).unwrap(), settings, "shared settings");
+}
+
+pub fn thinking_level_is_changed(new: bool) {
+    let w = World::with(new, json!({"agent": {"model": "fake/fake-think", "thinkingLevel": "low"}}));
+    assert_eq!(w.ask("[[show:model]]"), "model: fake-think effort: low");
+    assert_eq!(w.ask("/think high"), "Thinking: high.");
+    assert_eq!(w.ask("[[show:model]]"), "model: fake-think effort: high");
+    assert!(w.ask("/think hard").starts_with("Invalid level."));
+}
+
+const HELLO: &str = r#"
+export default function (pi) {
+  pi.registerCommand("hello", { description: "greets", handler: async (args, ctx) => ctx.ui.notify("Hello " + args, "info") });
+}"#;
+
+pub fn a_command_of_an_extension_is_recognised_at_once(new: bool) {
+    let w = World::extended(new, HELLO, json!({}));
+    let mut page = w.page();
+    let run = page.say("/hello Ada"); // the first message of all
+    assert_eq!(page.reply(&run), "Command /hello Ada executed.");
+    assert_eq!(page.event("ui.notice")["payload"]["message"], "Hello Ada");
+    assert_eq!(w.llm.requests().len(), 0);
+    let run = page.say("[[say:Hi.]]");
+    assert_eq!(page.reply(&run), "Hi.");
+}

@@ -1,0 +1,57 @@
+//! The whole gateway with the real pi, old and new, and a scripted model: what a user at the page sees.
+//!
+//! Every scenario runs on both generations of pi: `cargo test --test e2e_pi new::plain_answer`.
+#![allow(clippy::unwrap_used)] // a failed test may panic
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod answers;
+mod commands;
+mod dialogs;
+mod failures;
+mod limits;
+mod midrun;
+mod recovery;
+mod world;
+
+/// Each scenario as a test on old and on new pi.
+macro_rules! on_both {
+    ($($from:ident: $($name:ident),+;)+) => {
+        mod old { $($(#[test] fn $name() { crate::$from::$name(false) })+)+ }
+        mod new { $($(#[test] fn $name() { crate::$from::$name(true) })+)+ }
+    };
+}
+
+on_both! {
+    answers:
+        plain_answer, the_answer_is_streamed_and_ends_as_the_reply, b10_text_before_and_after_a_tool_is_one_reply,
+        thinking_is_shown_and_not_sent, a_picture_reaches_the_model, two_sessions_in_parallel_do_not_mix,
+        b5_five_chats_in_a_row_with_two_processes, b6_after_a_restart_the_conversation_is_known,
+        after_new_the_model_knows_nothing;
+    midrun:
+        abort_keeps_what_was_said, a_message_during_a_tool_steers_the_run, a_follow_up_waits_for_the_answer,
+        b7_b8_interrupts_lose_nothing, b8_new_keeps_what_waits, messages_at_every_moment_of_a_run_reach_the_model,
+        a_message_in_a_retry_wait_is_answered;
+    failures:
+        b9_only_the_answer_after_the_retries_is_shown, the_error_of_a_model_that_keeps_failing_is_told,
+        another_model_takes_over_when_the_first_keeps_failing,
+        b12_pi_killed_in_mid_answer_is_resumed_and_answers_once, pi_killed_during_a_tool_is_resumed_without_repeating_it,
+        a_gateway_killed_in_mid_answer_answers_once, pi_that_cannot_start_says_why,
+        c8_a_message_that_kills_pi_three_times_is_told_once_and_the_queue_goes_on;
+    commands:
+        compact_makes_room_and_the_talk_goes_on, model_is_changed_for_this_session_only,
+        thinking_level_is_changed, a_command_of_an_extension_is_recognised_at_once;
+    recovery:
+        c15_pi_killed_behind_a_steer_boundary_loses_nothing,
+        c15_a_gateway_killed_behind_a_steer_boundary_loses_nothing, a_steer_that_died_with_pi_is_answered,
+        a_gateway_stopped_in_mid_answer_answers_once, pi_killed_while_idle_is_started_again;
+    limits:
+        a_context_that_is_too_long_is_compacted_and_answered,
+        the_answer_does_not_wait_for_the_compaction_behind_it_and_the_next_message_does,
+        a_model_that_pi_does_not_know_is_told_and_pi_s_default_answers, retry_runs_the_failed_turn_again,
+        stop_in_a_retry_wait, abort_before_pi_is_ready;
+    dialogs:
+        a_tool_asks_and_the_page_answers, the_first_answer_wins_and_the_other_page_is_told,
+        c37_stop_while_a_dialog_is_open, nobody_to_ask_means_cancelled;
+}
