@@ -389,7 +389,10 @@ export class Conversation {
 
 	#insert(item) {
 		const full = { uid: ++this.#uid, id: null, images: [], ...item };
-		this.items.push(full);
+		// What answers a message stands below it, also when more was written since.
+		const asked = full.kind === 'user' || !full.runId ? -1 : this.items.findLastIndex((i) => i.runId === full.runId);
+		if (asked < 0) this.items.push(full);
+		else this.items.splice(asked + 1, 0, full);
 		this.dirty.add(full);
 		this.moved = true;
 		return full;

@@ -79,10 +79,10 @@ fn given_new_then_the_conversation_is_empty_in_all_tabs() {
     page.ready();
     page.says("/new");
     page.until("!document.querySelector('#messages').innerText.includes('hello')");
-    page.until("document.querySelectorAll('.assistant[data-state=done]').length === 1");
+    page.until("!document.querySelector('#empty').hidden && !document.querySelector('.item')");
     page.same_after_reload();
     page.switch(&first);
-    page.until("!document.querySelector('#messages').innerText.includes('hello')");
+    page.until("!document.querySelector('#empty').hidden && !document.querySelector('.item')");
     page.says("what did i say?");
     page.until("document.querySelector('#messages').innerText.includes('Nothing before this')");
     page.same_after_reload();

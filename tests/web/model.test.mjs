@@ -170,6 +170,17 @@ test('a snapshot between streamed pieces: nothing is lost, nothing comes twice',
 	}
 });
 
+test('an answer stands below its question', () => {
+	const c = conversation();
+	say(c, 'k1', 'one', 'r1');
+	say(c, 'k2', 'two', 'r2');
+	c.apply(text('r1', 'On'));
+	assert.deepEqual(look(c), ['user:sent:one', 'assistant:live:On', 'user:sent:two']);
+	c.apply(reply('r1', 's1', 'One'));
+	c.apply(reply('r2', 's2', 'Two'));
+	assert.deepEqual(look(c), ['user:sent:one', 'assistant:done:One', 'user:sent:two', 'assistant:done:Two']);
+});
+
 test('a message written elsewhere appears at once, one of ours only once', () => {
 	const c = conversation();
 	say(c, 'k1', 'mine', 'r1');
