@@ -123,6 +123,7 @@ export class Conversation {
 			if (mine || local || item.uid > since) next.push(item);
 		}
 		this.items = next;
+		for (const item of next) if (item.state === 'live') this.#below(item, [item.runId]);
 		if (live !== undefined) this.#live.clear();
 		this.#byId = new Map(next.filter((i) => i.id).map((i) => [i.id, i]));
 		this.more = kept.length ? this.more : Boolean(history?.more ?? rows.length >= (history?.limit || 50));
@@ -323,6 +324,7 @@ export class Conversation {
 		const error = this.items.find((i) => i.kind === 'error' && ids.includes(i.runId));
 		const item = live || this.#insert({ kind: 'assistant', runId: p.runId, steps: [] });
 		if (live) this.#live.delete(live.runId);
+		this.#below(item, ids);
 		this.#closeSteps(item);
 		Object.assign(item, { id: p.id || null, runId: p.runId || item.runId, text: p.text || '', images: images(p.images), at: p.at || Date.now(), state: 'done', status: '', retry: null, failed: error?.code || null });
 		if (error) this.#drop(error);
@@ -389,13 +391,21 @@ export class Conversation {
 
 	#insert(item) {
 		const full = { uid: ++this.#uid, id: null, images: [], ...item };
-		// What answers a message stands below it, also when more was written since.
-		const asked = full.kind === 'user' || !full.runId ? -1 : this.items.findLastIndex((i) => i.runId === full.runId);
-		if (asked < 0) this.items.push(full);
-		else this.items.splice(asked + 1, 0, full);
+		this.items.push(full);
+		if (full.kind !== 'user') this.#below(full, [full.runId]);
 		this.dirty.add(full);
 		this.moved = true;
 		return full;
+	}
+
+	/** What answers messages stands below the last of them, also when more was written since: so does the history. */
+	#below(item, runIds) {
+		const others = this.items.filter((i) => i !== item);
+		const asked = others.findLastIndex((i) => i.runId && runIds.includes(i.runId));
+		if (asked < 0) return;
+		others.splice(asked + 1, 0, item);
+		this.items = others;
+		this.moved = true;
 	}
 
 	#drop(item) {

@@ -264,10 +264,11 @@ test('a message behind a running answer waits, until its own run begins', () => 
 	say(c, 'k1', 'a', 'r1');
 	c.apply(typing('r1', true));
 	say(c, 'k2', 'b', 'r2');
-	assert.equal(c.items[1].awaiting, true);
+	const second = c.items[1];
+	assert.equal(second.awaiting, true);
 	c.apply(reply('r1', 's1', 'A'));
 	c.apply(typing('r2', true));
-	assert.equal(c.items[1].awaiting, false);
+	assert.equal(second.awaiting, false);
 });
 
 test('[NO_REPLY] leaves nothing', () => {
