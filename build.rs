@@ -24,7 +24,8 @@ fn slim(text: &str, script: bool) -> String {
     for line in text.lines() {
         let line = line.trim();
         comment |= script && line.starts_with("/*");
-        if !comment && !(script && line.starts_with("//")) {
+        let silent = comment || script && line.starts_with("//");
+        if !silent {
             out += line;
         }
         comment &= !line.ends_with("*/");

@@ -35,7 +35,9 @@ fn given_a_hostile_answer_then_nothing_of_it_is_executed() {
         [one](javascript:window.pwned=3) [two](JaVaScRiPt:alert%281%29) [three](data:text/html,<script>pwned</script>) \
         ![four](http://evil.example/x.png) [five](http://good.example/?a=1&b=2) <iframe src=\"//evil.example\"></iframe> \
         | `<style>*{display:none}</style>` | &lt;script&gt;";
-    page.says(&format!("[[say:{hostile}\\n\\n\u{5e9}\u{5dc}\u{5d5}\u{5dd} \u{202e}abc]][[long:60000 chars by 20000 every 0 ms]]"));
+    page.says(&format!(
+        "[[say:{hostile}\\n\\n\u{5e9}\u{5dc}\u{5d5}\u{5dd} \u{202e}abc]][[long:60000 chars by 20000 every 0 ms]]"
+    ));
     page.answers(1);
     let seen = page.eval(
         "(m => ({pwned: window.pwned ?? null, live: m.querySelectorAll('script, img, iframe, style, b').length,\
@@ -66,7 +68,9 @@ fn given_a_tool_call_then_its_line_shows_that_it_runs_and_that_it_ended() {
     page.reload();
     page.until("document.querySelector('.tool[data-tool=bash]')");
     page.answers(1);
-    page.until("document.querySelector('.tool[data-state=ok]') && !document.querySelector('.tool[data-state=running]')");
+    page.until(
+        "document.querySelector('.tool[data-state=ok]') && !document.querySelector('.tool[data-state=running]')",
+    );
     assert_eq!(page.eval("document.querySelector('.tool').open"), false);
     page.click(".tool summary");
     page.until("document.querySelector('.tool .output').innerText.trim().split('\\n').length >= 3");
@@ -194,7 +198,10 @@ fn given_a_picture_then_it_is_seen_before_and_after_sending_and_reaches_the_agen
 fn given_a_phone_at_night_then_nothing_is_wider_than_the_screen_and_it_is_dark() {
     let g = demo(0);
     let page = Page::open(&g);
-    page.cdp("Emulation.setDeviceMetricsOverride", &json!({"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": true}));
+    page.cdp(
+        "Emulation.setDeviceMetricsOverride",
+        &json!({"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": true}),
+    );
     page.cdp("Emulation.setEmulatedMedia", &json!({"features": [{"name": "prefers-color-scheme", "value": "dark"}]}));
     page.says("hello");
     page.answers(1);

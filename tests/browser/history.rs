@@ -32,6 +32,25 @@ fn given_a_message_during_an_answer_then_both_get_theirs_in_order() {
 }
 
 #[test]
+fn given_a_message_that_steers_a_running_answer_then_each_part_stands_below_its_question() {
+    let (pi, g) = scripted();
+    let page = Page::open(&g);
+    page.says(
+        "[[say:first part, which is long enough]] [[gate:g]] [[tool:bash {\"command\":\"true\"}]] [[say:end of it]]",
+    );
+    pi.wait_gate("g");
+    page.streams();
+    page.says("[[say:the second part]]");
+    page.until("document.querySelectorAll('.user[data-state=sent]').length === 2");
+    pi.open("g");
+    page.until("document.querySelector('#messages').innerText.includes('the second part')");
+    page.until("document.querySelector('#abort').hidden && !document.querySelector('.assistant[data-state=live]')");
+    assert_eq!(page.roles(), ["user", "assistant", "user", "assistant"], "{:?}", page.lines());
+    page.same_after_reload();
+    page.calm();
+}
+
+#[test]
 fn given_two_tabs_then_both_show_the_same_conversation() {
     let (pi, g) = scripted();
     let page = Page::open(&g);
@@ -150,7 +169,9 @@ fn given_a_second_conversation_then_the_two_do_not_mix() {
     page.until("document.querySelector('#messages').innerText.includes('apples')");
     assert_eq!(page.roles(), ["user", "assistant"]);
     assert!(!page.lines().concat().contains("pears"));
-    page.until("[...document.querySelectorAll('#session option')].map(o => o.textContent).join() === 'Main chat,garden'");
+    page.until(
+        "[...document.querySelectorAll('#session option')].map(o => o.textContent).join() === 'Main chat,garden'",
+    );
     page.calm();
 }
 

@@ -244,7 +244,8 @@ impl Browser {
                 return found;
             }
             if Instant::now() > end {
-                let page = self.eval("(document.querySelector('main') ?? document.documentElement).outerHTML.slice(0, 5000)");
+                let page =
+                    self.eval("(document.querySelector('main') ?? document.documentElement).outerHTML.slice(0, 5000)");
                 panic!(
                     "the page did not come to {what} within {deadline:?}; console: {:#?}; page: {page}",
                     self.console()
