@@ -142,6 +142,8 @@ type Call = Box<dyn FnMut(BorrowedFd<'_>) -> bool>;
 pub struct Children {
     asks: Receiver<Ask>,
     bell: UnixStream,
+    /// Our own copy, so that the doorbell never hangs up.
+    _ring: Arc<OwnedFd>,
     signals: Signals,
     children: Vec<Child>,
     hunts: Vec<(Hunt, Then)>,
@@ -155,12 +157,15 @@ impl Children {
         let (bell_tx, bell) = UnixStream::pair()?;
         bell_tx.set_nonblocking(true)?;
         bell.set_nonblocking(true)?;
-        let handle = ChildrenHandle { asks: asks_tx, bell: Arc::new(bell_tx.into()) };
+        let ring: Arc<OwnedFd> = Arc::new(bell_tx.into());
+        let handle = ChildrenHandle { asks: asks_tx, bell: ring.clone() };
         let signals = Signals::new()?;
-        Ok((Children { asks, bell, signals, children: vec![], hunts: vec![], watched: vec![] }, handle))
+        let (children, hunts, watched) = (vec![], vec![], vec![]);
+        Ok((Children { asks, bell, _ring: ring, signals, children, hunts, watched }, handle))
     }
 
-    /// Calls `call` on this thread whenever `fd` is readable, until it returns `false`.
+    /// Calls `call` on this thread whenever `fd` is readable or at its end, until it returns `false`. It must take
+    /// what is there, or it is called again at once.
     pub fn watch(&mut self, fd: OwnedFd, call: impl FnMut(BorrowedFd<'_>) -> bool + 'static) {
         self.watched.push((fd, Box::new(call)));
     }

@@ -49,6 +49,8 @@ pub struct View {
     pub active: bool,
     pub items: Vec<Item>,
     bytes: usize,
+    /// Where injected messages came in, as numbers of items.
+    boundaries: Vec<usize>,
 }
 
 /// Where a viewer is. `Default` = has seen nothing.
@@ -172,13 +174,25 @@ impl Live {
             v.run = run.to_owned();
             v.active = true;
             v.items.clear();
+            v.boundaries.clear();
             v.items.shrink_to(64);
             v.bytes = 0;
         });
     }
-    /// The rest of the run answers another message (a steer); nothing is cleared.
+    /// A message was handed into the run here: what follows belongs to it.
+    pub fn boundary(&self) {
+        self.change(|v| v.boundaries.push(v.items.len()));
+    }
+    /// The rest of the run, from the oldest boundary on, answers another message.
     pub fn rename(&self, run: &str) {
-        self.begin(run);
+        self.change(|v| {
+            let at = if v.boundaries.is_empty() { v.items.len() } else { v.boundaries.remove(0) };
+            v.items.drain(..at.min(v.items.len()));
+            v.boundaries.iter_mut().for_each(|b| *b = b.saturating_sub(at));
+            v.generation += 1;
+            v.run = run.to_owned();
+            v.active = true;
+        });
     }
     /// The run is over; the view stays until the next begins.
     pub fn end(&self) {
@@ -272,7 +286,8 @@ impl View {
             return;
         }
         let full = self.items.len() >= MAX_ITEMS;
-        match (self.items.last_mut(), thinking) {
+        let fresh = self.boundaries.last() == Some(&self.items.len());
+        match (self.items.last_mut().filter(|_| !fresh), thinking) {
             (Some(Item::Text(t)), false) | (Some(Item::Thinking(t)), true) => t.push_str(delta),
             _ if full => {}
             (_, false) => self.items.push(Item::Text(delta.to_owned())),
@@ -437,6 +452,19 @@ mod tests {
         live.text("new");
         live.rollback(&mark);
         assert_eq!(live.snapshot().2, [Item::Text("new".into())]);
+    }
+
+    #[test]
+    fn text_behind_a_steer_stays_on_view_under_its_own_run() {
+        let live = Board::default().open("s");
+        live.begin("r1");
+        live.text("answer to the first");
+        live.boundary();
+        live.text("answer to the second");
+        live.rename("r2"); // the mind is a little later than pi
+        let news = live.read(&mut Cursor::default(), usize::MAX);
+        assert!(matches!(&news[0], News::Restart { run } if run == "r2"));
+        assert_eq!(text(&news), "answer to the second");
     }
 
     #[test]

@@ -96,6 +96,10 @@ pub struct Rules {
     /// Acknowledgements wait for the sync.
     pub durable: bool,
     pub continue_on_restart: bool,
+    /// A session begins anew after that long without a message; 0 = never.
+    pub idle_reset: i64,
+    /// And at that minute of the day in `zone`.
+    pub daily_reset: Option<i64>,
     pub transcripts: bool,
     /// Zone of the times in prompts; `None` = UTC (tests).
     pub zone: Option<jiff::tz::TimeZone>,
@@ -140,6 +144,8 @@ impl Default for Rules {
             keep_keys: 1000,
             durable: true,
             continue_on_restart: true,
+            idle_reset: 0,
+            daily_reset: None,
             transcripts: true,
             zone: None,
             generation: 0,

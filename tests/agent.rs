@@ -3,6 +3,8 @@
 //! By default the built-in demo agent plays pi. With `PI_GW_TEST_PI=/path/to/pi` (and `PI_GW_TEST_ENV` as
 //! `NAME=value` words; a model server like fake_llm.py that takes `[[…]]` directives) a real one does.
 
+#![allow(clippy::unwrap_used)]
+
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -224,4 +226,16 @@ fn a_session_is_switched_in_a_living_process() {
     pi.turn(&format!("[turn:z]\n{}", say("second", "[[say:second]]")));
     home.end(pi, Sig::Term);
     assert!(session_file::read(&two, "z", 0, false).unwrap().user);
+}
+
+#[test]
+fn a_long_answer_is_drained_as_fast_as_it_comes() {
+    let home = home();
+    let pi = home.start(&home.dir.path().join("s.jsonl"));
+    let begin = std::time::Instant::now();
+    let events = pi.turn(say("long 2000", "[[long:100000 chars by 20 every 0 ms]]"));
+    let replies = replies(&events);
+    assert!(pi.shown() == replies[0] && replies[0].len() > 10_000);
+    println!("{} bytes of answer in {:?}", replies[0].len(), begin.elapsed());
+    home.end(pi, Sig::Term);
 }

@@ -248,6 +248,8 @@ struct Shown {
     start: Option<(Mark, bool)>,
     /// The last message failed.
     failed: bool,
+    /// The run's own prompt was seen.
+    prompted: bool,
 }
 
 impl Shown {
@@ -285,6 +287,13 @@ impl Shown {
                 if let Some((mark, text)) = self.start.take() {
                     live.rollback(&mark);
                     self.text = text;
+                }
+            }
+            // The first is the prompt itself; a later one was handed into the run.
+            Line::Event(PiEvent::UserStart { .. }) => {
+                if std::mem::replace(&mut self.prompted, true) {
+                    live.boundary();
+                    self.text = false;
                 }
             }
             Line::Event(PiEvent::AgentStart) => live.event(r#"{"type":"agent_start"}"#),

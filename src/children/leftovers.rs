@@ -34,9 +34,11 @@ enum State {
         until: Mono,
         next: Mono,
     },
+    /// `sure`: processes whose environment could not be read had time to get one.
     Kill {
         until: Option<Mono>,
         next: Mono,
+        sure: bool,
     },
 }
 
@@ -44,7 +46,7 @@ impl Hunt {
     /// `pid`: the pi itself, if it may still live.
     pub fn new(mark: String, since: Mono, pid: Option<u32>) -> Hunt {
         let pid = pid.and_then(|p| i32::try_from(p).ok()).and_then(Pid::from_raw);
-        let state = pid.map_or(State::Kill { until: None, next: 0 }, State::Ask);
+        let state = pid.map_or(State::Kill { until: None, next: 0, sure: false }, State::Ask);
         Hunt { mark: format!("{MARK}={mark}").into_bytes(), since, state }
     }
 
@@ -68,46 +70,60 @@ impl Hunt {
                     self.state = State::Term { pid, until, next: now + 5 * LOOK_MS };
                 } else {
                     let _ = kill_process(pid, Signal::KILL); // as above
-                    self.state = State::Kill { until: None, next: now + LOOK_MS };
+                    self.state = State::Kill { until: None, next: now + LOOK_MS, sure: false };
                 }
             }
-            State::Ask(_) | State::Term { .. } => self.state = State::Kill { until: None, next: 0 },
-            State::Kill { until, .. } => {
-                let left = self.kill_all();
+            State::Ask(_) | State::Term { .. } => self.state = State::Kill { until: None, next: 0, sure: false },
+            State::Kill { until, sure, .. } => {
+                let (left, unsure) = self.kill_all();
                 let until = until.unwrap_or(now + GIVE_UP_MS);
-                if left > 0 && now >= until {
+                if left == 0 && (sure || unsure == 0) {
+                    return true;
+                }
+                if now >= until {
                     log::error!("{left} processes left by a pi cannot be killed");
                     return true;
                 }
-                self.state = State::Kill { until: Some(until), next: now + LOOK_MS };
-                return left == 0;
+                self.state = State::Kill { until: Some(until), next: now + LOOK_MS, sure: left == 0 };
             }
         }
         false
     }
 
-    /// Kills what bears the mark and is young enough; how many there were.
-    fn kill_all(&self) -> usize {
-        let own = std::process::id();
+    /// Kills what bears the mark and is young enough. How many there were, and how many could not be judged.
+    fn kill_all(&self) -> (usize, usize) {
         let Ok(list) = fs::read_dir("/proc") else {
             log::error!("/proc cannot be read: leftovers of pi cannot be found");
-            return 0;
+            return (0, 0);
         };
-        let pids = list.flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
-        let marked = |pid: &Pid| self.started_after(*pid) && self.bears_mark(*pid);
-        let found =
-            pids.filter(|p| *p > 1 && *p != own).filter_map(|p| Pid::from_raw(p.try_into().ok()?)).filter(marked);
-        found.fold(0, |n, pid| {
-            log::info!("killing process {pid}, left by a pi of mark {}", String::from_utf8_lossy(&self.mark));
-            let _ = kill_process(pid, Signal::KILL); // gone in between is fine
-            n + 1
-        })
+        let (mut left, mut unsure) = (0, 0);
+        let pids = list.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+        for pid in pids.filter(|p| *p > 1 && p.unsigned_abs() != std::process::id()).filter_map(Pid::from_raw) {
+            if !self.started_after(pid) {
+                continue;
+            }
+            match self.marked(pid) {
+                Some(true) => {
+                    log::info!("killing process {pid}, left by a pi: {}", String::from_utf8_lossy(&self.mark));
+                    let _ = kill_process(pid, Signal::KILL); // gone in between is fine
+                    left += 1;
+                }
+                None => unsure += 1,
+                Some(false) => {}
+            }
+        }
+        (left, unsure)
     }
 
-    /// Zombies have no environment left: they count as gone.
     fn bears_mark(&self, pid: Pid) -> bool {
-        let environ = fs::read(format!("/proc/{pid}/environ"));
-        environ.is_ok_and(|env| env.split(|b| *b == 0).any(|v| v == self.mark))
+        self.marked(pid) == Some(true)
+    }
+
+    /// `None`: it has no environment at the moment. It may be dead or a kernel thread, or just between two
+    /// programs (exec), when a second look tells.
+    fn marked(&self, pid: Pid) -> Option<bool> {
+        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_else(|_| b"not ours".to_vec());
+        (!environ.is_empty()).then(|| environ.split(|b| *b == 0).any(|v| v == self.mark))
     }
 
     fn started_after(&self, pid: Pid) -> bool {

@@ -10,6 +10,7 @@ struct Home {
     handle: ChildrenHandle,
     events: Receiver<MainEvent>,
     dir: tempfile::TempDir,
+    thread: i32,
 }
 
 /// A running loop on a thread of its own, which lives as long as the test program (parent-death signals).
@@ -25,10 +26,11 @@ fn home() -> Home {
             libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
         }
         let (children, handle) = Children::new().unwrap();
-        handles.send(handle).unwrap();
+        handles.send((handle, rustix::thread::gettid().as_raw_nonzero().get())).unwrap();
         children.run(|e| tx.send(e).map_or(ControlFlow::Break(()), |()| ControlFlow::Continue(()))).unwrap();
     });
-    Home { handle: handle.recv().unwrap(), events, dir: tempfile::tempdir().unwrap() }
+    let (handle, thread) = handle.recv().unwrap();
+    Home { handle, events, dir: tempfile::tempdir().unwrap(), thread }
 }
 
 impl Home {
@@ -204,4 +206,25 @@ fn a_further_descriptor_is_watched_until_its_call_says_no() {
         assert_eq!(calls.recv_timeout(SOON).unwrap(), byte);
     }
     assert!(calls.recv_timeout(SOON).is_err(), "the call is dropped with its descriptor");
+}
+
+#[test]
+fn an_idle_loop_does_not_wake() {
+    let home = home();
+    let _child = home.sh(1, "sleep 300");
+    let status = format!("/proc/self/task/{}/status", home.thread);
+    let wakes = || {
+        let status = std::fs::read_to_string(&status).unwrap();
+        status.lines().find(|l| l.starts_with("voluntary_ctxt")).unwrap().to_owned()
+    };
+    let state = || std::fs::read_to_string(&status).unwrap().contains("State:\tS").then_some(());
+    until(state);
+    // Other tests' children end in this program too and wake every loop: one quiet stretch is enough.
+    until(|| {
+        let before = wakes();
+        std::thread::sleep(Duration::from_millis(100));
+        (wakes() == before).then_some(())
+    });
+    home.handle.signal(ChildId::Pi(ProcId(1)), Sig::Kill);
+    assert_eq!(home.exit().1.signal, Some(9));
 }

@@ -3,118 +3,42 @@
 mod show;
 
 use std::io;
-use std::path::PathBuf;
 
-use pico_args::Arguments;
 use serde_json::{json, Value};
 
-use super::{exit, written, Io};
+use super::{exit, written, Call, Io};
 use crate::config::{self, files, redact, Env, Issue, Loaded, Options};
-
-/// What the command can do, for help.
-pub const USAGE: &str = "usage: pi-gw config show [--path KEY] [--defaults] [--reveal] [--json] | path | \
-                         check [--strict] [--json] | migrate [--write] | reload";
 
 /// Asks the running gateway to load its file again. Gives its answer, or an exit code and what went wrong.
 pub type Reload<'a> = &'a mut dyn FnMut(&Loaded) -> Result<String, (u8, String)>;
 
-/// Without a way to reach a gateway.
-pub fn no_gateway(_: &Loaded) -> Result<String, (u8, String)> {
-    Err((exit::UNAVAILABLE, "the gateway is not reachable; is it running? start it with: pi-gw gateway".into()))
+/// `pi-gw config show`
+pub fn show(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
+    written(show::show(call, env, io), io)
 }
 
-#[derive(Default)]
-struct Flags {
-    file: Option<PathBuf>,
-    path: Option<String>,
-    json: bool,
-    defaults: bool,
-    reveal: bool,
-    strict: bool,
-    write: bool,
-    quiet: bool,
+/// `pi-gw config path`
+pub fn path(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
+    written(io.say(config::find(env, call.config().as_deref()).path.display()).map(|()| exit::OK), io)
 }
 
-/// Runs the command. `args` are those after `config`, global options among them. Gives the exit code.
-pub fn run(args: Arguments, env: &Env, io: &mut Io<'_>, reload: Reload<'_>) -> u8 {
-    let (command, flags) = match parse(args) {
-        Ok(parsed) => parsed,
-        Err(text) => {
-            io.tell(text);
-            io.tell(USAGE);
-            return exit::USAGE;
-        }
-    };
-    let result = match command {
-        Command::Help => io.say(USAGE).map(|()| exit::OK),
-        Command::Show => show::show(&flags, env, io),
-        Command::Path => io.say(config::find(env, flags.file.as_deref()).path.display()).map(|()| exit::OK),
-        Command::Check => check(&flags, env, io),
-        Command::Migrate => migrate(&flags, env, io),
-        Command::Reload => ask_to_reload(&flags, env, io, reload),
-    };
-    written(result, io)
+/// `pi-gw config check`
+pub fn check(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
+    written(list_issues(call, env, io), io)
 }
 
-#[derive(Clone, Copy)]
-enum Command {
-    Help,
-    Show,
-    Path,
-    Check,
-    Migrate,
-    Reload,
+/// `pi-gw config migrate`
+pub fn migrate(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
+    written(rewrite(call, env, io), io)
 }
 
-fn parse(mut args: Arguments) -> Result<(Command, Flags), String> {
-    let wrong = |error: pico_args::Error| error.to_string();
-    // Nothing here says more or less, but a global option is never wrong.
-    let _ = args.contains(["-v", "--verbose"]);
-    let flags = Flags {
-        file: args.opt_value_from_str("--config").map_err(wrong)?,
-        path: args.opt_value_from_str("--path").map_err(wrong)?,
-        json: args.contains("--json"),
-        defaults: args.contains("--defaults"),
-        reveal: args.contains("--reveal"),
-        strict: args.contains("--strict"),
-        write: args.contains("--write"),
-        quiet: args.contains(["-q", "--quiet"]),
-    };
-    if args.contains(["-h", "--help"]) {
-        return Ok((Command::Help, flags));
-    }
-    let name: Option<String> = args.opt_free_from_str().map_err(wrong)?;
-    if let Some(extra) = args.finish().first() {
-        return Err(format!("unexpected \"{}\"", extra.to_string_lossy()));
-    }
-    let (command, own): (Command, &[&str]) = match name.as_deref() {
-        Some("show") => (Command::Show, &["--path", "--defaults", "--reveal"]),
-        Some("path") => (Command::Path, &[]),
-        Some("check") => (Command::Check, &["--strict"]),
-        Some("migrate") => (Command::Migrate, &["--write"]),
-        Some("reload") => (Command::Reload, &[]),
-        Some(other) => {
-            let meant = config::closest(other, ["show", "path", "check", "migrate", "reload"]);
-            let meant = meant.map(|name| format!(" (did you mean \"{name}\"?)")).unwrap_or_default();
-            return Err(format!("unknown command \"config {other}\"{meant}"));
-        }
-        None => return Err("\"config\" needs to know what to do".into()),
-    };
-    let given = [
-        ("--path", flags.path.is_some()),
-        ("--defaults", flags.defaults),
-        ("--reveal", flags.reveal),
-        ("--strict", flags.strict),
-        ("--write", flags.write),
-    ];
-    match given.iter().find(|(option, given)| *given && !own.contains(option)) {
-        Some((option, _)) => Err(format!("{option} is no option of \"config {}\"", name.unwrap_or_default())),
-        None => Ok((command, flags)),
-    }
+/// `pi-gw config reload`
+pub fn reload(call: &Call, env: &Env, io: &mut Io<'_>, reload: Reload<'_>) -> u8 {
+    written(ask_to_reload(call, env, io, reload), io)
 }
 
-fn load(flags: &Flags, env: &Env, allow_missing: bool) -> Result<Loaded, Vec<Issue>> {
-    let options = Options { file: flags.file.clone(), strict: flags.strict, allow_missing, ..Options::default() };
+fn load(call: &Call, env: &Env, allow_missing: bool) -> Result<Loaded, Vec<Issue>> {
+    let options = Options { file: call.config(), strict: call.has("--strict"), allow_missing, ..Options::default() };
     config::load(env, &options)
 }
 
@@ -123,12 +47,12 @@ fn complain(issues: &[Issue], io: &mut Io<'_>) -> u8 {
     exit::CONFIG
 }
 
-fn check(flags: &Flags, env: &Env, io: &mut Io<'_>) -> io::Result<u8> {
-    let (issues, code) = match load(flags, env, false) {
+fn list_issues(call: &Call, env: &Env, io: &mut Io<'_>) -> io::Result<u8> {
+    let (issues, code) = match load(call, env, false) {
         Ok(loaded) => (loaded.issues, exit::OK),
         Err(issues) => (issues, exit::CONFIG),
     };
-    if flags.json {
+    if call.has("--json") {
         let issues: Vec<Value> = issues.iter().map(issue_json).collect();
         io.say(format_args!("{:#}", Value::from(issues)))?;
         return Ok(code);
@@ -136,7 +60,7 @@ fn check(flags: &Flags, env: &Env, io: &mut Io<'_>) -> io::Result<u8> {
     for issue in &issues {
         io.say(issue)?;
     }
-    if issues.is_empty() && !flags.quiet {
+    if issues.is_empty() && !call.has("--quiet") {
         io.tell("no issues");
     }
     Ok(code)
@@ -154,8 +78,8 @@ fn issue_json(issue: &Issue) -> Value {
     })
 }
 
-fn migrate(flags: &Flags, env: &Env, io: &mut Io<'_>) -> io::Result<u8> {
-    let path = config::find(env, flags.file.as_deref()).path;
+fn rewrite(call: &Call, env: &Env, io: &mut Io<'_>) -> io::Result<u8> {
+    let path = config::find(env, call.config().as_deref()).path;
     let old = match std::fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -174,7 +98,7 @@ fn migrate(flags: &Flags, env: &Env, io: &mut Io<'_>) -> io::Result<u8> {
         io.tell(format_args!("{}: nothing to migrate", path.display()));
         return Ok(exit::OK);
     }
-    if !flags.write {
+    if !call.has("--write") {
         io.tell("nothing was written; --write does it");
         return Ok(exit::OK);
     }
@@ -193,8 +117,8 @@ fn migrate(flags: &Flags, env: &Env, io: &mut Io<'_>) -> io::Result<u8> {
     }
 }
 
-fn ask_to_reload(flags: &Flags, env: &Env, io: &mut Io<'_>, reload: Reload<'_>) -> io::Result<u8> {
-    let loaded = match load(flags, env, true) {
+fn ask_to_reload(call: &Call, env: &Env, io: &mut Io<'_>, reload: Reload<'_>) -> io::Result<u8> {
+    let loaded = match load(call, env, true) {
         Ok(loaded) => loaded,
         Err(issues) => return Ok(complain(&issues, io)),
     };
@@ -212,7 +136,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
     use std::fs;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::time::{Duration, SystemTime};
 
     struct Home {
@@ -239,9 +163,9 @@ mod tests {
 
         fn run(&self, line: &str) -> (u8, String, String) {
             let (mut out, mut err) = (Vec::new(), Vec::new());
-            let args = Arguments::from_vec(line.split_whitespace().map(Into::into).collect());
-            let mut io = Io { out: &mut out, err: &mut err, terminal: self.terminal };
-            let code = run(args, &self.env, &mut io, &mut no_gateway);
+            let args = std::iter::once("config").chain(line.split_whitespace()).map(Into::into).collect();
+            let mut io = Io { out: &mut out, err: &mut err, terminal: self.terminal, colour: false };
+            let code = crate::cli::run(args, &self.env, &mut io);
             (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
         }
 
@@ -389,11 +313,11 @@ mod tests {
     fn reload_asks_the_gateway() {
         let home = Home::with(Some("{}"));
         let (code, _, err) = home.run("reload");
-        assert!(code == 69 && err.contains("not reachable"), "{err}");
+        assert!(code == 69 && err.contains("no gateway is running"), "{err}");
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut io = Io { out: &mut out, err: &mut err, terminal: false };
-        let args = Arguments::from_vec(vec!["reload".into()]);
-        assert_eq!(run(args, &home.env, &mut io, &mut |_| Ok("reloaded".into())), 0);
+        let mut io = Io { out: &mut out, err: &mut err, terminal: false, colour: false };
+        let call = crate::cli::parse::parse(vec!["config".into(), "reload".into()]).unwrap();
+        assert_eq!(reload(&call, &home.env, &mut io, &mut |_| Ok("reloaded".into())), 0);
         assert_eq!(out, b"reloaded\n");
         fs::write(home.file(), "{").unwrap();
         assert_eq!(home.run("reload").0, 78, "a broken file is not handed on");
@@ -407,7 +331,7 @@ mod tests {
             assert_eq!((code, out.as_str()), (64, ""), "{line}");
             assert!(err.contains("usage: pi-gw config"), "{err}");
         }
-        assert!(home.run("shwo").2.contains("did you mean \"show\""));
+        assert!(home.run("shwo").2.contains("did you mean \"config show\""));
         assert_eq!(home.run("--help").0, 0);
     }
 }

@@ -115,18 +115,40 @@ pub fn find(env: &Env, named: Option<&Path>) -> Found {
 /// Loads the file that counts. On errors all issues are given, not only the errors.
 pub fn load(env: &Env, options: &Options) -> Result<Loaded, Vec<Issue>> {
     let found = find(env, options.file.as_deref());
+    load_bytes(content(&found, options)?, &found.path, env, options)
+}
+
+fn content(found: &Found, options: &Options) -> Result<Vec<u8>, Vec<Issue>> {
     match std::fs::read(&found.path) {
-        Ok(bytes) => load_bytes(bytes, &found.path, env, options),
+        Ok(bytes) => Ok(bytes),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !found.named => match options.allow_missing {
-            true => load_bytes(b"{}".to_vec(), &found.path, env, options),
+            true => Ok(b"{}".to_vec()),
             false => Err(vec![Issue::new(Severity::Error, "", "no configuration; run `pi-gw onboard`")
                 .hint(format!("it would be {}", found.path.display()))]),
         },
         Err(error) => {
             let mut issue = Issue::new(Severity::Error, "", format!("cannot read the configuration: {error}"));
-            issue.file = Arc::from(found.path);
+            issue.file = Arc::from(found.path.as_path());
             Err(vec![issue])
         }
+    }
+}
+
+/// What is known about a file that may be wrong.
+pub enum Examined {
+    /// It can be read. With errors among the issues it must not be run on: what is wrong is at its default.
+    Read(Box<Loaded>),
+    /// There is nothing to look at.
+    Unreadable(Vec<Issue>),
+}
+
+/// Reads the file that counts as far as it goes. For `doctor`, which has more to say than the first errors.
+pub fn examine(env: &Env, options: &Options) -> Examined {
+    let found = find(env, options.file.as_deref());
+    let read = content(&found, options).and_then(|bytes| read_bytes(bytes, &found.path, env, options));
+    match read {
+        Ok(loaded) => Examined::Read(Box::new(loaded)),
+        Err(issues) => Examined::Unreadable(issues),
     }
 }
 
@@ -140,6 +162,14 @@ pub fn defaults(env: &Env) -> Loaded {
 
 /// Loads the content of a file. `path` is for messages, relative paths and the check of its rights.
 pub fn load_bytes(bytes: Vec<u8>, path: &Path, env: &Env, options: &Options) -> Result<Loaded, Vec<Issue>> {
+    let loaded = read_bytes(bytes, path, env, options)?;
+    match has_errors(&loaded.issues) {
+        true => Err(loaded.issues),
+        false => Ok(loaded),
+    }
+}
+
+fn read_bytes(bytes: Vec<u8>, path: &Path, env: &Env, options: &Options) -> Result<Loaded, Vec<Issue>> {
     let source = Source::decode(path, bytes).map_err(|issue| vec![*issue])?;
     let root = source.parse().map_err(|issue| vec![*issue])?;
     let mut loaded = read(&source, root, env, options);
@@ -150,10 +180,7 @@ pub fn load_bytes(bytes: Vec<u8>, path: &Path, env: &Env, options: &Options) -> 
     }
     // In the order of the file; what belongs to no place comes last.
     loaded.issues.sort_by_key(|issue| (issue.pos.is_none(), issue.pos));
-    match has_errors(&loaded.issues) {
-        true => Err(loaded.issues),
-        false => Ok(loaded),
-    }
+    Ok(loaded)
 }
 
 fn read(source: &Source, mut root: Node, env: &Env, options: &Options) -> Loaded {

@@ -31,7 +31,7 @@ mod words;
 pub use env::Env;
 pub use forms::{duration, ProxySetting, TimeOfDay};
 pub use issue::{has_errors, Issue, Pos, Severity};
-pub use load::{defaults, find, load, load_bytes, Found, Loaded, Options};
+pub use load::{defaults, examine, find, load, load_bytes, Examined, Found, Loaded, Options};
 pub use node::{join as key_path, Origin};
 pub use paths::{session_dir_name, Paths};
 pub use rewrite::{migrate, Migrated};

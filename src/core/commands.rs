@@ -161,6 +161,7 @@ impl State {
             // Ends as soon as pi's file has said what the model got.
             Stage::Recover { turn, .. } => {
                 turn.aborting = Some((AbortWhy::User, 0));
+                self.store.stop_turn(turn.row.id, AbortWhy::User.as_str())?;
                 Ok(true)
             }
             Stage::Compact { .. } => {
@@ -181,7 +182,10 @@ impl State {
         }
         match &mut s.stage {
             Stage::Turn(_) => self.abort_turn(s, AbortWhy::Reset)?,
-            Stage::Recover { turn, .. } => turn.aborting = Some((AbortWhy::Reset, 0)),
+            Stage::Recover { turn, .. } => {
+                turn.aborting = Some((AbortWhy::Reset, 0));
+                self.store.stop_turn(turn.row.id, AbortWhy::Reset.as_str())?;
+            }
             _ => {
                 self.stop(s)?;
             }
@@ -194,10 +198,13 @@ impl State {
         self.save(s)?;
         self.frame(Frame::Reset { session: s.key.to_string() });
         // A process being opened was opened for the old file.
-        if let Stage::Open(o) = &s.stage {
-            if matches!(o.work, Work::Queue) {
-                s.stage = Stage::Idle;
-            }
+        let old = match &s.stage {
+            Stage::Open(o) => matches!(o.work, Work::Queue),
+            Stage::Verify { .. } => true,
+            _ => false,
+        };
+        if old {
+            s.stage = Stage::Idle;
         }
         self.todo.push_back(Todo::Kick(s.key.clone()));
         Ok(())

@@ -122,10 +122,12 @@ impl State {
         let run = self.store.ext('i', row);
         self.frame(Frame::Message { session: session.to_owned(), run, text: m.text.clone(), at: self.now.wall });
         self.with(&key, |core, s| {
+            core.expire(s)?;
             s.row.last = Some(m.source.clone());
             s.row.last_at = core.now.wall;
             s.row.count += 1;
             core.save(s)?;
+            core.transcribe(&s.key, "prompt", "user_message", &m.text);
             let Some(item) = core.store.inbox(row)? else { return Ok(()) };
             match command {
                 Some(c) => core.command(s, item, c),
@@ -137,6 +139,97 @@ impl State {
             }
         })?;
         Ok(Some(row))
+    }
+
+    /// A conversation that is over by the configuration's rules begins anew (config.md 4).
+    fn expire(&mut self, s: &mut Session) -> Result<()> {
+        let first = self.used.insert(s.key.clone());
+        let busy = !matches!(s.stage, Stage::Idle) || !s.queue.is_empty();
+        if busy || s.row.count == 0 {
+            return Ok(());
+        }
+        let age = self.now.wall - s.row.last_at;
+        let idle = self.rules.idle_reset > 0 && age >= self.rules.idle_reset;
+        let daily = self.rules.daily_reset.is_some_and(|minute| {
+            let today = prompt::day_minute(self.now.wall, self.rules.zone.as_ref());
+            let since = (today - minute).rem_euclid(24 * 60) * 60_000;
+            age > since
+        });
+        let expired = self.clock_confirmed && (idle || daily);
+        if expired || (first && !self.rules.continue_on_restart) {
+            self.reset(s, false)?;
+        }
+        Ok(())
+    }
+
+    /// A line for the session's transcript (gateway-api.md 1.4); written by the hands, never waited for.
+    pub(super) fn transcribe(&mut self, key: &Key, cat: &str, kind: &str, text: &str) {
+        if !self.rules.transcripts {
+            return;
+        }
+        let cut: String = text.chars().take(2000).collect();
+        let cut = if cut.len() < text.len() { cut + "...[truncated]" } else { cut };
+        let line = serde_json::json!({
+            "ts": prompt::utc_time(self.now.wall), "cat": cat, "type": kind, "session": &**key,
+            "data": {"text": cut, "textLength": text.chars().count()},
+        });
+        let id = self.next_job;
+        self.next_job += 1;
+        let job = Job::Transcript { session: key.to_string(), lines: vec![line.to_string()] };
+        self.emit(Effect::Job { id, session: key.clone(), job: Box::new(job) });
+    }
+
+    /// A message whose handling panicked: stored as failed, so that it never comes again (core.md C7).
+    pub fn bury(&mut self, event: &Event) -> Result<Vec<Effect>> {
+        match event {
+            Event::Request { id, req } => {
+                if let Request::Chat(c) = &**req {
+                    let row =
+                        self.store_failed(&c.session, c.dkey.as_deref(), &c.source, &c.text, Some(&c.body_hash))?;
+                    let run = self.store.ext('i', row);
+                    self.answer(*id, Answer::Accepted { row, run, replayed: false }, true);
+                }
+            }
+            Event::Inbound { id, batch } => {
+                for u in &batch.updates {
+                    if self.known(Some(&u.dkey))?.is_none() {
+                        let session = session_key(self.rules.agent_of(""), &u.source);
+                        self.store_failed(&session, Some(&u.dkey), &u.source, &u.text, None)?;
+                    }
+                }
+                self.answer(*id, Answer::Ok, true);
+            }
+            _ => {}
+        }
+        self.emit(Effect::Notice("a message could not be handled (panic, see the log); it was put aside".into()));
+        Ok(std::mem::take(&mut self.out))
+    }
+
+    fn store_failed(
+        &mut self,
+        session: &str,
+        dkey: Option<&str>,
+        source: &Source,
+        text: &str,
+        hash: Option<&str>,
+    ) -> Result<Row> {
+        let row = self.store.add_inbox(&NewInbox {
+            dkey: dkey.filter(|k| !k.is_empty()),
+            dkey2: None,
+            kind: "message",
+            session,
+            agent: self.rules.agent_of(session),
+            state: st::FAILED,
+            prio: 0,
+            at: self.now.wall,
+            clock_ok: self.clock_confirmed,
+            source,
+            text,
+            images: &[],
+            body_hash: hash,
+        })?;
+        self.store.set_inbox(row, st::FAILED, None, None, Some("panic"))?;
+        Ok(row)
     }
 
     fn priority(&self, source: &Source) -> i64 {

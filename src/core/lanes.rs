@@ -2,6 +2,8 @@
 //!
 //! No mark, no send: a row becomes `sending` immediately before its call, here and nowhere else.
 
+use std::collections::BTreeMap;
+
 use super::{Due, State, Todo};
 use crate::message::*;
 use crate::store::{OutboxRow, Result};
@@ -22,6 +24,12 @@ pub struct Lane {
 pub struct Account {
     frozen_until: Mono,
     refused: bool,
+}
+
+fn lane_flies(lanes: &mut BTreeMap<Target, Lane>, target: &Target, row: Row) {
+    if let Some(lane) = lanes.get_mut(target) {
+        lane.flying = Some(row);
+    }
 }
 
 impl State {
@@ -45,6 +53,10 @@ impl State {
                 self.lanes.remove(target);
                 return Ok(());
             };
+            if row.state == "sending" && self.flying.remove(&row.id) {
+                lane_flies(&mut self.lanes, target, row.id); // its outcome is still to come
+                return Ok(());
+            }
             if self.clock_confirmed && row.expires_at < self.now.wall {
                 log::warn!("reply {} to {} is too old and was given up", row.id, target.channel);
                 self.store.set_outbox(row.id, "expired", row.attempts, None, Some("too old"))?;
@@ -80,9 +92,7 @@ impl State {
         // The row's own commit may be as young as this one: the first call waits for the sync.
         let durable = row.attempts == 0 && self.rules.durable;
         self.emit(Effect::Call { row: row.id, op: Box::new(op), durable });
-        if let Some(lane) = self.lanes.get_mut(target) {
-            lane.flying = Some(row.id);
-        }
+        lane_flies(&mut self.lanes, target, row.id);
         Ok(())
     }
 

@@ -87,9 +87,22 @@ pub struct State {
     /// The store cannot be written, or the disk is sick: why.
     degraded: Option<String>,
     spawn_failures: u32,
+    /// Sessions that had a message in this life.
+    used: BTreeSet<Key>,
     /// Session the event at hand belongs to (for healing after a panic).
     current: Option<Key>,
     random: Box<dyn FnMut(usize) -> String + Send>,
+    /// Calls of the state before this one.
+    flying: BTreeSet<Row>,
+}
+
+/// What is still under way outside when the state has to be built anew in the same life (a batch failed).
+#[derive(Clone, Debug, Default)]
+pub struct Legacy {
+    /// Platform calls whose outcome has not come.
+    pub calls: BTreeSet<Row>,
+    /// Processes that are being killed: their sessions wait for their end.
+    pub procs: Vec<(ProcId, Profile, Option<Key>)>,
 }
 
 struct OpenDialog {
@@ -100,7 +113,7 @@ struct OpenDialog {
 
 impl State {
     /// Builds the state from the store. The effects finish what an earlier life left undone.
-    pub fn open(store: Store, rules: Arc<Rules>, now: Now) -> Result<(State, Vec<Effect>)> {
+    pub fn open(store: Store, rules: Arc<Rules>, now: Now, legacy: Legacy) -> Result<(State, Vec<Effect>)> {
         let mut state = State {
             store,
             rules,
@@ -128,9 +141,14 @@ impl State {
             drained: false,
             degraded: None,
             spawn_failures: 0,
+            used: BTreeSet::new(),
             current: None,
             random: Box::new(random_id),
+            flying: legacy.calls,
         };
+        for (id, profile, session) in legacy.procs {
+            state.inherit(id, profile, session);
+        }
         state.store.begin()?;
         state.recover_all()?;
         state.work()?;
@@ -186,6 +204,12 @@ impl State {
     /// The store, for the loop's transactions.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Of the processes that run outside, what the next state has to know.
+    pub fn legacy(&self, alive: &BTreeSet<ProcId>, calls: &BTreeSet<Row>) -> Legacy {
+        let procs = self.procs.values().filter(|p| alive.contains(&p.id));
+        Legacy { calls: calls.clone(), procs: procs.map(|p| (p.id, p.profile.clone(), p.session.clone())).collect() }
     }
 
     /// Gives the store back (shutdown).

@@ -19,8 +19,8 @@ pub struct Proc {
     pub state: ProcState,
     /// The session it belongs to; `None`: warm.
     pub session: Option<Key>,
-    /// The session file it works on.
-    file: Option<PathBuf>,
+    /// The session file it works on; `None` while it switches.
+    pub file: Option<PathBuf>,
     pub since: Mono,
     /// Last use.
     pub used: Mono,
@@ -158,6 +158,25 @@ impl State {
         }
         self.todo.push_back(Todo::Pool);
         Ok(())
+    }
+
+    /// A process of the state before this one, which is being killed.
+    pub(super) fn inherit(&mut self, id: ProcId, profile: Profile, session: Option<Key>) {
+        let until = self.now.mono + STOP_WAIT;
+        let p = Proc {
+            id,
+            pid: 0,
+            flags: (None, String::new()),
+            profile,
+            state: ProcState::Stopping { until },
+            session,
+            file: None,
+            since: self.now.mono,
+            used: self.now.mono,
+            asked: 0,
+        };
+        self.procs.insert(id, p);
+        self.arm(Due::Proc(id), until);
     }
 
     fn spawn_for(&mut self, s: &mut Session, profile: Profile) -> Result<()> {

@@ -21,6 +21,19 @@ pub fn local_time(at: Wall, zone: Option<&TimeZone>) -> String {
     t.to_zoned(zone).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
+/// Minutes since midnight in that zone.
+pub fn day_minute(at: Wall, zone: Option<&TimeZone>) -> i64 {
+    let zone = zone.cloned().unwrap_or(TimeZone::UTC);
+    let t = Timestamp::from_millisecond(at).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone);
+    i64::from(t.hour()) * 60 + i64::from(t.minute())
+}
+
+/// `2026-03-01T09:00:05.123Z`.
+pub fn utc_time(at: Wall) -> String {
+    let t = Timestamp::from_millisecond(at).unwrap_or(Timestamp::UNIX_EPOCH);
+    t.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
 /// `[msgId:… | time:… | turn:…]`; parts that are unknown are left out. Values cannot end it early.
 pub fn context_line(i: &Item, turn: &str, now: Wall, zone: Option<&TimeZone>) -> String {
     let mut parts: Vec<String> = Vec::new();

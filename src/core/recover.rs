@@ -3,7 +3,7 @@
 use super::prompt::{injection, resume_note, Why};
 use super::reply::End;
 use super::session::{RecoverStep, Session, Stage, Verify, Work};
-use super::turn::{Injected, Turn, MAX_ATTEMPTS};
+use super::turn::{AbortWhy, Injected, Turn, MAX_ATTEMPTS};
 use super::{State, Todo};
 use crate::message::*;
 use crate::store::{inbox_state as st, InboxRow, Result, TurnRow};
@@ -62,7 +62,9 @@ impl State {
         let ext = self.store.ext('t', row.id);
         let rows = self.store.inbox_of_turn(row.id)?;
         let (injected, members): (Vec<_>, Vec<_>) = rows.into_iter().partition(|r| r.inj.is_some());
+        let aborting = row.stop.as_deref().and_then(AbortWhy::parse);
         let mut t = Turn::new(row, ext, members, self.now.mono);
+        t.aborting = aborting.map(|why| (why, 0));
         t.injected = injected
             .into_iter()
             .map(|row| Injected { n: row.inj.unwrap_or(0), seen: row.state == st::INJECTED, row, cmd: None })

@@ -124,6 +124,7 @@ impl State {
             target: &target,
             at: self.now.wall,
         })?;
+        self.transcribe(&key.into(), "response", "assistant_reply", text);
         let run = self.store.ext('i', to.id);
         let runs = match turn {
             Some(turn) if n == Some(0) => {

@@ -4,6 +4,7 @@
 //! sync thread. A batch that cannot be committed is as if it had never been: the state is built anew from the
 //! store, which is what would happen after a kill at that moment.
 
+use std::collections::BTreeSet;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::State;
+use super::{Legacy, State};
 use crate::message::*;
 use crate::rules::Rules;
 use crate::store::sync::Covered;
@@ -55,11 +56,10 @@ impl Core {
         let mut store = Some(store);
         let mut trouble: Option<String> = None;
         let mut panics: Vec<Instant> = Vec::new();
+        let mut legacy = Legacy::default();
         loop {
-            let opened = match store.take() {
-                Some(store) => State::open(store, self.rules.clone(), clock::now()),
-                None => Store::open(&self.path).and_then(|s| State::open(s, self.rules.clone(), clock::now())),
-            };
+            let opened = store.take().map_or_else(|| Store::open(&self.path), Ok);
+            let opened = opened.and_then(|s| State::open(s, self.rules.clone(), clock::now(), legacy.clone()));
             for id in lost.drain(..) {
                 self.tell_failing(id, trouble.as_deref());
             }
@@ -71,9 +71,13 @@ impl Core {
                         let effects = std::mem::take(&mut state.out);
                         self.release(effects);
                     }
-                    match self.serve(state, &ballast, &mut trouble, &mut lost, &mut panics) {
+                    let mut outside = Outside::from(&legacy);
+                    match self.serve(state, &ballast, &mut trouble, &mut lost, &mut panics, &mut outside) {
                         None => return,
-                        Some(why) => why,
+                        Some((why, left)) => {
+                            legacy = left;
+                            why
+                        }
                     }
                 }
                 Err(e) => {
@@ -99,7 +103,8 @@ impl Core {
         trouble: &mut Option<String>,
         lost: &mut Vec<ReqId>,
         panics: &mut Vec<Instant>,
-    ) -> Option<Error> {
+        outside: &mut Outside,
+    ) -> Option<(Error, Legacy)> {
         let mut unsynced: Option<Instant> = None;
         let mut again = Instant::now() + RETRY;
         let mut end = false;
@@ -128,10 +133,11 @@ impl Core {
                 return self.close(state);
             }
             let before = state.store().changes();
-            match self.batch(&mut state, first, lost, panics, &mut end) {
+            match self.batch(&mut state, first, lost, panics, &mut end, outside) {
                 Ok(effects) => {
                     fault::point("committed");
                     lost.clear();
+                    outside.note(&effects);
                     if self.release(effects) {
                         unsynced = None;
                     } else if state.store().changes() > before {
@@ -143,16 +149,16 @@ impl Core {
                 }
                 Err(e) => {
                     state.store().rollback();
-                    for id in state.procs.keys() {
+                    for id in &outside.procs {
                         (self.carry)(Effect::Signal { proc: *id, sig: Sig::Kill });
                     }
-                    return Some(e);
+                    return Some((e, state.legacy(&outside.procs, &outside.calls)));
                 }
             }
         }
     }
 
-    fn close(&self, state: State) -> Option<Error> {
+    fn close(&self, state: State) -> Option<(Error, Legacy)> {
         if let Err(e) = state.into_store().close() {
             log::error!("closing the store: {e}");
         }
@@ -181,6 +187,7 @@ impl Core {
         lost: &mut Vec<ReqId>,
         panics: &mut Vec<Instant>,
         end: &mut bool,
+        outside: &mut Outside,
     ) -> Result<Vec<Effect>, Error> {
         loop {
             match state.store().begin() {
@@ -193,6 +200,7 @@ impl Core {
         let mut next = Some(first);
         for _ in 0..BATCH {
             let Some(event) = next.take().or_else(|| self.inbox.try_recv().ok()) else { break };
+            outside.hear(&event);
             match &event {
                 Event::Request { id, .. } | Event::Inbound { id, .. } => lost.push(*id),
                 Event::End => {
@@ -201,6 +209,12 @@ impl Core {
                 }
                 _ => {}
             }
+            // What must not come again if it makes the mind panic.
+            let grave = match &event {
+                Event::Inbound { .. } => Some(event.clone()),
+                Event::Request { req, .. } if matches!(**req, Request::Chat(_)) => Some(event.clone()),
+                _ => None,
+            };
             let begun = Instant::now();
             state.store().savepoint()?;
             match catch_unwind(AssertUnwindSafe(|| state.step(event, clock::now()))) {
@@ -212,8 +226,10 @@ impl Core {
                 Err(_) => {
                     state.store().rollback_event()?;
                     effects.extend(state.heal(clock::now())?);
-                    if let Some(id) = lost.pop() {
-                        effects.push(failed(id));
+                    match (grave, lost.last()) {
+                        (Some(event), _) => effects.extend(state.bury(&event)?),
+                        (None, Some(id)) => effects.push(failed(*id)),
+                        (None, None) => {}
                     }
                     panics.retain(|t| t.elapsed() < Duration::from_secs(60));
                     panics.push(Instant::now());
@@ -265,6 +281,35 @@ impl Core {
         let message = format!("Nothing can be stored now: {}.", why.unwrap_or("the store does not work"));
         let answer = AnswerBox(Box::new(Answer::Error { code: Code::StoreFailing, message }));
         (self.carry)(Effect::Answer { id, answer, durable: false });
+    }
+}
+
+/// What was set going and has not ended: it goes on even if the state is built anew.
+#[derive(Default)]
+struct Outside {
+    procs: BTreeSet<ProcId>,
+    calls: BTreeSet<Row>,
+}
+
+impl Outside {
+    fn from(legacy: &Legacy) -> Outside {
+        Outside { procs: legacy.procs.iter().map(|p| p.0).collect(), calls: legacy.calls.clone() }
+    }
+    fn note(&mut self, effects: &[Effect]) {
+        for e in effects {
+            match e {
+                Effect::Spawn { proc, .. } => self.procs.insert(*proc),
+                Effect::Call { row, .. } => self.calls.insert(*row),
+                _ => false,
+            };
+        }
+    }
+    fn hear(&mut self, event: &Event) {
+        match event {
+            Event::Exit { proc, .. } | Event::SpawnFailed { proc, .. } => self.procs.remove(proc),
+            Event::Outcome { row, .. } => self.calls.remove(row),
+            _ => false,
+        };
     }
 }
 

@@ -174,6 +174,7 @@ impl State {
         };
         let queue = self.store.inbox_waiting(key, st::QUEUED)?;
         let key: Key = key.into();
+        let proc = self.procs.values().find(|p| p.session.as_ref() == Some(&key)).map(|p| p.id);
         let s = Session {
             key: key.clone(),
             row,
@@ -181,7 +182,7 @@ impl State {
             dropped: Vec::new(),
             told_full: false,
             stage: Stage::Idle,
-            proc: None,
+            proc,
             start_failures: 0,
             verify: if self.store.unclean { Verify::Look } else { Verify::Off },
             plain_model: false,

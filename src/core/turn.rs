@@ -89,6 +89,23 @@ pub enum AbortWhy {
     TooLong,
 }
 
+impl AbortWhy {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AbortWhy::User => "user",
+            AbortWhy::Interrupt => "interrupt",
+            AbortWhy::Reset => "reset",
+            AbortWhy::Inactive => "inactive",
+            AbortWhy::TooLong => "too long",
+        }
+    }
+    /// What the turn's row says of an end that a crash came before.
+    pub fn parse(text: &str) -> Option<AbortWhy> {
+        use AbortWhy::*;
+        [User, Interrupt, Reset, Inactive, TooLong].into_iter().find(|w| w.as_str() == text)
+    }
+}
+
 impl Turn {
     pub fn new(row: TurnRow, ext: String, members: Vec<InboxRow>, now: Mono) -> Turn {
         Turn {
@@ -154,6 +171,9 @@ impl Turn {
 impl State {
     /// The process is ready and bound: the turn begins, or goes on.
     pub(super) fn prompt_turn(&mut self, s: &mut Session, work: Work, proc: ProcId, len: u64) -> Result<()> {
+        if self.procs.get(&proc).is_none_or(|p| p.file.as_ref() != Some(&s.row.file)) {
+            return self.begin(s, work); // `/new` came in between
+        }
         let mut t = match work {
             Work::Resume(t) => t,
             Work::Queue if s.verify == Verify::Look => return self.verify(s, proc, len),
@@ -189,9 +209,10 @@ impl State {
         let run = t.addressee().map(|m| self.store.ext('i', m.id)).unwrap_or_default();
         let live = LiveRef { session: s.key.clone(), run: run.clone(), fresh: true };
         self.emit(Effect::Show { proc, live: Some(Box::new(live)) });
+        // Viewers know of the run before pi can say anything.
+        self.frame(Frame::Typing { session: s.key.to_string(), run, on: true });
         let cmd = self.write(proc, PiCmd::Prompt { message, images, inject: None });
         t.phase = Phase::Prompting { cmd, until: self.now.mono + PROMPT_WAIT };
-        self.frame(Frame::Typing { session: s.key.to_string(), run, on: true });
         if let Some(p) = self.procs.get_mut(&proc) {
             p.used = self.now.mono;
         }
@@ -235,6 +256,7 @@ impl State {
             pid: 0,
             at: self.now.wall,
             at_boot: self.now.mono,
+            stop: None,
         };
         Ok(Turn::new(row, ext, members, self.now.mono))
     }
@@ -288,13 +310,16 @@ impl State {
         self.cancel_dialogs(&s.key);
         let (new_pi, until) = (self.new_pi, self.now.mono + ABORT_WAIT);
         let Some(t) = s.turn() else { return Ok(()) };
+        let id = t.row.id;
         if let Some((old, _)) = &mut t.aborting {
             if why == AbortWhy::Reset {
                 *old = why;
+                self.store.stop_turn(id, why.as_str())?;
             }
             return Ok(());
         }
         t.aborting = Some((why, until));
+        self.store.stop_turn(id, why.as_str())?;
         let waiting = t.injected.iter().any(|i| !i.seen);
         if let Some(proc) = t.proc {
             if new_pi && waiting {

@@ -93,7 +93,7 @@ impl Reloader {
         log::set_max_level(logging::level(&config, o.verbose));
         let paths = new.paths(&self.env);
         *self.carrier.config.write().unwrap_or_else(|e| e.into_inner()) = config.clone();
-        let rules = Arc::new(settings::rules(&config, &paths, state.generation));
+        let rules = Arc::new(settings::rules(&config, &paths, &self.env, state.generation));
         self.carrier.mind.ask(Request::Reload(rules), Duration::from_secs(10));
         self.apply(&new, Some(label), None);
         if !changes.is_empty() {

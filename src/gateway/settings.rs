@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
 
 use crate::agent::profile::{LaunchSettings, ToolProfile, ToolRules};
 use crate::config::types::{
@@ -14,7 +16,7 @@ use crate::message::Profile;
 use crate::rules::{self, AgentRules, ChannelRules, Mode, Rules};
 
 /// What the mind decides by. `generation` rises when pi processes have to be recycled.
-pub fn rules(c: &Config, paths: &Paths, generation: u32) -> Rules {
+pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
     let web = ChannelRules { mailbox: true, repeat_safe: true, allow: vec!["*".into()] };
     let agents = c.agents.list.iter().map(|a| {
         let rules = AgentRules { workspace: a.workspace.clone(), model: a.model.clone(), role: a.role.clone() };
@@ -63,10 +65,25 @@ pub fn rules(c: &Config, paths: &Paths, generation: u32) -> Rules {
         keep_keys: c.queue.dedup.cache_size as i64,
         durable: c.store.durability == Durability::Power,
         continue_on_restart: c.session.continue_on_restart,
+        idle_reset: i64::from(c.session.idle_reset_hours) * 3_600_000,
+        daily_reset: c.session.daily_reset_at.map(|t| i64::from(t.0)),
         transcripts: c.logging.transcripts != Transcripts::Off,
-        zone: Some(jiff::tz::TimeZone::system()),
+        zone: Some(zone(env)),
         generation,
     }
+}
+
+/// The system's time zone. jiff looks through all of /usr/share/zoneinfo for its name first; the file itself is
+/// enough here.
+fn zone(env: &Env) -> TimeZone {
+    let file = Path::new("/etc/localtime");
+    if env.var("TZ").is_some() {
+        return TimeZone::system();
+    }
+    let name = std::fs::read_link(file).ok();
+    let name = name.as_ref().and_then(|n| n.to_str()?.split_once("zoneinfo/")).map_or("Local", |(_, name)| name);
+    let zone = std::fs::read(file).ok().and_then(|data| TimeZone::tzif(name, &data).ok());
+    zone.unwrap_or_else(TimeZone::system)
 }
 
 /// What a pi process of this profile is started with.
@@ -142,9 +159,8 @@ pub fn port(c: &Config, paths: &Paths, secret: Option<String>, agent: http::Agen
         Bind::Address(ip) => vec![ip],
     };
     let mut listen: Vec<SocketAddr> = listen.into_iter().map(|ip| SocketAddr::new(ip, g.port)).collect();
-    let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), g.port);
-    if g.bind == Bind::Loopback && g.port != 0 && std::net::TcpListener::bind(v6).is_ok() {
-        listen.push(v6);
+    if g.bind == Bind::Loopback && g.port != 0 {
+        listen.push(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), g.port)); // if this machine has it
     }
     let auth = match (g.auth.mode, secret) {
         (AuthMode::Off, _) => http::Auth::Off,

@@ -21,7 +21,7 @@ use crate::cli::exit;
 use crate::clock;
 use crate::config::types::AuthMode;
 use crate::config::{self, files, token, Config, Env, Loaded, Paths, Severity};
-use crate::core::run::{Carry, Core};
+use crate::core::run::{Carry, Core, LoopStats};
 use crate::http::{self, AgentLabel, Door};
 use crate::live::Board;
 use crate::message::Event;
@@ -174,7 +174,9 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     // The port first: health is visible while the rest comes up. Requests wait in the inbox.
     let (secret, token_file) = secret(&config, &paths).map_err(|e| (exit::CANNOT_WRITE, e))?;
     let port = settings::port(&config, &paths, secret.clone(), agent.clone(), !options.no_gui);
-    let parts = http::Parts { mind: mind.clone(), board, mailbox: Arc::new(StoreMailbox(reader)) };
+    let (sync_stats, core_stats) = (Arc::<sync::SyncStats>::default(), Arc::<LoopStats>::default());
+    let mailbox = StoreMailbox { reader, sync: sync_stats.clone(), core: core_stats.clone() };
+    let parts = http::Parts { mind: mind.clone(), board, mailbox: Arc::new(mailbox) };
     let door = Door::open(port, parts).map_err(|why| (exit::UNAVAILABLE, explain_port(&why, config.gateway.port)))?;
     let door = Arc::new(door);
     let _ = carrier.door.set(door.clone()); // set once, here
@@ -187,23 +189,22 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     };
     let sync_thread = {
         let (carry, path, mind) = (carry.clone(), paths.store(), mind.clone());
-        let stats = Arc::new(sync::SyncStats::default());
         let run = move || {
             let trouble = |what: Option<String>| {
                 mind.tell(Event::Trouble { what: what.map(Into::into) });
             };
-            sync::run(&path, &covered, &stats, |effects| effects.into_iter().for_each(|e| carry(e)), trouble);
+            sync::run(&path, &covered, &sync_stats, |effects| effects.into_iter().for_each(|e| carry(e)), trouble);
         };
         thread("sync", 256 << 10, run)?
     };
     let core_thread = {
         let core = Core {
             path: paths.store(),
-            rules: Arc::new(settings::rules(&config, &paths, 0)),
+            rules: Arc::new(settings::rules(&config, &paths, env, 0)),
             inbox,
             sync: covered_tx,
             carry,
-            stats: Arc::default(),
+            stats: core_stats,
         };
         thread("core", 1 << 20, move || core.run(store))?
     };

@@ -37,7 +37,15 @@ impl Door {
         settings.check()?;
         let mut listeners = Vec::new();
         for addr in &settings.listen {
-            let listener = TcpListener::bind(addr).map_err(|e| format!("cannot listen on {addr}: {e}"))?;
+            let listener = match TcpListener::bind(addr) {
+                Ok(listener) => listener,
+                // `localhost` in a second form, which not every machine has.
+                Err(e) if !listeners.is_empty() && addr.ip() == Ipv6Addr::LOCALHOST => {
+                    log::debug!("not listening on {addr}: {e}");
+                    continue;
+                }
+                Err(e) => return Err(format!("cannot listen on {addr}: {e}")),
+            };
             listeners.push((listener.local_addr().map_err(|e| format!("listening on {addr}: {e}"))?, listener));
         }
         let table = Arc::new(Table::new(&settings.limits));

@@ -35,6 +35,11 @@ pub struct HistoryMessage {
 pub trait Mailbox: Send + Sync {
     /// The newest `limit` messages older than the one with id `before`, oldest first.
     fn history(&self, session: &str, limit: usize, before: Option<&str>) -> Result<Vec<HistoryMessage>, String>;
+
+    /// Figures of the store for `/metrics`: name, whether it only rises, value.
+    fn figures(&self) -> Vec<(&'static str, bool, f64)> {
+        Vec::new()
+    }
 }
 
 /// What the composition root gives the port.

@@ -147,6 +147,15 @@ fn text(port: &Port, o: &mut String) -> std::fmt::Result {
             writeln!(o, "pigw_errors_total{{kind=\"{kind}\"}} {n}")?;
         }
     }
+    for (name, rises, value) in port.mailbox.figures() {
+        match rises {
+            true => {
+                counter(o, name)?;
+                writeln!(o, "pigw_{name} {value}")?;
+            }
+            false => gauge(o, name, value)?,
+        }
+    }
     let f = port.meter.figures();
     counter(o, "events_total")?;
     writeln!(o, "pigw_events_total {}", f.events)?;

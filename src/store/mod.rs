@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-pub use reader::{HistoryLine, Reader};
+pub use reader::{HistoryLine, Owed, Reader, MANY};
 pub use rows::*;
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -96,13 +96,17 @@ impl Store {
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         if new {
             private(path)?;
-            db.pragma_update(None, "page_size", 4096)?;
+            // A message touches some 25 pages in two commits, and each goes to the log whole.
+            db.pragma_update(None, "page_size", 1024)?;
             db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         }
+        // SQLite syncs the header of a new log before the first commit, because frames of an older one might
+        // lie behind it. Nothing lies in an empty file: there the sync thread's first sync is soon enough.
+        let empty_log = sync::wal_path(path).metadata().map_or(true, |m| m.len() == 0);
+        db.pragma_update(None, "synchronous", if empty_log { "OFF" } else { "NORMAL" })?;
         db.pragma_update(None, "journal_mode", "WAL")?;
-        db.pragma_update(None, "synchronous", "NORMAL")?;
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
-        db.pragma_update(None, "journal_size_limit", 4 << 20)?;
+        db.pragma_update(None, "journal_size_limit", sync::PASSIVE_AT as i64)?; // keeps its length telling
         db.pragma_update(None, "cache_size", -512)?;
         db.pragma_update(None, "temp_store", "MEMORY")?;
         db.pragma_update(None, "foreign_keys", "ON")?;
@@ -133,6 +137,11 @@ impl Store {
         }
         store.set_meta("clean", "0")?;
         store.commit()?;
+        store.db.pragma_update(None, "synchronous", "NORMAL")?;
+        if found == 0 {
+            // A log beside an empty file would be thrown away.
+            fs::File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::Other(e.to_string()))?;
+        }
         Ok(store)
     }
 

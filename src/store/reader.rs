@@ -29,6 +29,20 @@ pub struct HistoryLine {
     pub failed: bool,
 }
 
+/// What a gateway still has to do; each at most [`MANY`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owed {
+    /// Messages accepted and not settled.
+    pub waiting: i64,
+    /// Turns begun and not ended.
+    pub turns: i64,
+    /// Parts of replies not delivered.
+    pub replies: i64,
+}
+
+/// Counting stops here.
+pub const MANY: i64 = 10_000;
+
 /// Reads the store beside its writer. Queries are short and limited; the lock is held for one query.
 pub struct Reader {
     db: Mutex<Connection>,
@@ -154,5 +168,26 @@ impl Reader {
     pub fn check(&self) -> Result<String> {
         let db = self.db.lock().unwrap_or_else(|e| e.into_inner());
         Ok(db.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?)
+    }
+
+    /// What is still to be done (for `doctor`).
+    pub fn owed(&self) -> Result<Owed> {
+        let db = self.db.lock().unwrap_or_else(|e| e.into_inner());
+        let count = |table: &str, states: &str| -> Result<i64> {
+            let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE state IN ({states}) LIMIT {MANY})");
+            Ok(db.query_row(&sql, [], |r| r.get(0))?)
+        };
+        Ok(Owed {
+            waiting: count("inbox", "'queued', 'in_turn', 'executing'")?,
+            turns: count("turn", "'prompting'")?,
+            replies: count("outbox", "'ready', 'sending'")?,
+        })
+    }
+
+    /// The last gateway closed the store. A running one has not yet.
+    pub fn closed(&self) -> Result<bool> {
+        let db = self.db.lock().unwrap_or_else(|e| e.into_inner());
+        let mark = db.query_row("SELECT v FROM meta WHERE k = 'clean'", [], |r| r.get::<_, String>(0)).optional()?;
+        Ok(mark.as_deref() == Some("1"))
     }
 }

@@ -80,6 +80,8 @@ pub struct TurnRow {
     pub pid: u32,
     pub at: Wall,
     pub at_boot: u64,
+    /// Somebody wanted it to end (`user`, `interrupt`, `reset`), or how it ended.
+    pub stop: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -163,7 +165,7 @@ fn inbox(r: &SqlRow) -> rusqlite::Result<InboxRow> {
     })
 }
 
-const TURN: &str = "id, session, state, attempts, prompt, media, plain, file, file_len, proc, pid, at, at_boot";
+const TURN: &str = "id, session, state, attempts, prompt, media, plain, file, file_len, proc, pid, at, at_boot, stop";
 
 fn turn(r: &SqlRow) -> rusqlite::Result<TurnRow> {
     Ok(TurnRow {
@@ -180,6 +182,7 @@ fn turn(r: &SqlRow) -> rusqlite::Result<TurnRow> {
         pid: r.get(10)?,
         at: r.get(11)?,
         at_boot: r.get::<_, i64>(12)? as u64,
+        stop: r.get(13)?,
     })
 }
 
@@ -330,6 +333,12 @@ impl Store {
                 t.at_boot as i64,
                 t.id,
             ))?;
+        Ok(())
+    }
+
+    /// The turn is to end, whatever happens to this process.
+    pub fn stop_turn(&self, id: Row, why: &str) -> Result<()> {
+        self.db.prepare_cached("UPDATE turn SET stop = ? WHERE id = ?")?.execute((why, id))?;
         Ok(())
     }
 
@@ -545,5 +554,44 @@ impl Store {
         )?;
         self.db.execute_batch("PRAGMA incremental_vacuum(256)")?;
         Ok(n >= 200)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every statement of this file, with column lists as `*`.
+    fn statements() -> Vec<String> {
+        let mut found = Vec::new();
+        for piece in include_str!("rows.rs").split('"').skip(1).step_by(2) {
+            let text = piece.split_whitespace().collect::<Vec<_>>().join(" ");
+            if ["SELECT ", "UPDATE ", "DELETE "].iter().any(|w| text.starts_with(w)) && text.len() > 10 {
+                let columns = ["{INBOX}", "{TURN}", "{SEGMENT}", "{OUTBOX}", "{SESSION}"];
+                found.push(columns.iter().fold(text, |t, c| t.replace(c, "*")));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn no_statement_of_the_mind_scans_a_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("s.db")).unwrap();
+        let all = statements();
+        assert!(all.len() > 25, "only {} statements found", all.len());
+        for sql in all {
+            let mut q = store.db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap_or_else(|e| panic!("{sql}: {e}"));
+            let holes = q.parameter_count();
+            for n in 1..=holes {
+                q.raw_bind_parameter(n, 1).unwrap();
+            }
+            let mut rows = q.raw_query();
+            while let Some(row) = rows.next().unwrap() {
+                let step: String = row.get(3).unwrap();
+                let scan = step.starts_with("SCAN ") && !step.contains("INDEX") && !step.contains("subquery");
+                assert!(!scan, "{sql}\n  {step}");
+            }
+        }
     }
 }

@@ -29,7 +29,7 @@ CREATE TABLE segment(
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     turn INTEGER, session TEXT NOT NULL, n INTEGER, origin TEXT NOT NULL, inbox INTEGER,
     text TEXT NOT NULL, media TEXT NOT NULL, target TEXT NOT NULL, at INTEGER NOT NULL);
-CREATE UNIQUE INDEX segment_turn ON segment(turn, n) WHERE turn IS NOT NULL AND n IS NOT NULL;
+CREATE UNIQUE INDEX segment_turn ON segment(turn, n);
 CREATE INDEX segment_session ON segment(session, id);
 CREATE INDEX segment_inbox ON segment(inbox) WHERE inbox IS NOT NULL;
 CREATE TABLE outbox(
@@ -48,6 +48,7 @@ CREATE TABLE session(
     file TEXT NOT NULL, last TEXT NOT NULL, mode TEXT, model TEXT, thinking TEXT,
     count INTEGER NOT NULL, last_at INTEGER NOT NULL, created INTEGER NOT NULL,
     reset_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX session_last ON session(last_at DESC, key);
 "];
 
 /// Brings the store to the newest version. Returns the version found (0: new).

@@ -11,8 +11,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rusqlite::Connection;
 
-/// Above this the WAL is copied into the database even while writes go on, bytes.
-const PASSIVE_AT: u64 = 1 << 20;
+/// Above this the WAL is copied into the database even while writes go on, bytes. When SQLite begins the WAL
+/// anew it cuts the file to this size: a longer file is one that has grown since.
+pub const PASSIVE_AT: u64 = 1 << 20;
+/// A checkpoint costs three syncs (one of them in core's next commit) and writes every page again: when idle
+/// it is made for that many syncs at least.
+const WORTH_IT: u32 = 32;
 /// Above this a commit may have to wait for it, bytes.
 const RESTART_AT: u64 = 16 << 20;
 
@@ -43,6 +47,7 @@ pub fn run<E>(
     let wal = wal_path(store);
     let mut side: Option<Connection> = None;
     let mut dirty = false; // written since the last checkpoint
+    let mut synced = 0; // since the last checkpoint
     let mut failures = 0u32;
     if let Some(dir) = store.parent() {
         let _ = File::open(dir).and_then(|d| d.sync_all()); // the new files' names
@@ -54,7 +59,10 @@ pub fn run<E>(
         let first = match first {
             Ok(c) => c,
             Err(RecvTimeoutError::Timeout) => {
-                checkpoint(store, &mut side, "PASSIVE");
+                if synced >= WORTH_IT {
+                    checkpoint(store, &mut side, "PASSIVE");
+                    synced = 0;
+                }
                 side = None; // idle: give its cache back
                 dirty = false;
                 continue;
@@ -64,6 +72,7 @@ pub fn run<E>(
         let mut covered = vec![first];
         covered.extend(work.try_iter());
         dirty = true;
+        synced += 1;
         loop {
             let begun = Instant::now();
             match File::open(&wal).and_then(|f| f.sync_data()) {
@@ -102,8 +111,10 @@ pub fn run<E>(
         stats.wal_bytes.store(size, Relaxed);
         if size > RESTART_AT {
             checkpoint(store, &mut side, "RESTART");
+            synced = 0;
         } else if size > PASSIVE_AT {
             checkpoint(store, &mut side, "PASSIVE");
+            synced = 0;
         }
     }
     checkpoint(store, &mut side, "TRUNCATE");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pi_gateway::core::State;
+use pi_gateway::core::{Legacy, State};
 use pi_gateway::message::*;
 use pi_gateway::rules::{ChannelRules, DropPolicy, Mode, Rules};
 use pi_gateway::store::{inbox_state, Store};
@@ -181,7 +181,7 @@ impl World {
     }
 
     fn go(&mut self) -> Result<(), String> {
-        self.boot()?;
+        self.boot(Legacy::default())?;
         for _ in 0..120 + self.rng.below(120) {
             self.now.mono += self.rng.below(40);
             self.now.wall += self.rng.below(40) as i64;
@@ -210,12 +210,12 @@ impl World {
 
     // ---- lives and deaths of the gateway
 
-    fn boot(&mut self) -> Result<(), String> {
+    fn boot(&mut self, legacy: Legacy) -> Result<(), String> {
         let mut ids = self.rng.clone();
         let _ = self.rng.next();
         let store = Store::open_as(&self.path, |n| ids.word(n)).map_err(|e| format!("store: {e}"))?;
         let (mut state, effects) =
-            State::open(store, self.rules.clone(), self.now).map_err(|e| format!("open: {e}"))?;
+            State::open(store, self.rules.clone(), self.now, legacy).map_err(|e| format!("open: {e}"))?;
         let mut sids = self.rng.clone();
         let _ = self.rng.next();
         state.random_from(move |n| sids.word(n));
@@ -282,7 +282,7 @@ impl World {
         }
         self.now.mono += self.rng.below(5_000);
         self.now.wall += self.rng.below(5_000) as i64;
-        self.boot()
+        self.boot(Legacy::default())
     }
 
     /// One batch of the loop in core/run.rs.
@@ -438,6 +438,8 @@ impl World {
             95 => self.crash(),
             96 => self.ask_about(),
             97 => self.repeat_nonsense(),
+            98 if self.rng.one_in(2) => self.broken_batch(),
+            98 => self.set_clock(),
             _ => self.feed(Event::Due),
         }
     }
@@ -729,12 +731,65 @@ impl World {
         Ok(())
     }
 
+    /// A batch cannot be committed (full disk, broken store): as in core/run.rs the state is built anew.
+    fn broken_batch(&mut self) -> Result<(), String> {
+        self.note("a batch fails".into());
+        let tab = TABS[self.rng.below(3) as usize];
+        let Some(mut state) = self.state.take() else { return Ok(()) };
+        let id = ReqId(self.next_req);
+        self.next_req += 1;
+        let req = Request::Chat(Box::new(ChatRequest {
+            session: format!("agent:main:webchat:{tab}"),
+            source: Source { channel: "webchat".into(), ..Source::default() },
+            text: "never stored".into(),
+            ..ChatRequest::default()
+        }));
+        let step = |state: &mut State, now| -> pi_gateway::store::Result<()> {
+            state.store().begin()?;
+            state.store().savepoint()?;
+            state.step(Event::Request { id, req: Box::new(req) }, now)?;
+            state.store().rollback();
+            Ok(())
+        };
+        step(&mut state, self.now).map_err(|e| e.to_string())?;
+        let alive = self.procs.keys().copied().chain(self.spawns.iter().map(|s| s.0)).collect();
+        let waiting =
+            self.durable.iter().filter_map(|e| if let Effect::Call { row, .. } = e { Some(*row) } else { None });
+        let calls = self.calls.iter().map(|c| c.0).chain(waiting).collect();
+        let legacy = state.legacy(&alive, &calls);
+        drop(state);
+        // The old life's processes are killed; their ends are reported to the new state.
+        for (id, p) in &mut self.procs {
+            if !p.dying {
+                p.dying = true;
+                self.exits.push(*id);
+            }
+        }
+        self.jobs.clear(); // answers to the old state's jobs find nobody
+        self.boot(legacy)
+    }
+
+    /// The wall clock is set, forward or back; nothing may be lost or repeated by it.
+    fn set_clock(&mut self) -> Result<(), String> {
+        let day = 86_400_000i64;
+        self.now.wall += (self.rng.below(5) as i64 - 2) * day / 4;
+        self.note("the clock is set".into());
+        self.feed(Event::Clock { confirmed: true })
+    }
+
     fn ask_about(&mut self) -> Result<(), String> {
         let id = ReqId(self.next_req);
         self.next_req += 1;
         self.waits.insert(id);
         let row = 1 + self.rng.below(20) as i64;
-        let req = if self.rng.one_in(2) { Request::Wait { row } } else { Request::Sessions { key: None } };
+        let session = format!("agent:main:webchat:{}", TABS[self.rng.below(3) as usize]);
+        let req = match self.rng.below(6) {
+            0 | 1 => Request::Wait { row },
+            2 => Request::SetModel { session, model: "a/b".into() },
+            3 => Request::SetThinking { session, level: "low".into() },
+            4 => Request::Reload(Arc::new(Rules { generation: self.rng.below(3) as u32, ..(*self.rules).clone() })),
+            _ => Request::Sessions { key: None },
+        };
         self.feed(Event::Request { id, req: Box::new(req) })?;
         if self.rng.one_in(2) {
             self.feed(Event::Gone { id })?;
@@ -827,9 +882,7 @@ impl World {
         let mut segments = BTreeMap::new();
         for m in self.msgs.iter().filter(|m| m.platform.is_none()) {
             let Some(row) = store.inbox_by_key(&format!("web:{}:{}", m.session, m.key)).map_err(err)? else { continue };
-            for s in store.segment_for(row.id).map_err(err)? {
-                segments.insert(s.id, s);
-            }
+            segments.extend(store.segment_for(row.id).map_err(err)?.map(|s| (s.id, s)));
             if let Some(turn) = row.turn {
                 segments.extend(store.segments_of(turn).map_err(err)?.into_iter().map(|s| (s.id, s)));
             }
@@ -846,12 +899,6 @@ impl World {
             }
             if first {
                 arrived.push(text.clone());
-            }
-        }
-        for text in &self.made {
-            let n = arrived.iter().filter(|a| a.contains(text.as_str())).count();
-            if n > 1 {
-                return Err(format!("{text} arrived {n} times"));
             }
         }
         let lossy = !self.refused_sends.is_empty() || (!self.rules.resend_ambiguous && !self.may_repeat.is_empty());
@@ -888,6 +935,31 @@ impl World {
                 return Err(format!("{token} was answered {answers} times"));
             }
         }
+        // Every text of the agent that its file holds arrived once.
+        let fate = |word: &str| -> Option<(usize, String)> {
+            let n = word.strip_prefix('m')?.parse::<usize>().ok()?;
+            let m = self.msgs.get(n)?;
+            let key =
+                m.platform.map_or(format!("web:{}:{}", m.session, m.key), |p| format!("{}:{}", PLATFORMS[p], m.key));
+            Some((n, store.inbox_by_key(&key).ok()??.state))
+        };
+        for text in &self.made {
+            let n = arrived.iter().filter(|a| a.contains(text.as_str())).count();
+            if n > 1 {
+                return Err(format!("{text} arrived {n} times"));
+            }
+            let said = |e: &Entry| matches!(e, Entry::Assistant(a) if a.text == *text);
+            let told: Vec<_> = text.trim_matches(['<', '>']).split(' ').filter_map(fate).collect();
+            let owed = told.iter().all(|(n, state)| {
+                let m = &self.msgs[*n];
+                let answered = matches!(state.as_str(), "answered" | "merged" | "injected");
+                answered && !m.excused && !self.retried(m) && !(lossy && m.platform.is_some())
+            });
+            let kept = self.files.values().flatten().any(said);
+            if n == 0 && kept && owed && !told.is_empty() && self.power_cuts == 0 {
+                return Err(format!("{text} is in pi's file and never arrived"));
+            }
+        }
         // Order: first receipts of a chat come in the order of their rows.
         let mut last: BTreeMap<&Target, i64> = BTreeMap::new();
         let mut known = BTreeSet::new();
@@ -904,7 +976,7 @@ impl World {
         // What is in memory can be built from the store: a fresh start finds nothing to do.
         let mut ids = self.rng.clone();
         let store = Store::open_as(&self.path, |n| ids.word(n)).map_err(err)?;
-        let (_, effects) = State::open(store, self.rules.clone(), self.now).map_err(err)?;
+        let (_, effects) = State::open(store, self.rules.clone(), self.now, Legacy::default()).map_err(err)?;
         match effects.iter().find(|e| matches!(e, Effect::Sweep { .. } | Effect::Job { .. } | Effect::Call { .. })) {
             Some(e) => Err(format!("a start after the end finds work: {e:?}")),
             None => Ok(()),

@@ -89,7 +89,7 @@ fn an_answer_streams_and_its_deltas_are_its_text() {
     let lines = talk.settled();
     let streamed: String =
         lines.iter().filter_map(|l| if let Line::Text(t) = l { Some(t.as_str()) } else { None }).collect();
-    assert_eq!(texts(&lines), [streamed.clone()]);
+    assert_eq!(texts(&lines), std::slice::from_ref(&streamed));
     assert!(streamed.contains("> hello **you**") && streamed.contains("demo agent") && !streamed.contains("msgId"));
     assert!(
         matches!(&lines[0], Line::Event(PiEvent::Response { id: 1, result: Ok(PiData::Disposition(d)) }) if d == "started")

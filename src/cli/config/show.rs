@@ -5,29 +5,29 @@ use std::io;
 
 use serde_json::{json, Value};
 
-use super::{complain, load, Flags};
-use crate::cli::{exit, Io};
+use super::{complain, load};
+use crate::cli::{exit, Call, Io};
 use crate::config::{self, Env, Origin};
 
-pub(super) fn show(flags: &Flags, env: &Env, io: &mut Io<'_>) -> io::Result<u8> {
-    if flags.reveal && !io.terminal {
+pub(super) fn show(call: &Call, env: &Env, io: &mut Io<'_>) -> io::Result<u8> {
+    if call.has("--reveal") && !io.terminal {
         io.tell("--reveal prints secrets on a terminal only");
         return Ok(exit::FAILED);
     }
-    let loaded = match flags.defaults {
+    let loaded = match call.has("--defaults") {
         true => config::defaults(env),
-        false => match load(flags, env, true) {
+        false => match load(call, env, true) {
             Ok(loaded) => loaded,
             Err(issues) => return Ok(complain(&issues, io)),
         },
     };
-    let shown = if flags.reveal { loaded.revealed().clone() } else { loaded.redacted() };
-    if let Some(path) = &flags.path {
+    let shown = if call.has("--reveal") { loaded.revealed().clone() } else { loaded.redacted() };
+    if let Some(path) = call.value("--path") {
         return match lookup(&shown, path) {
             Ok(value) => {
                 match value {
-                    Value::String(text) if !flags.json => io.say(text)?,
-                    Value::Null if !flags.json => io.say("")?,
+                    Value::String(text) if !call.has("--json") => io.say(text)?,
+                    Value::Null if !call.has("--json") => io.say("")?,
                     value => io.say(value)?,
                 }
                 Ok(exit::OK)
@@ -38,12 +38,12 @@ pub(super) fn show(flags: &Flags, env: &Env, io: &mut Io<'_>) -> io::Result<u8> 
             }
         };
     }
-    if flags.json {
-        let path = (!flags.defaults).then(|| loaded.path.to_string_lossy().into_owned());
+    if call.has("--json") {
+        let path = (!call.has("--defaults")).then(|| loaded.path.to_string_lossy().into_owned());
         io.say(format_args!("{:#}", json!({"path": path, "config": shown})))?;
         return Ok(exit::OK);
     }
-    match (flags.defaults, loaded.path.exists()) {
+    match (call.has("--defaults"), loaded.path.exists()) {
         (true, _) => io.say("# built-in defaults")?,
         (false, true) => io.say(format_args!("# {}", loaded.path.display()))?,
         (false, false) => io.say(format_args!("# {} (does not exist: defaults)", loaded.path.display()))?,

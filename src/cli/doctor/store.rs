@@ -1,0 +1,75 @@
+//! The store: whether it opens and is whole, what is owed, how the last run ended. Read-only.
+
+use super::check::{Check, State};
+use super::{files, Context};
+use crate::cli::instance::Instance;
+use crate::store::{Error, Reader};
+
+pub fn check(context: &Context) -> Vec<Check> {
+    let path = context.paths.store();
+    let shown = path.display();
+    if !path.exists() {
+        return vec![Check::ok("store", format!("{shown} does not exist yet"))];
+    }
+    if files::foreign(&path).is_some() {
+        // Opening leaves a file beside it that its owner could not write.
+        let text = format!("{shown} belongs to another user: not opened");
+        return vec![Check::warning("store", text).remedy("run pi-gw doctor as the gateway's user")];
+    }
+    let reader = match Reader::open(&path) {
+        Ok(reader) => reader,
+        Err(error) => return vec![failed(format!("{shown} cannot be opened: {error}"), &error)],
+    };
+    let mut checks = vec![match reader.check() {
+        Ok(text) if text == "ok" => Check::ok("store", format!("{shown} is whole")),
+        Ok(text) => Check::error("store", format!("{shown} is damaged: {text}")).remedy(DAMAGED),
+        Err(error) => failed(format!("{shown} cannot be checked: {error}"), &error),
+    }];
+    let running = !matches!(context.instance, Ok(Instance::None));
+    match reader.owed() {
+        Ok(owed) => {
+            let text = format!(
+                "{} waiting, {} being answered, {} to be delivered",
+                count(owed.waiting, "message"),
+                count(owed.turns, "turn"),
+                count(owed.replies, "reply part")
+            );
+            let total = owed.waiting + owed.turns + owed.replies;
+            let state = if total > 0 && !running { State::Warning } else { State::Ok };
+            let mut check = Check::new("owed", state, text);
+            if state == State::Warning {
+                check.remedy = Some("start the gateway: it goes on with them".into());
+            }
+            checks.push(check);
+        }
+        Err(error) => checks.push(failed(format!("{shown}: {error}"), &error)),
+    }
+    match reader.closed() {
+        // A running one is always open.
+        Ok(false) if !running => checks.push(
+            Check::warning("last run", "ended without closing the store (killed, crashed or power cut)")
+                .remedy("nothing is lost; the log of the time, or journalctl, may say why"),
+        ),
+        Ok(_) => {}
+        Err(error) => checks.push(failed(format!("{shown}: {error}"), &error)),
+    }
+    checks
+}
+
+const DAMAGED: &str =
+    "stop the gateway, keep a copy of gateway.db*, then: sqlite3 gateway.db .recover | sqlite3 new.db";
+
+fn failed(text: String, error: &Error) -> Check {
+    let check = Check::error("store", text);
+    match error {
+        Error::Corrupt(_) => check.remedy(DAMAGED),
+        Error::Newer(_) => check.remedy("install the newer version of pi-gw again"),
+        Error::Busy => check.remedy("try again in a moment"),
+        Error::Full => check.remedy("make room on the disk"),
+        Error::ReadOnly(_) | Error::Other(_) => check.remedy("look at the rights of the data directory"),
+    }
+}
+
+fn count(n: i64, what: &str) -> String {
+    format!("{n}{} {what}{}", if n >= crate::store::MANY { " or more" } else { "" }, if n == 1 { "" } else { "s" })
+}

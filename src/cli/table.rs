@@ -1,0 +1,198 @@
+//! Every subcommand and option, once: reading the command line, help and "did you mean" follow from it.
+
+use super::{config, doctor, exit, gateway, help, instance, version, Call, Io};
+use crate::config::Env;
+
+/// An option.
+#[derive(Debug)]
+pub struct Flag {
+    /// With its dashes.
+    pub name: &'static str,
+    pub short: Option<&'static str>,
+    /// What its value is called; `None`: it has none. An option that several commands have is the same in all.
+    pub value: Option<&'static str>,
+    pub help: &'static str,
+}
+
+/// A subcommand.
+pub struct Command {
+    pub name: &'static str,
+    pub aliases: &'static [&'static str],
+    /// One line for the list of commands.
+    pub summary: &'static str,
+    /// What follows the name, besides options.
+    pub arguments: &'static str,
+    /// How many arguments it takes at most.
+    pub most: usize,
+    pub flags: &'static [Flag],
+    /// Commands of its own, such as `config show`.
+    pub inner: &'static [Command],
+    pub run: fn(&Call, &Env, &mut Io<'_>) -> u8,
+}
+
+const fn switch(name: &'static str, help: &'static str) -> Flag {
+    Flag { name, short: None, value: None, help }
+}
+
+const fn valued(name: &'static str, value: &'static str, help: &'static str) -> Flag {
+    Flag { name, short: None, value: Some(value), help }
+}
+
+const fn short(flag: Flag, short: &'static str) -> Flag {
+    Flag { short: Some(short), ..flag }
+}
+
+const fn leaf(
+    name: &'static str,
+    summary: &'static str,
+    flags: &'static [Flag],
+    run: fn(&Call, &Env, &mut Io<'_>) -> u8,
+) -> Command {
+    Command { name, aliases: &[], summary, arguments: "", most: 0, flags, inner: &[], run }
+}
+
+/// Options of every command.
+pub const GLOBAL: &[Flag] = &[
+    valued("--config", "PATH", "use this configuration file"),
+    switch("--json", "print data as JSON"),
+    short(switch("--quiet", "print only what matters"), "-q"),
+    short(switch("--verbose", "print more"), "-v"),
+    short(switch("--help", "show help"), "-h"),
+    short(switch("--version", "show the version"), "-V"),
+];
+
+pub const COMMANDS: &[Command] = &[
+    Command {
+        aliases: &["start", "run"],
+        ..leaf(
+            "gateway",
+            "run the gateway in the foreground",
+            &[
+                valued("--port", "N", "listen on this port"),
+                valued("--bind", "WHERE", "listen on loopback, lan, auto or an IP address"),
+                switch("--no-gui", "serve no web page, only the API"),
+                switch("--strict", "treat warnings about the configuration as errors"),
+                switch("--allow-defaults", "run on defaults if there is no configuration"),
+                switch("--check", "validate the configuration and exit"),
+                switch("--demo", "use the built-in demo agent instead of pi"),
+                switch("--demo-if-no-pi", "use the demo agent only if pi is not found"),
+            ],
+            gateway::run,
+        )
+    },
+    leaf(
+        "doctor",
+        "find out what is wrong and what to do about it",
+        &[
+            switch("--fix", "create missing directories, tighten file rights, correct agent.pool.min"),
+            switch("--online", "ask the platforms too"),
+        ],
+        doctor::run,
+    ),
+    Command {
+        inner: CONFIG,
+        arguments: "show|path|check|migrate|reload",
+        ..leaf("config", "show, check and reload the configuration", &[], what_to_do)
+    },
+    Command { arguments: "[COMMAND]", most: 2, ..leaf("help", "show help about a command", &[], help::run) },
+    leaf("version", "show the version", &[], version::run),
+];
+
+const CONFIG: &[Command] = &[
+    leaf(
+        "show",
+        "print the effective configuration without secrets",
+        &[
+            valued("--path", "KEY", "print one value, such as gateway.port"),
+            switch("--defaults", "print the built-in defaults"),
+            switch("--reveal", "print secrets too, on a terminal only"),
+        ],
+        config::show,
+    ),
+    leaf("path", "print the path of the file in use", &[], config::path),
+    leaf(
+        "check",
+        "list everything that is wrong",
+        &[switch("--strict", "treat warnings about the configuration as errors")],
+        config::check,
+    ),
+    leaf(
+        "migrate",
+        "show what old forms the file has",
+        &[switch("--write", "rewrite the file, keeping its comments")],
+        config::migrate,
+    ),
+    leaf("reload", "make the running gateway read its file again", &[], |call, env, io| {
+        config::reload(call, env, io, &mut |loaded| instance::reload(&loaded.paths(env).pid_file()))
+    }),
+];
+
+/// Commands of later versions: known, so that nobody looks for a typing error.
+pub const LATER: &[&str] = &[
+    "send",
+    "pairing",
+    "cron",
+    "session",
+    "outbox",
+    "channel",
+    "logs",
+    "onboard",
+    "media",
+    "sticker",
+    "plugin",
+    "install-daemon",
+    "uninstall-daemon",
+];
+
+/// A command that is nothing without one of its own.
+fn what_to_do(call: &Call, _: &Env, io: &mut Io<'_>) -> u8 {
+    io.tell(format_args!("\"{}\" needs to know what to do", call.line));
+    io.tell(help::usage(&call.line, call.command));
+    exit::USAGE
+}
+
+/// The command of that name or alias.
+pub fn find(commands: &'static [Command], name: &str) -> Option<&'static Command> {
+    commands.iter().find(|command| command.name == name || command.aliases.contains(&name))
+}
+
+/// Every option of every command, each once.
+pub fn all_flags() -> Vec<&'static Flag> {
+    fn gather(commands: &'static [Command], flags: &mut Vec<&'static Flag>) {
+        for command in commands {
+            let new = |flag: &&Flag| !flags.iter().any(|known| known.name == flag.name);
+            let more: Vec<_> = command.flags.iter().filter(new).collect();
+            flags.extend(more);
+            gather(command.inner, flags);
+        }
+    }
+    let mut flags = GLOBAL.iter().collect();
+    gather(COMMANDS, &mut flags);
+    flags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_is_the_same_in_all_commands() {
+        let all = all_flags();
+        for command in COMMANDS.iter().chain(CONFIG) {
+            for flag in command.flags {
+                let first = all.iter().find(|known| known.name == flag.name).expect("gathered");
+                assert_eq!((first.short, first.value), (flag.short, flag.value), "{} {}", command.name, flag.name);
+                assert!(!GLOBAL.iter().any(|global| global.name == flag.name), "{} is global", flag.name);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = COMMANDS.iter().flat_map(|c| c.aliases.iter().chain([&c.name])).chain(LATER).collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}
