@@ -25,6 +25,7 @@ test-deps: ## install the real pi, old and new, that tests run against (build/pi
 	tests/install-pi.sh
 
 test: test-deps ## run every test
+	node --test tests/web/*.test.mjs
 	$(CARGO) test
 
 bench: test-deps ## measure latency, throughput, memory

@@ -30,6 +30,8 @@ impl Mailbox for StoreMailbox {
             run_id: l.run,
             at: l.at,
             key: l.key,
+            images: l.images,
+            failed: l.failed,
         };
         Ok(lines.into_iter().map(message).collect())
     }

@@ -103,6 +103,11 @@ fn cookie(head: &Head) -> Option<&str> {
     pairs.filter(|(name, _)| *name == COOKIE).map(|(_, value)| value).next()
 }
 
+/// Somebody opens the page in a browser.
+fn navigates(head: &Head) -> bool {
+    head.path == "/" && !head.wants_websocket() && head.field("accept").is_some_and(|a| a.contains("text/html"))
+}
+
 #[derive(Debug, Default)]
 pub struct Guard {
     logins: Logins,
@@ -131,7 +136,7 @@ impl Guard {
         Err(Fault::unauthorized())
     }
 
-    /// How this request is let in. A secret that is presented but wrong is an error.
+    /// How this request is let in. A secret that is presented but wrong is an error, except in a browser's address.
     pub fn access(&self, s: &Settings, head: &Head, peer: &Peer) -> Result<Access, Fault> {
         let Some(expected) = s.auth.secret() else { return Ok(Access::Open) };
         if let Some(value) = head.field("authorization") {
@@ -140,7 +145,11 @@ impl Guard {
         let read = matches!(&*head.method, "GET" | "HEAD");
         let by_query = head.wants_websocket() || read && (head.path == "/" || head.path.starts_with("/api/"));
         if let Some(token) = head.param("token").filter(|_| by_query) {
-            return self.check(s, peer.addr, &token).map(|()| Access::Query);
+            match self.check(s, peer.addr, &token) {
+                // A person with an old link: the page asks for the new token.
+                Err(wrong) if wrong.status == 401 && navigates(head) => {}
+                checked => return checked.map(|()| Access::Query),
+            }
         }
         if cookie(head).is_some_and(|id| self.logins.valid(id, expected, wall())) {
             return Ok(Access::Cookie);

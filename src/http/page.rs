@@ -20,11 +20,11 @@ struct File {
     body: &'static [u8],
 }
 
-/// Everything the page consists of: one table.
+/// Everything the page consists of: one table. `build.rs` put the files there, without comments.
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
         static FILES: &[File] = &[
-            $(File { name: $name, body: include_bytes!(concat!("../web/", $name)) }),*
+            $(File { name: $name, body: include_bytes!(concat!(env!("OUT_DIR"), "/web/", $name)) }),*
         ];
     };
 }

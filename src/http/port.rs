@@ -25,6 +25,10 @@ pub struct HistoryMessage {
     pub at: Wall,
     /// The client's idempotency key of a user message.
     pub key: Option<String>,
+    /// Pictures of a user message.
+    pub images: usize,
+    /// The message was not answered: this says why.
+    pub failed: bool,
 }
 
 /// The store as the page's mailbox. Called on connection threads: short, indexed reads only.

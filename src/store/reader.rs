@@ -25,6 +25,8 @@ pub struct HistoryLine {
     /// The client's idempotency key, if it gave one.
     pub key: Option<String>,
     pub images: usize,
+    /// Says why the message was not answered.
+    pub failed: bool,
 }
 
 /// What a gateway still has to do; each at most [`MANY`].
@@ -67,10 +69,16 @@ impl Reader {
             .query_row([session], |r| r.get(0))
             .optional()?
             .unwrap_or(0);
+        let end = match before {
+            Some(before) => self.place(&db, before)?,
+            None => None,
+        };
+        let end = end.unwrap_or((Row::MAX, 0)); // all lines, also for an id that is not ours
         let mut lines = Vec::new();
         let mut q = db.prepare_cached(
-            "SELECT id, text, at, dkey, media, kind FROM inbox
-             WHERE session = ? AND id > ? AND kind IN ('message', 'command') ORDER BY id DESC LIMIT ?",
+            "SELECT id, text, at, dkey, media FROM inbox
+             WHERE session = ?1 AND id > ?2 AND (id < ?3 OR id = ?3 AND ?4 > 0) AND kind IN ('message', 'command')
+             ORDER BY id DESC LIMIT ?5",
         )?;
         // A reset records the newest segment; messages before it have ids below its own inbox row.
         let since_inbox: Row = db
@@ -79,7 +87,7 @@ impl Reader {
             .optional()?
             .flatten()
             .unwrap_or(0);
-        let users = q.query_map((session, since_inbox, limit as i64 * 2), |r| {
+        let users = q.query_map((session, since_inbox, end.0, end.1, limit as i64 * 2), |r| {
             let id: Row = r.get(0)?;
             let dkey: Option<String> = r.get(3)?;
             let media: String = r.get(4)?;
@@ -95,16 +103,22 @@ impl Reader {
                     run,
                     key: dkey.and_then(|k| k.strip_prefix(&format!("web:{session}:")).map(str::to_owned)),
                     images: media.matches("\"path\"").count(),
+                    failed: false,
                 },
             ))
         })?;
         for line in users {
             lines.push(line?);
         }
-        let sql = format!("SELECT {SEGMENT} FROM segment WHERE session = ? AND id > ? ORDER BY id DESC LIMIT ?");
+        let sql = format!(
+            "SELECT {SEGMENT}, (SELECT state = 'failed' FROM inbox WHERE id = segment.inbox) FROM segment
+             WHERE session = ?1 AND id > ?2 AND (ifnull(inbox, 0) < ?3 OR inbox = ?3 AND id < ?4)
+             ORDER BY id DESC LIMIT ?5"
+        );
         let mut q = db.prepare_cached(&sql)?;
-        for s in q.query_map((session, since, limit as i64 * 2), segment)? {
-            let s: SegmentRow = s?;
+        let with_fate = |r: &rusqlite::Row| Ok((segment(r)?, r.get::<_, Option<bool>>(7)?.unwrap_or(false)));
+        for s in q.query_map((session, since, end.0, end.1, limit as i64 * 2), with_fate)? {
+            let (s, failed): (SegmentRow, bool) = s?;
             let inbox = s.inbox.unwrap_or(0);
             lines.push((
                 (inbox.max(1), s.id),
@@ -117,17 +131,28 @@ impl Reader {
                     run: external_id(&self.id, 'i', inbox),
                     key: None,
                     images: 0,
+                    failed,
                 },
             ));
         }
         lines.sort_by_key(|(at, _)| *at);
         let mut lines: Vec<HistoryLine> = lines.into_iter().map(|(_, l)| l).collect();
-        if let Some(end) = before.and_then(|b| lines.iter().position(|l| l.id == b)) {
-            lines.truncate(end);
-        }
         let extra = lines.len().saturating_sub(limit);
         lines.drain(..extra);
         Ok(lines)
+    }
+
+    /// Where a line stands: message by message, answers after what they answer.
+    fn place(&self, db: &Connection, ext: &str) -> Result<Option<(Row, Row)>> {
+        if let Some(id) = self.row('i', ext) {
+            return Ok(Some((id, 0)));
+        }
+        let Some(id) = self.row('s', ext) else { return Ok(None) };
+        let inbox = db
+            .prepare_cached("SELECT inbox FROM segment WHERE id = ?")?
+            .query_row([id], |r| r.get::<_, Option<Row>>(0))
+            .optional()?;
+        Ok(inbox.map(|inbox| (inbox.unwrap_or(0).max(1), id)))
     }
 
     /// External id to row id of this store.

@@ -179,7 +179,7 @@ async function load(fresh) {
 	try {
 		const [history, live] = await Promise.all([
 			link.request('chat.history', { sessionKey: c.sessionKey, limit: PAGE }),
-			fresh ? link.request('session.live', { sessionKey: c.sessionKey }).catch((e) => { if (!e.code) throw e; return null; }) : undefined,
+			fresh ? link.request('session.live', { sessionKey: c.sessionKey }).then((live) => { c.snapshotTaken(); return live; }, (e) => { if (!e.code) throw e; return null; }) : undefined,
 		]);
 		if (mine !== syncing || c !== conversation) return;
 		follow(c.sync({ limit: PAGE, ...history }, live, since));

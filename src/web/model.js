@@ -32,6 +32,7 @@ export class Conversation {
 	#done = new Set(); // runs whose final reply is known
 	#uid = 0;
 	#buffer = null; // events that arrive while history is being fetched
+	#cut = null; // how many of them had come when the snapshot was answered: those are in it
 	#seenEid = 0; // events up to here were applied before the last reconnect
 	#replayed = new Set(); // runs that the gateway replays from their start on this connection
 
@@ -77,7 +78,13 @@ export class Conversation {
 	/** From here on events wait until `sync` brings the history they belong to. */
 	beginSync() {
 		this.#buffer ??= [];
+		this.#cut = null;
 		return this.#uid;
+	}
+
+	/** The snapshot of the running turn is there: events from now on are not in it. */
+	snapshotTaken() {
+		this.#cut = this.#buffer?.length ?? null;
 	}
 
 	/**
@@ -100,6 +107,7 @@ export class Conversation {
 			const item = known && !used.has(known) ? known : { uid: ++this.#uid };
 			if (used.has(item)) continue;
 			if (known && r.images.length === 0) r.images = known.images || [];
+			if (r.failed && known?.failed) r.failed = known.failed; // it knows better why
 			if (r.kind === 'assistant' && !item.steps && runs.has(r.runId)) { r.steps = runs.get(r.runId); runs.delete(r.runId); }
 			Object.assign(item, r, { state: r.kind === 'user' ? 'sent' : 'done', error: undefined });
 			used.add(item);
@@ -115,6 +123,7 @@ export class Conversation {
 			if (mine || local || item.uid > since) next.push(item);
 		}
 		this.items = next;
+		for (const item of next) if (item.state === 'live') this.#below(item, [item.runId]);
 		if (live !== undefined) this.#live.clear();
 		this.#byId = new Map(next.filter((i) => i.id).map((i) => [i.id, i]));
 		this.more = kept.length ? this.more : Boolean(history?.more ?? rows.length >= (history?.limit || 50));
@@ -127,22 +136,22 @@ export class Conversation {
 		for (const ask of live?.pendingUi || []) this.#ask(ask);
 
 		const waiting = this.#buffer || [];
-		this.#buffer = null;
-		const replayed = new Set(waiting.filter((e) => e.event === 'live.reset').map((e) => e.payload.runId));
-		if (liveRun && !replayed.has(liveRun)) this.#seed(live, liveRun);
+		const cut = live ? this.#cut ?? waiting.length : 0;
+		this.#buffer = this.#cut = null;
+		if (liveRun) this.#seed(live, liveRun);
 		const effects = {};
-		for (const e of waiting) {
+		waiting.forEach((e, at) => {
 			// The snapshot already holds what streamed before it was taken.
-			const stale = e.event === 'agent' && live && (e.payload.runId || 'live') === liveRun && !replayed.has(liveRun) && !(live.eid && e.eid > live.eid);
+			const stale = at < cut && liveRun && (e.event === 'agent' || e.event === 'live.reset') && (e.payload.runId || 'live') === liveRun;
 			if (!stale) Object.assign(effects, this.apply(e));
-		}
+		});
 		return effects;
 	}
 
 	/** A history fetch failed: the events that waited for it are applied as they are. */
 	cancelSync() {
 		const waiting = this.#buffer || [];
-		this.#buffer = null;
+		this.#buffer = this.#cut = null;
 		for (const e of waiting) this.apply(e);
 	}
 
@@ -172,6 +181,7 @@ export class Conversation {
 		switch (e.event) {
 			case 'live.reset': return this.#liveReset(p);
 			case 'agent': return again ? {} : this.#agent(p);
+			case 'chat.message': return again ? {} : this.#message(p);
 			case 'chat.typing': return again ? {} : this.#typing(p);
 			case 'chat.reply': return this.#reply(p, again);
 			case 'chat.error': return again ? {} : this.#error(p);
@@ -181,6 +191,17 @@ export class Conversation {
 			case 'extension_ui_dismissed': return this.answered(p.id);
 			default: return {};
 		}
+	}
+
+	/** Somebody's message was taken; it is ours, or was written elsewhere: another tab, a schedule. */
+	#message(p) {
+		if (!p.runId || this.items.some((i) => i.runId === p.runId)) return {};
+		// Ours, and the answer that says so is lost or on its way: it goes out again, and is not taken twice.
+		if (this.items.some((i) => i.kind === 'user' && i.key && !i.id && !i.runId && i.text === (p.text || ''))) return {};
+		const awaiting = this.running && Boolean(this.runId) && this.runId !== p.runId;
+		const item = this.#insert({ kind: 'user', id: p.runId, runId: p.runId, text: p.text || '', at: p.at || Date.now(), state: 'sent', awaiting });
+		this.#byId.set(item.id, item);
+		return { refetch: !item.text }; // pictures are in the history only
 	}
 
 	#typing(p) {
@@ -303,6 +324,7 @@ export class Conversation {
 		const error = this.items.find((i) => i.kind === 'error' && ids.includes(i.runId));
 		const item = live || this.#insert({ kind: 'assistant', runId: p.runId, steps: [] });
 		if (live) this.#live.delete(live.runId);
+		this.#below(item, ids);
 		this.#closeSteps(item);
 		Object.assign(item, { id: p.id || null, runId: p.runId || item.runId, text: p.text || '', images: images(p.images), at: p.at || Date.now(), state: 'done', status: '', retry: null, failed: error?.code || null });
 		if (error) this.#drop(error);
@@ -370,9 +392,20 @@ export class Conversation {
 	#insert(item) {
 		const full = { uid: ++this.#uid, id: null, images: [], ...item };
 		this.items.push(full);
+		if (full.kind !== 'user') this.#below(full, [full.runId]);
 		this.dirty.add(full);
 		this.moved = true;
 		return full;
+	}
+
+	/** What answers messages stands below the last of them, also when more was written since: so does the history. */
+	#below(item, runIds) {
+		const others = this.items.filter((i) => i !== item);
+		const asked = others.findLastIndex((i) => i.runId && runIds.includes(i.runId));
+		if (asked < 0) return;
+		others.splice(asked + 1, 0, item);
+		this.items = others;
+		this.moved = true;
 	}
 
 	#drop(item) {
@@ -411,7 +444,9 @@ export class Conversation {
 		item.text = live.text || '';
 		if (live.thinking) item.steps.push({ kind: 'thinking', id: 't0', text: String(live.thinking).slice(0, STEP_TEXT), done: Boolean(item.text || live.tools?.length) });
 		for (const t of live.tools || []) {
-			item.steps.push({ kind: 'tool', id: t.id, name: t.name || 'tool', label: t.label || '', args: '', output: '', state: t.done ? (t.isError ? 'error' : 'ok') : 'running' });
+			const args = parsed(t.args);
+			const state = t.state === 'running' ? 'running' : t.isError ? 'error' : 'ok';
+			item.steps.push({ kind: 'tool', id: t.toolCallId, name: t.toolName || 'tool', label: t.label || labelOf(args), args: argsText(args), output: String(t.output || '').slice(0, STEP_TEXT), state });
 		}
 		item.status = item.steps.some((s) => s.state === 'running') ? 'tool' : item.text ? '' : 'working';
 	}
@@ -446,9 +481,10 @@ export class Conversation {
 
 function row(m) {
 	if (!m || !m.id) return null;
-	const kind = m.role === 'user' ? 'user' : m.role === 'notice' ? 'notice' : m.role === 'assistant' ? 'assistant' : null;
+	// A notice (a command's answer, what the gateway itself has to say) looks as its `chat.reply` did.
+	const kind = m.role === 'user' ? 'user' : m.role === 'notice' || m.role === 'assistant' ? 'assistant' : null;
 	if (!kind) return null;
-	return { kind, id: String(m.id), key: m.key || null, runId: m.runId || null, text: partsText(m.content) || m.text || '', images: images(m.images), at: m.at || null };
+	return { kind, id: String(m.id), key: m.key || null, runId: m.runId || null, text: partsText(m.content) || m.text || '', images: images(m.images), unseen: m.imageCount || 0, failed: m.failed ? 'failed' : null, at: m.at || null };
 }
 
 function partsText(content) {
@@ -472,7 +508,13 @@ function labelOf(args) {
 	return typeof value === 'string' ? value.split('\n')[0].slice(0, 200) : '';
 }
 
+function parsed(text) {
+	try { return JSON.parse(text); } catch { return text; }
+}
+
+/** Arguments that were cut come as text. */
 function argsText(args) {
+	if (typeof args === 'string') return args.slice(0, STEP_TEXT);
 	if (!args || typeof args !== 'object' || Object.keys(args).length === 0) return '';
 	if (typeof args.command === 'string' && Object.keys(args).length === 1) return args.command.slice(0, STEP_TEXT);
 	try { return JSON.stringify(args, null, 2).slice(0, STEP_TEXT); } catch { return ''; }

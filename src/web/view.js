@@ -226,6 +226,8 @@ class Question {
 		if (item.state === 'failed' && item.error) state += `: ${item.error}`;
 		// Taken by the gateway, but another answer is being written: it will be read in a moment.
 		if (item.state === 'sent' && item.awaiting && conversation.running) state = 'Queued';
+		// Sent from elsewhere or before a reload: the gateway does not show pictures again.
+		if (!state && item.unseen && !item.images?.length) state = item.unseen === 1 ? '1 picture' : `${item.unseen} pictures`;
 		this.state.textContent = state;
 		if ((item.state === 'failed') !== this.actions.hasChildNodes()) {
 			const button = (name, text) => el('button', { type: 'button', class: 'link', data: { testid: name }, onclick: () => this.on[name](item.key) }, text);

@@ -41,6 +41,8 @@ fn a_right_secret_in_the_address_becomes_a_cookie() {
     assert!(cookie.contains("HttpOnly; SameSite=Strict; Path=/; Max-Age=2592000") && !cookie.contains("Secure"));
     let cookie = format!("Cookie: x=1; {}\r\n", cookie.split(';').next().unwrap());
     assert_eq!(ask(h.addr, "GET", "/?token=wrong", "", "").status, 401);
+    let person = ask(h.addr, "GET", "/?token=wrong", "Accept: text/html,*/*\r\n", "");
+    assert_eq!((person.status, person.header("location"), person.header("set-cookie")), (303, Some("/"), None));
 
     assert_eq!(ask(h.addr, "GET", "/api/pool", &cookie, "").status, 200);
     let post = |origin: &str| ask(h.addr, "POST", "/api/chat", &format!("{cookie}{origin}"), r#"{"message":"a"}"#);

@@ -1,5 +1,7 @@
 //! A real browser for tests of the page: headless Chromium, steered through chromedriver with the WebDriver
 //! protocol (W3C), which is plain HTTP with JSON. Nothing is skipped: without the two programs a test fails.
+//!
+//! A browser takes a second to start, so [`Browser::lend`] hands out used ones, emptied of cookies and tabs.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,6 +9,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -19,6 +22,35 @@ use super::DEADLINE;
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Between two looks at a page that cannot tell us that it changed.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Browsers nobody uses at the moment.
+static IDLE: Mutex<Vec<Browser>> = Mutex::new(Vec::new());
+
+/// Starts the driver and ends it with all its children as soon as nobody holds the other end of stdin: when the
+/// value is dropped, and also when the test program ends or is killed with browsers in [`IDLE`].
+const KEEPER: &str = r#"
+"$@" & cat >/dev/null; trap : TERM; kill -TERM 0; wait; rm -rf "$PROFILE"; kill -KILL 0
+"#;
+
+/// A browser for one test; afterwards it is kept for another one, unless the test failed.
+pub struct Lent(Option<Browser>);
+
+impl std::ops::Deref for Lent {
+    type Target = Browser;
+    fn deref(&self) -> &Browser {
+        self.0.as_ref().expect("taken only by drop")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let Some(browser) = self.0.take() else { return };
+        if !std::thread::panicking() {
+            browser.clean();
+            IDLE.lock().unwrap_or_else(|e| e.into_inner()).push(browser);
+        }
+    }
+}
 
 pub struct Browser {
     driver: Child,
@@ -34,24 +66,48 @@ pub struct Element<'a> {
 }
 
 impl Browser {
+    /// An empty page without cookies, in a browser that another test may have used before.
+    pub fn lend() -> Lent {
+        let idle = IDLE.lock().unwrap_or_else(|e| e.into_inner()).pop();
+        Lent(Some(idle.unwrap_or_else(Browser::start)))
+    }
+
+    /// As [`Browser::lend`] found it.
+    fn clean(&self) {
+        let tabs = self.tabs();
+        for tab in &tabs[1..] {
+            self.switch(tab);
+            self.delete("window");
+        }
+        self.switch(&tabs[0]);
+        self.delete("cookie");
+        self.cdp("Network.clearBrowserCookies", &json!({}));
+        self.cdp("Emulation.clearDeviceMetricsOverride", &json!({}));
+        self.cdp("Emulation.setEmulatedMedia", &json!({"features": []}));
+        self.goto("about:blank");
+        self.console();
+    }
+
     /// An empty page in a fresh profile.
     pub fn start() -> Browser {
         let profile = tempfile::tempdir().expect("temporary folder");
         // A port that was free a moment ago; the driver says on stdout when it listens.
         let port =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port").port();
-        let mut driver = Command::new("/usr/bin/chromedriver")
+        let mut driver = Command::new("/bin/sh")
+            .args(["-c", KEEPER, "keeper", "/usr/bin/chromedriver"])
             .arg(format!("--port={port}"))
-            .stdin(Stdio::null())
+            .env("PROFILE", profile.path())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()
-            .expect("chromedriver is missing: install chromium and chromium-driver");
+            .expect("a shell");
         let stdout = driver.stdout.take().expect("piped");
         let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
         let started = lines.any(|line| line.contains("started successfully"));
-        assert!(started, "chromedriver ended before it listened on port {port}");
+        assert!(started, "chromedriver does not listen on port {port}: install chromium and chromium-driver");
         let mut browser = Browser { driver, port, session: String::new(), _profile: profile };
         let args = [
             "--headless",
@@ -110,7 +166,7 @@ impl Browser {
 
     /// Waits until a JavaScript expression is true.
     pub fn wait_until(&self, js: &str, deadline: Duration) {
-        let script = json!({"script": format!("return ({js});"), "args": []});
+        let script = json!({"script": format!("return !!({js});"), "args": []});
         self.poll_for(&format!("{js} to be true"), deadline, || {
             let value = self.try_command("execute/sync", &script).ok()?;
             (value == true).then_some(())
@@ -141,6 +197,42 @@ impl Browser {
         self.command("window/rect", &json!({"width": width, "height": height}));
     }
 
+    /// Loads the page again.
+    pub fn reload(&self) {
+        self.command("refresh", &json!({}));
+    }
+
+    /// What the address bar says.
+    pub fn address(&self) -> String {
+        self.eval("location.href").as_str().unwrap_or("").to_owned()
+    }
+
+    /// The open tabs; commands go to the one last switched to.
+    pub fn tabs(&self) -> Vec<String> {
+        let path = format!("/session/{}/window/handles", self.session);
+        serde_json::from_value(self.request("GET", &path, &Value::Null)).expect("a list of tabs")
+    }
+
+    /// Opens an empty tab and goes there.
+    pub fn new_tab(&self) -> String {
+        let tab = self.command("window/new", &json!({"type": "tab"}))["handle"].as_str().unwrap_or("").to_owned();
+        self.switch(&tab);
+        tab
+    }
+
+    pub fn switch(&self, tab: &str) {
+        self.command("window", &json!({"handle": tab}));
+    }
+
+    /// A command of Chromium's own protocol.
+    pub fn cdp(&self, cmd: &str, params: &Value) -> Value {
+        self.command("goog/cdp/execute", &json!({"cmd": cmd, "params": params}))
+    }
+
+    fn delete(&self, what: &str) {
+        self.request("DELETE", &format!("/session/{}/{what}", self.session), &Value::Null);
+    }
+
     fn poll<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> T {
         self.poll_for(what, DEADLINE, look)
     }
@@ -152,7 +244,8 @@ impl Browser {
                 return found;
             }
             if Instant::now() > end {
-                let page = self.eval("document.documentElement.outerHTML.slice(0, 3000)");
+                let page =
+                    self.eval("(document.querySelector('main') ?? document.documentElement).outerHTML.slice(0, 5000)");
                 panic!(
                     "the page did not come to {what} within {deadline:?}; console: {:#?}; page: {page}",
                     self.console()

@@ -147,12 +147,58 @@ test('a reload in the middle of a turn: the snapshot, then what follows', () => 
 	const c = new Conversation(S);
 	const since = c.beginSync();
 	c.apply(text('r1', 'lost in the snapshot'));
-	c.sync({ messages: [user('u1', 'q', 'k1', 'r1')], running: true }, { isStreaming: true, runId: 'r1', text: 'Hello', thinking: 'hm', tools: [{ id: 't', name: 'bash', label: 'ls', done: true, isError: true }], pendingUi: [] }, since);
+	c.sync({ messages: [user('u1', 'q', 'k1', 'r1')], running: true }, { isStreaming: true, runId: 'r1', text: 'Hello', thinking: 'hm', tools: [{ toolCallId: 't', toolName: 'bash', label: 'ls', args: '{"command":"ls"}', output: 'no such file', state: 'done', isError: true }], pendingUi: [] }, since);
 	c.apply(text('r1', ' world'));
 	assert.deepEqual(look(c), ['user:sent:q', 'assistant:live:Hello world']);
 	assert.deepEqual(c.items[1].steps.map((s) => s.state ?? s.kind), ['thinking', 'error']);
+	assert.deepEqual([c.items[1].steps[1].name, c.items[1].steps[1].args, c.items[1].steps[1].output], ['bash', 'ls', 'no such file']);
 	c.apply(reply('r1', 's1', 'Hello world.'));
 	assert.deepEqual(look(c), ['user:sent:q', 'assistant:done:Hello world.']);
+});
+
+test('a snapshot between streamed pieces: nothing is lost, nothing comes twice', () => {
+	for (const restarted of [false, true]) {
+		const c = new Conversation(S);
+		const since = c.beginSync();
+		c.apply(event('live.reset', { runId: 'r1' }));
+		c.apply(text('r1', 'Hel'));
+		c.snapshotTaken();
+		if (restarted) { c.apply(event('live.reset', { runId: 'r1' })); c.apply(text('r1', 'Hello')); }
+		c.apply(text('r1', ' world'));
+		c.sync({ messages: [user('u1', 'q', 'k1', 'r1')], running: true }, { isStreaming: true, runId: 'r1', text: 'Hello', thinking: '', tools: [], pendingUi: [] }, since);
+		assert.deepEqual(look(c), ['user:sent:q', 'assistant:live:Hello world']);
+	}
+});
+
+test('an answer stands below its question', () => {
+	const c = conversation();
+	say(c, 'k1', 'one', 'r1');
+	say(c, 'k2', 'two', 'r2');
+	c.apply(text('r1', 'On'));
+	assert.deepEqual(look(c), ['user:sent:one', 'assistant:live:On', 'user:sent:two']);
+	c.apply(reply('r1', 's1', 'One'));
+	c.apply(reply('r2', 's2', 'Two'));
+	assert.deepEqual(look(c), ['user:sent:one', 'assistant:done:One', 'user:sent:two', 'assistant:done:Two']);
+});
+
+test('a message written elsewhere appears at once, one of ours only once', () => {
+	const c = conversation();
+	say(c, 'k1', 'mine', 'r1');
+	const mine = event('chat.message', { runId: 'r1', text: 'mine', at: 1 });
+	c.apply(mine);
+	c.addPending({ key: 'k2', text: 'unanswered', at: 2, state: 'sending' });
+	c.apply(event('chat.message', { runId: 'r2', text: 'unanswered', at: 2 }));
+	c.apply(event('chat.message', { runId: 'r3', text: 'theirs', at: 3 }));
+	c.apply(event('chat.message', { runId: 'r3', text: 'theirs', at: 3 }));
+	assert.deepEqual(look(c), ['user:sent:mine', 'user:sending:unanswered', 'user:sent:theirs']);
+	const since = c.beginSync();
+	c.sync({ messages: [user('r1', 'mine', 'k1', 'r1'), user('r2', 'unanswered', 'k2', 'r2'), user('r3', 'theirs', 'k9', 'r3')] }, undefined, since);
+	assert.deepEqual(look(c), ['user:sent:mine', 'user:sent:unanswered', 'user:sent:theirs']);
+});
+
+test('what the gateway says itself looks the same after a reload', () => {
+	const c = conversation([user('u1', '/help', 'k1', 'r1'), { id: 's1', role: 'notice', content: 'Commands', runId: 'r1' }]);
+	assert.deepEqual(look(c), ['user:sent:/help', 'assistant:done:Commands']);
 });
 
 test('a reply that overtakes the history answer is kept, once', () => {
@@ -218,10 +264,11 @@ test('a message behind a running answer waits, until its own run begins', () => 
 	say(c, 'k1', 'a', 'r1');
 	c.apply(typing('r1', true));
 	say(c, 'k2', 'b', 'r2');
-	assert.equal(c.items[1].awaiting, true);
+	const second = c.items[1];
+	assert.equal(second.awaiting, true);
 	c.apply(reply('r1', 's1', 'A'));
 	c.apply(typing('r2', true));
-	assert.equal(c.items[1].awaiting, false);
+	assert.equal(second.awaiting, false);
 });
 
 test('[NO_REPLY] leaves nothing', () => {

@@ -11,6 +11,9 @@ pub(super) const WORDS: [(&str, &str); 7] = [
     ("crash", "end the process at once, with exit code 3"),
 ];
 
+/// The gateway asks for the answer that it lost (core's `resume_note`).
+const RESTARTED: &str = "[The gateway restarted during turn:";
+
 /// A piece of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Part {
@@ -37,6 +40,9 @@ pub(super) fn plain(text: &str) -> &str {
 /// The answer to `text`; `said`: what the user said before.
 pub(super) fn answer(text: &str, said: &[String]) -> Vec<Part> {
     let text = plain(text).trim();
+    if let (true, Some((last, before))) = (text.starts_with(RESTARTED), said.split_last()) {
+        return answer(last, before);
+    }
     let lower = text.to_lowercase();
     let mut words = lower.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
     let first = words.next().unwrap_or_default();

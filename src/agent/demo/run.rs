@@ -213,8 +213,8 @@ impl<W: Write> Demo<W> {
             return Ok(());
         };
         let text = match cmd["value"].as_str() {
-            Some(choice) => format!("*(demo)* Your choice: **{choice}**."),
-            None => "*(demo)* No choice was made.".into(),
+            Some(choice) => format!("\n\n*(demo)* Your choice: **{choice}**."),
+            None => "\n\n*(demo)* No choice was made.".into(),
         };
         let mut said = VecDeque::new();
         block(&mut said, "text", &text);

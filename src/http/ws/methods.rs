@@ -285,6 +285,12 @@ impl Session {
             if let Some(key) = h.key {
                 o["key"] = json!(key);
             }
+            if h.images > 0 {
+                o["imageCount"] = json!(h.images);
+            }
+            if h.failed {
+                o["failed"] = json!(true);
+            }
             o
         });
         let messages: Vec<Value> = messages.collect();
