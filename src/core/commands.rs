@@ -165,10 +165,14 @@ impl State {
                 if members.is_empty() {
                     return Ok(false);
                 }
-                let mut t = self.new_turn(s, members)?;
-                t.aborting = Some((AbortWhy::User, 0));
-                let end = self.end_of(&t, None);
-                self.finish(s, t, end)?;
+                for m in members {
+                    self.store.set_inbox(m.id, st::SILENT, None, None, Some("stopped before it began"))?;
+                    self.settled(m.id)?;
+                    let run = self.store.ext('i', m.id);
+                    self.frame(Frame::Typing { session: s.key.to_string(), run, on: false });
+                }
+                self.todo.push_back(Todo::Kick(s.key.clone())); // what goes to another chat
+                self.todo.push_back(Todo::Pool);
                 Ok(true)
             }
             // Ends as soon as pi's file has said what the model got.
