@@ -8,6 +8,7 @@ SEED    ?=
 SEEDS   ?= 4000
 
 BINARY  := target/release/pi-gw
+MUSL    := $(shell uname -m)-unknown-linux-musl
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test test-deps bench simulate lint install clean
@@ -28,9 +29,12 @@ test: test-deps ## run every test
 	node --test tests/web/*.test.mjs
 	$(CARGO) test
 
-bench: test-deps ## measure latency, throughput, memory
+bench: ## measure latency, throughput, memory (static build if its target is installed; PI_GW_BENCH_QUICK=1: short)
 	$(CARGO) build --release --bin pi-gw --example fake-pi
-	$(CARGO) bench --bench gateway
+	@if [ -d "$$(rustc --print sysroot)/lib/rustlib/$(MUSL)" ]; then \
+		$(CARGO) build --release --bin pi-gw --target $(MUSL) && \
+		export PI_GW_BENCH_BINARY='$(CURDIR)/target/$(MUSL)/release/pi-gw'; \
+	fi && $(CARGO) bench --bench gateway
 
 simulate: ## run the mind under random faults: SEEDS=n fresh seeds, or SEED=n to replay one with its trace
 	PI_GW_SEED='$(SEED)' PI_GW_SEEDS='$(SEEDS)' $(CARGO) test --test simulation -- --nocapture

@@ -98,17 +98,16 @@ impl Bench {
         let mut house = House::new("new", true);
         house.start();
         house.stop();
-        let mut again = |stop: fn(&mut House)| -> Vec<f64> {
-            let mut one = || {
-                let took = ms(house.start());
-                stop(&mut house);
-                took
-            };
-            (0..self.pick(31, 11)).map(|_| one()).collect()
+        let again = |_| {
+            let took = ms(house.start());
+            let cpu = house.proc().cpu();
+            house.stop();
+            (took, cpu)
         };
-        let warm = again(House::stop);
+        let (warm, cpu): (Vec<f64>, Vec<f64>) = (0..self.pick(31, 11)).map(again).unzip();
         self.table.goal("exec to 200 on /health, data directory in use", median(&warm), 3.0, "ms");
         self.table.note("    fastest", format!("{:.2} ms", percentile(&warm, 0.0)));
+        self.table.note("    processor time of it", format!("{:.2} ms", median(&cpu)));
         self.table.note("first start, empty data directory", format!("{:.2} ms", median(&firsts)));
         let empty: Vec<f64> = (0..self.pick(31, 11))
             .map(|_| {
@@ -154,6 +153,7 @@ impl Bench {
             sleep(PACE);
         }
         let traced = strace.take().map(|s| s.count() / traced as f64);
+        let busy = proc.cpu();
         // By turns, so that both meet the same machine.
         let times: Vec<(f64, f64, f64)> = (1000..1000 + count)
             .map(|key| {
@@ -165,6 +165,7 @@ impl Bench {
             })
             .collect();
         sleep(Duration::from_millis(1500));
+        let busy = (proc.cpu() - busy) / count as f64;
         let end = (proc.written(), house.wal(), house.metric("pigw_sync_total"));
         let res: Vec<f64> = times.iter().map(|t| t.0).collect();
         let reply: Vec<f64> = times.iter().map(|t| t.1).collect();
@@ -178,6 +179,7 @@ impl Bench {
         self.table.note("    the stand-in itself, prompt to agent_settled", print(pi));
         self.table.note("    added", print(added));
         self.table.note("    chat.send to its answer (the message is safe)", print(three(&res)));
+        self.table.note("    processor time of the gateway per message", format!("{busy:.3} ms"));
         if on_disk {
             let n = (count + if traced.is_some() { 50 } else { 0 }) as f64;
             self.table.goal("written to disk per message", (end.0 - begin.0) as f64 / n / 1e3, 4.0, "kB");

@@ -218,6 +218,12 @@ impl Proc {
         };
         self.tasks().into_iter().filter_map(one).collect()
     }
+    /// Processor time of its threads so far, ms: says more than the clock on a busy machine.
+    pub fn cpu(self) -> f64 {
+        let of = |task: PathBuf| fs::read_to_string(task.join("schedstat")).unwrap_or_default();
+        let ns = |text: String| text.split(' ').next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0);
+        self.tasks().into_iter().map(|t| ns(of(t))).sum::<f64>() / 1e6
+    }
     pub fn children(self) -> usize {
         let of = |task: PathBuf| fs::read_to_string(task.join("children")).unwrap_or_default();
         self.tasks().into_iter().map(|t| of(t).split_whitespace().count()).sum()

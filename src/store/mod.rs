@@ -164,12 +164,18 @@ impl Store {
         self.db.close().map_err(|(_, e)| e.into())
     }
 
+    /// A statement of every batch or event, prepared once.
+    fn short(&self, sql: &str) -> Result<()> {
+        self.db.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
     /// Takes the write lock for one batch.
     pub fn begin(&self) -> Result<()> {
-        Ok(self.db.execute_batch("BEGIN IMMEDIATE")?)
+        self.short("BEGIN IMMEDIATE")
     }
     pub fn commit(&self) -> Result<()> {
-        Ok(self.db.execute_batch("COMMIT")?)
+        self.short("COMMIT")
     }
     /// Gives the batch up; harmless outside one.
     pub fn rollback(&self) {
@@ -178,10 +184,10 @@ impl Store {
         }
     }
     pub fn savepoint(&self) -> Result<()> {
-        Ok(self.db.execute_batch("SAVEPOINT e")?)
+        self.short("SAVEPOINT e")
     }
     pub fn release(&self) -> Result<()> {
-        Ok(self.db.execute_batch("RELEASE e")?)
+        self.short("RELEASE e")
     }
     pub fn rollback_event(&self) -> Result<()> {
         Ok(self.db.execute_batch("ROLLBACK TO e; RELEASE e")?)
