@@ -31,13 +31,16 @@ struct Bench {
     table: Table,
 }
 
+/// A name for the log, and what measures.
+type Section = (&'static str, fn(&mut Bench));
+
 fn main() {
     // cargo passes `--bench`; a word picks sections.
     let only: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let quick = std::env::var("PI_GW_BENCH_QUICK").is_ok_and(|v| v != "0" && !v.is_empty());
     let mut b = Bench { quick, table: Table::default() };
     machine();
-    let sections: [(&str, fn(&mut Bench)); 5] = [
+    let sections: [Section; 5] = [
         ("start", Bench::start),
         ("latency", Bench::latency),
         ("stream", Bench::stream),

@@ -290,11 +290,10 @@ impl Shown {
                 }
             }
             // The first is the prompt itself; a later one was handed into the run.
+            Line::Event(PiEvent::UserStart { .. }) if !self.prompted => self.prompted = true,
             Line::Event(PiEvent::UserStart { .. }) => {
-                if std::mem::replace(&mut self.prompted, true) {
-                    live.boundary();
-                    self.text = false;
-                }
+                live.boundary();
+                self.text = false;
             }
             Line::Event(PiEvent::AgentStart) => live.event(r#"{"type":"agent_start"}"#),
             Line::Event(PiEvent::AgentEnd { .. }) => live.event(r#"{"type":"agent_end"}"#),

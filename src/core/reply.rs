@@ -4,7 +4,7 @@ use super::session::{Session, Verify};
 use super::turn::Turn;
 use super::{State, Todo};
 use crate::message::*;
-use crate::store::{inbox_state as st, InboxRow, NewSegment, Result};
+use crate::store::{inbox_state as st, InboxRow, NewOutbox, NewSegment, Result};
 
 /// How a turn ended.
 #[derive(Debug)]
@@ -13,6 +13,16 @@ pub struct End {
     pub text: String,
     pub failed: Option<(Code, String)>,
     pub silent: bool,
+}
+
+/// What a segment is a piece of.
+struct Piece {
+    turn: Option<Row>,
+    /// Number in the turn's reply.
+    n: Option<i64>,
+    origin: &'static str,
+    /// Nothing of this reply follows.
+    last: bool,
 }
 
 impl State {
@@ -101,19 +111,11 @@ impl State {
             return Ok(());
         }
         let Some(to) = to else { return Ok(()) };
-        self.add_segment(key, turn, Some(n), "reply", to, text, last)
+        self.add_segment(key, Piece { turn, n: Some(n), origin: "reply", last }, to, text)
     }
 
-    fn add_segment(
-        &mut self,
-        key: &str,
-        turn: Option<Row>,
-        n: Option<i64>,
-        origin: &'static str,
-        to: &InboxRow,
-        text: &str,
-        last: bool,
-    ) -> Result<()> {
+    fn add_segment(&mut self, key: &str, piece: Piece, to: &InboxRow, text: &str) -> Result<()> {
+        let Piece { turn, n, origin, last } = piece;
         let target = Target::from(&to.source);
         let segment = self.store.add_segment(&NewSegment {
             turn,
@@ -138,7 +140,15 @@ impl State {
         self.frame(Frame::Reply { session: key.to_owned(), run, runs, id, text: text.to_owned(), last });
         if !self.rules.mailbox(&target.channel) {
             let expires = self.now.wall + self.rules.max_age;
-            self.store.add_outbox(segment, 0, &target, text, self.now.wall, self.clock_confirmed, expires)?;
+            self.store.add_outbox(&NewOutbox {
+                segment,
+                chunk: 0,
+                target: &target,
+                body: text,
+                at: self.now.wall,
+                clock_ok: self.clock_confirmed,
+                expires,
+            })?;
             self.todo.push_back(Todo::Lane(target));
         }
         Ok(())
@@ -156,14 +166,14 @@ impl State {
         let Some(row) = to else { return Ok(()) };
         let Some(to) = self.store.inbox(row)? else { return Ok(()) };
         let origin = if fate == st::COMMAND { "command" } else { "notice" };
-        self.add_segment(&s.key, None, None, origin, &to, text, true)?;
+        self.add_segment(&s.key, Piece { turn: None, n: None, origin, last: true }, &to, text)?;
         self.store.set_inbox(row, fate, to.turn, to.inj, reason)?;
         self.settled(row)
     }
 
     /// A text of the gateway that changes nobody's fate.
     pub(super) fn remark(&mut self, s: &Session, to: &InboxRow, text: &str) -> Result<()> {
-        self.add_segment(&s.key, None, None, "notice", to, text, false)
+        self.add_segment(&s.key, Piece { turn: None, n: None, origin: "notice", last: false }, to, text)
     }
 
     /// Tells everybody who waits for this message's fate.

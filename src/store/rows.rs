@@ -107,6 +107,18 @@ pub struct NewSegment<'a> {
     pub at: Wall,
 }
 
+/// A chunk that is owed.
+#[derive(Clone, Debug)]
+pub struct NewOutbox<'a> {
+    pub segment: Row,
+    pub chunk: i64,
+    pub target: &'a Target,
+    pub body: &'a str,
+    pub at: Wall,
+    pub clock_ok: bool,
+    pub expires: Wall,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutboxRow {
     pub id: Row,
@@ -402,22 +414,16 @@ impl Store {
 
     // ---- outbox
 
-    pub fn add_outbox(
-        &self,
-        segment: Row,
-        chunk: i64,
-        t: &Target,
-        body: &str,
-        at: Wall,
-        clock_ok: bool,
-        expires: Wall,
-    ) -> Result<Row> {
+    pub fn add_outbox(&self, o: &NewOutbox) -> Result<Row> {
+        let t = o.target;
         self.db
             .prepare_cached(
                 "INSERT INTO outbox(segment, chunk, channel, account, chat, thread, kind, body, state, expires_at, at, clock_ok)
                  VALUES(?, ?, ?, ?, ?, ?, 'send', ?, 'ready', ?, ?, ?)",
             )?
-            .execute((segment, chunk, &t.channel, &t.account, &t.chat, &t.thread, body, expires, at, clock_ok))?;
+            .execute((
+                o.segment, o.chunk, &t.channel, &t.account, &t.chat, &t.thread, o.body, o.expires, o.at, o.clock_ok,
+            ))?;
         Ok(self.db.last_insert_rowid())
     }
 
