@@ -46,13 +46,14 @@ fn every_seed_keeps_the_promise() {
     let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| loop {
-                let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) else { break };
-                if let Err(why) = run(*seed, false) {
-                    failures.lock().unwrap().push((*seed, why));
-                }
-                if failures.lock().unwrap().len() >= 5 {
-                    break;
+            scope.spawn(|| {
+                while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                    if let Err(why) = run(*seed, false) {
+                        failures.lock().unwrap().push((*seed, why));
+                    }
+                    if failures.lock().unwrap().len() >= 5 {
+                        break;
+                    }
                 }
             });
         }

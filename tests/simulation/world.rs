@@ -953,7 +953,8 @@ impl World {
             let owed = told.iter().all(|(n, state)| {
                 let m = &self.msgs[*n];
                 let answered = matches!(state.as_str(), "answered" | "merged" | "injected");
-                answered && !m.excused && !self.retried(m) && !(lossy && m.platform.is_some())
+                let excused = m.excused || self.retried(m) || (lossy && m.platform.is_some());
+                answered && !excused
             });
             let kept = self.files.values().flatten().any(said);
             if n == 0 && kept && owed && !told.is_empty() && self.power_cuts == 0 {
