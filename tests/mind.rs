@@ -79,7 +79,7 @@ impl Mind {
         self.pi(proc, PiEvent::Response { id, result: Ok(data) })
     }
     /// Answers the file check, starts the process; until the prompt is written. Gives process, command, text.
-    fn to_prompt(&mut self, mut effects: Vec<Effect>) -> (ProcId, CmdId, String) {
+    fn prompted(&mut self, mut effects: Vec<Effect>) -> (ProcId, CmdId, String) {
         for _ in 0..20 {
             let mut next = Vec::new();
             for e in effects {
@@ -154,7 +154,7 @@ fn b3_given_the_same_text_twice_then_the_agent_sees_both() {
     m.say("ok");
     m.say("ok");
     let effects = m.wait(300);
-    let (_, _, prompt) = m.to_prompt(effects);
+    let (_, _, prompt) = m.prompted(effects);
     assert!(prompt.contains("Queued #1") && prompt.contains("Queued #2"), "{prompt}");
     assert_eq!(prompt.matches("\nok\n").count(), 2, "{prompt}");
 }
@@ -164,7 +164,7 @@ fn b4_given_a_command_then_the_next_message_is_answered() {
     let mut m = Mind::new(rules());
     m.say("/status");
     let effects = m.say("hi");
-    let (proc, cmd, _) = m.to_prompt(effects);
+    let (proc, cmd, _) = m.prompted(effects);
     m.finish(proc, cmd, "hello");
     assert_eq!(m.replies().len(), 2);
     assert_eq!(m.replies()[1], "hello");
@@ -197,7 +197,7 @@ fn b5_given_a_pool_of_two_then_five_chats_in_a_row_are_all_answered() {
             }
             effects = done.into_iter().flat_map(|e| m.feed(e)).collect();
         }
-        let (proc, cmd, _) = m.to_prompt(effects);
+        let (proc, cmd, _) = m.prompted(effects);
         m.finish(proc, cmd, &format!("answer {n}"));
     }
     assert_eq!(m.replies().len(), 5);
@@ -207,7 +207,7 @@ fn b5_given_a_pool_of_two_then_five_chats_in_a_row_are_all_answered() {
 fn b8_given_an_interrupt_then_what_was_accepted_is_in_the_next_prompt() {
     let mut m = Mind::new(Rules { mode: Mode::Interrupt, ..rules() });
     let effects = m.say("first");
-    let (proc, cmd, _) = m.to_prompt(effects);
+    let (proc, cmd, _) = m.prompted(effects);
     m.answer(proc, cmd, PiData::None);
     m.pi(proc, PiEvent::AgentStart);
     let effects = m.say("second");
@@ -226,7 +226,7 @@ fn b8_given_an_interrupt_then_what_was_accepted_is_in_the_next_prompt() {
 fn b9_given_a_provider_that_fails_and_recovers_then_only_the_final_answer_is_shown() {
     let mut m = Mind::new(rules());
     let effects = m.say("hi");
-    let (proc, cmd, _) = m.to_prompt(effects);
+    let (proc, cmd, _) = m.prompted(effects);
     m.answer(proc, cmd, PiData::None);
     m.pi(proc, PiEvent::AgentStart);
     for attempt in 1..=2 {
@@ -249,7 +249,7 @@ fn b9_given_a_provider_that_fails_and_recovers_then_only_the_final_answer_is_sho
 fn b10_given_text_tool_text_then_both_texts_arrive() {
     let mut m = Mind::new(rules());
     let effects = m.say("hi");
-    let (proc, cmd, _) = m.to_prompt(effects);
+    let (proc, cmd, _) = m.prompted(effects);
     m.answer(proc, cmd, PiData::None);
     m.pi(proc, PiEvent::AgentStart);
     m.pi(proc, PiEvent::Assistant(said("A", "toolUse")));
@@ -266,7 +266,7 @@ fn b10_given_text_tool_text_then_both_texts_arrive() {
 fn b11_given_a_tool_that_runs_ten_minutes_then_the_turn_is_not_killed() {
     let mut m = Mind::new(rules());
     let effects = m.say("build it");
-    let (proc, cmd, _) = m.to_prompt(effects);
+    let (proc, cmd, _) = m.prompted(effects);
     m.answer(proc, cmd, PiData::None);
     m.pi(proc, PiEvent::AgentStart);
     m.pi(proc, PiEvent::ToolStart { name: "bash".into() });
@@ -280,7 +280,7 @@ fn b11_given_a_tool_that_runs_ten_minutes_then_the_turn_is_not_killed() {
 fn b25_given_a_dialog_that_nobody_can_answer_then_it_is_cancelled_never_confirmed() {
     let mut m = Mind::new(rules());
     let effects = m.say_in("agent:main:main:main", "api", "hi");
-    let (proc, cmd, _) = m.to_prompt(effects);
+    let (proc, cmd, _) = m.prompted(effects);
     m.answer(proc, cmd, PiData::None);
     m.pi(proc, PiEvent::AgentStart);
     let dialog = PiDialog {
@@ -302,7 +302,7 @@ fn b25_given_a_dialog_that_nobody_can_answer_then_it_is_cancelled_never_confirme
 fn c37_given_an_open_dialog_then_stop_cancels_it_before_the_abort() {
     let mut m = Mind::new(rules());
     let effects = m.say("hi");
-    let (proc, cmd, _) = m.to_prompt(effects);
+    let (proc, cmd, _) = m.prompted(effects);
     m.answer(proc, cmd, PiData::None);
     m.pi(proc, PiEvent::AgentStart);
     let dialog = PiDialog {
@@ -332,7 +332,7 @@ fn c8_given_a_message_that_kills_pi_every_time_then_it_is_given_up_and_the_queue
     let mut m = Mind::new(Rules { collect: false, ..rules() });
     let mut effects = m.say("poison");
     for _ in 0..3 {
-        let (proc, _, _) = m.to_prompt(effects);
+        let (proc, _, _) = m.prompted(effects);
         effects = m.feed(Event::Exit { proc, info: Box::new(ExitInfo { signal: Some(11), ..ExitInfo::default() }) });
         let job = effects.iter().find_map(|e| if let Effect::Job { id, .. } = e { Some(*id) } else { None }).unwrap();
         if m.replies().is_empty() {
@@ -342,7 +342,7 @@ fn c8_given_a_message_that_kills_pi_every_time_then_it_is_given_up_and_the_queue
     }
     assert_eq!(m.replies().len(), 1);
     assert!(m.replies()[0].contains("given up") && m.replies()[0].contains("poison"), "{:?}", m.replies());
-    let (_, _, prompt) = m.to_prompt(effects);
+    let (_, _, prompt) = m.prompted(effects);
     assert!(prompt.contains("next"));
 }
 
@@ -353,7 +353,7 @@ fn c19_given_a_clock_set_back_between_two_messages_then_their_order_is_kept() {
     m.now.wall -= 86_400_000;
     m.say("two");
     let effects = m.wait(300);
-    let (_, _, prompt) = m.to_prompt(effects);
+    let (_, _, prompt) = m.prompted(effects);
     assert!(prompt.find("\none\n").unwrap() < prompt.find("\ntwo\n").unwrap(), "{prompt}");
 }
 
@@ -361,7 +361,7 @@ fn c19_given_a_clock_set_back_between_two_messages_then_their_order_is_kept() {
 fn c22_given_no_page_open_then_the_turn_ends_and_nothing_is_owed() {
     let mut m = Mind::new(rules());
     let effects = m.say("hi");
-    let (proc, cmd, _) = m.to_prompt(effects);
+    let (proc, cmd, _) = m.prompted(effects);
     m.finish(proc, cmd, "hello");
     let effects = m.ask(Request::Snapshot);
     let Some(Effect::Answer { answer, .. }) = effects.first() else { panic!() };
@@ -383,7 +383,7 @@ fn given_a_full_queue_then_each_drop_policy_does_what_it_says() {
         });
         assert_eq!(error, refused, "{policy:?}");
         let effects = m.wait(300);
-        let (_, _, prompt) = m.to_prompt(effects);
+        let (_, _, prompt) = m.prompted(effects);
         assert!(prompt.contains(first_prompt_has), "{policy:?}: {prompt}");
         assert_eq!(prompt.contains("\nm0\n"), refused, "{policy:?}: {prompt}");
     }
@@ -401,7 +401,7 @@ fn given_a_model_that_keeps_failing_then_the_next_one_answers_and_the_reply_says
     let rules = Rules { model: Some("a/1".into()), fallbacks: vec!["b/2".into()], ..rules() };
     let mut m = Mind::new(rules);
     let effects = m.say("hi");
-    let (proc, cmd, _) = m.to_prompt(effects);
+    let (proc, cmd, _) = m.prompted(effects);
     m.answer(proc, cmd, PiData::None);
     m.pi(proc, PiEvent::AgentStart);
     m.pi(proc, PiEvent::Assistant(failed("402 Payment Required")));
@@ -414,7 +414,7 @@ fn given_a_model_that_keeps_failing_then_the_next_one_answers_and_the_reply_says
     let model =
         effects.iter().find_map(|e| if let Effect::Spawn { profile, .. } = e { profile.model.clone() } else { None });
     assert_eq!(model.as_deref(), Some("b/2"));
-    let (proc, cmd, prompt) = m.to_prompt(effects);
+    let (proc, cmd, prompt) = m.prompted(effects);
     assert!(prompt.contains("another attempt"), "{prompt}");
     m.finish(proc, cmd, "hello");
     assert_eq!(m.replies(), ["hello\n\n(answered by b/2)"]);
@@ -441,7 +441,7 @@ fn c20_given_a_clock_nobody_vouches_for_then_no_reply_expires() {
     let update = Inbound { dkey: "t:1".into(), dkey2: None, source, text: "hi".into(), images: Vec::new() };
     let batch = Batch { channel: "t".into(), account: String::new(), updates: vec![update], cursor: None };
     let effects = m.feed(Event::Inbound { id: ReqId(99), batch: Box::new(batch) });
-    let (proc, cmd, _) = m.to_prompt(effects);
+    let (proc, cmd, _) = m.prompted(effects);
     let effects = m.finish(proc, cmd, "hello");
     let row = effects.iter().find_map(|e| if let Effect::Call { row, .. } = e { Some(*row) } else { None }).unwrap();
     m.now.wall += 10 * 86_400_000; // NTP finds the right day
@@ -459,7 +459,7 @@ fn given_a_token_of_silence_then_nothing_is_said() {
     for (text, want) in [("[NO_REPLY]", None), ("NO_REPLY", None), ("Sure. [NO_REPLY]", Some("Sure."))] {
         let mut m = Mind::new(rules());
         let effects = m.say("hi");
-        let (proc, cmd, _) = m.to_prompt(effects);
+        let (proc, cmd, _) = m.prompted(effects);
         m.finish(proc, cmd, text);
         assert_eq!(m.replies().first().map(String::as_str), want, "{text}");
     }
