@@ -5,12 +5,15 @@
 //! on it, a slow viewer costs nothing, and one that comes late catches up from the same place.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crossbeam_channel::Sender;
 
 /// Text kept for the view of one run, bytes; what comes after is counted but not shown live.
 pub const MAX_BYTES: usize = 4 << 20;
+/// Views of ended runs that are kept for clients that come late.
+pub const MAX_ENDED: usize = 16;
 /// Pieces kept for one run.
 pub const MAX_ITEMS: usize = 4096;
 
@@ -49,6 +52,8 @@ pub struct View {
     pub active: bool,
     pub items: Vec<Item>,
     bytes: usize,
+    /// Rises from one ended view to the next.
+    ended: u64,
     /// Where injected messages came in, as numbers of items.
     boundaries: Vec<usize>,
 }
@@ -156,9 +161,16 @@ impl Board {
     pub fn watch(&self, bell: Sender<()>) {
         lock(&self.bells).push(bell);
     }
-    /// Drops the views of sessions that are not running and not in `keep`.
-    pub fn forget(&self, keep: impl Fn(&str) -> bool) {
-        lock(&self.lives).retain(|k, l| keep(k) || lock(&l.view).active);
+    /// Forgets the views that ended longest ago, beyond [`MAX_ENDED`] and not being looked at.
+    pub fn trim(&self) {
+        let mut lives = lock(&self.lives);
+        let over = |l: &Arc<Live>| Arc::strong_count(l) == 1 && !lock(&l.view).active;
+        let mut ended: Vec<(u64, Arc<str>)> =
+            lives.iter().filter(|(_, l)| over(l)).map(|(k, l)| (lock(&l.view).ended, k.clone())).collect();
+        ended.sort_unstable();
+        for (_, key) in ended.iter().take(ended.len().saturating_sub(MAX_ENDED)) {
+            lives.remove(key);
+        }
     }
 }
 
@@ -196,7 +208,11 @@ impl Live {
     }
     /// The run is over; the view stays until the next begins.
     pub fn end(&self) {
-        self.change(|v| v.active = false);
+        static ENDED: AtomicU64 = AtomicU64::new(0);
+        self.change(|v| {
+            v.active = false;
+            v.ended = ENDED.fetch_add(1, Ordering::Relaxed);
+        });
     }
     pub fn text(&self, delta: &str) {
         self.change(|v| v.grow(delta, false));
@@ -465,6 +481,22 @@ mod tests {
         let news = live.read(&mut Cursor::default(), usize::MAX);
         assert!(matches!(&news[0], News::Restart { run } if run == "r2"));
         assert_eq!(text(&news), "answer to the second");
+    }
+
+    #[test]
+    fn b21_only_a_few_ended_views_are_kept() {
+        let board = Board::default();
+        for n in 0..100 {
+            let live = board.open(&format!("s{n}"));
+            live.begin("r");
+            live.text("x");
+            live.end();
+        }
+        let held = board.open("s1");
+        board.open("running").begin("r");
+        board.trim();
+        assert_eq!(board.all().len(), MAX_ENDED + 2, "the newest, one that is looked at, one that runs");
+        assert!(board.get("s99").is_some() && board.get("s2").is_none() && Arc::ptr_eq(&held, &board.open("s1")));
     }
 
     #[test]

@@ -213,6 +213,7 @@ impl State {
         s.row.count = 0;
         s.row.reset_at = self.store.newest_segment(&s.key)?;
         s.dropped.clear();
+        self.verified.insert(s.key.clone());
         s.verify = Verify::Off; // a new file knows nothing
         self.save(s)?;
         self.frame(Frame::Reset { session: s.key.to_string() });

@@ -89,6 +89,8 @@ pub struct State {
     spawn_failures: u32,
     /// Sessions that had a message in this life.
     used: BTreeSet<Key>,
+    /// Sessions whose pi file was asked about forgotten messages (after an unclean end).
+    verified: BTreeSet<Key>,
     /// Session the event at hand belongs to (for healing after a panic).
     current: Option<Key>,
     random: Box<dyn FnMut(usize) -> String + Send>,
@@ -147,6 +149,7 @@ impl State {
             degraded: legacy.trouble,
             spawn_failures: 0,
             used: BTreeSet::new(),
+            verified: BTreeSet::new(),
             current: None,
             random: Box::new(random_id),
             flying: legacy.calls,

@@ -84,7 +84,10 @@ impl State {
         self.frame(Frame::Typing { session: s.key.to_string(), run, on: false });
         self.cancel_dialogs(&s.key);
         s.verify = match s.verify {
-            Verify::Clear if code.is_none() => Verify::Off,
+            Verify::Clear if code.is_none() => {
+                self.verified.insert(s.key.clone());
+                Verify::Off
+            }
             Verify::Clear => Verify::Look,
             v => v,
         };

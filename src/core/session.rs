@@ -184,7 +184,7 @@ impl State {
             stage: Stage::Idle,
             proc,
             start_failures: 0,
-            verify: if self.store.unclean { Verify::Look } else { Verify::Off },
+            verify: if self.store.unclean && !self.verified.contains(&key) { Verify::Look } else { Verify::Off },
             plain_model: false,
         };
         self.sessions.insert(key.clone(), s);

@@ -130,6 +130,7 @@ impl Carrier {
                 if let Some(live) = shown.remove(&proc) {
                     live.end();
                 }
+                self.board.trim();
             }
         }
     }
