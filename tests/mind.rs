@@ -464,3 +464,18 @@ fn given_a_token_of_silence_then_nothing_is_said() {
         assert_eq!(m.replies().first().map(String::as_str), want, "{text}");
     }
 }
+
+#[test]
+fn b20_given_messages_of_two_chats_in_one_session_then_each_chat_gets_its_own_answer() {
+    let mut m = Mind::new(Rules { debounce: 300, ..rules() });
+    m.say_in(MAIN, "webchat", "from the page");
+    m.say_in(MAIN, "api", "from a program");
+    let effects = m.wait(300);
+    let (proc, cmd, first) = m.prompted(effects);
+    let effects = m.finish(proc, cmd, "one");
+    let (proc, cmd, second) = m.prompted(effects);
+    m.finish(proc, cmd, "two");
+    assert!(first.contains("from the page") && !first.contains("from a program"), "{first}");
+    assert!(second.contains("from a program"), "{second}");
+    assert_eq!(m.replies(), ["one", "two"]);
+}

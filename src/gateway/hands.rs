@@ -152,7 +152,7 @@ mod tests {
     use crossbeam_channel::bounded;
 
     #[test]
-    fn every_job_is_done_in_order_however_many_sessions_there_are() {
+    fn c4_every_job_is_done_in_order_however_many_sessions_there_are() {
         let (tx, rx) = bounded(1000);
         let dir = tempfile::tempdir().unwrap();
         let hands = Hands::new(Mind::new(tx, Arc::default()), dir.path().to_owned());

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_gateway_is_refused_even_after_the_first_opened_and_closed_the_file() {
+    fn c26_a_second_gateway_is_refused_even_after_the_first_opened_and_closed_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("gateway.pid");
         let mut first = take(&path).unwrap().ok().unwrap();

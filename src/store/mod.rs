@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn given_an_unclean_end_when_opened_again_then_no_id_comes_twice() {
+    fn c40_given_an_unclean_end_when_opened_again_then_no_id_comes_twice() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("gateway.db");
         let first = Store::open(&path).unwrap();
