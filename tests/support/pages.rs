@@ -52,8 +52,11 @@ pub fn brief(v: &Value) -> String {
     }
 }
 
-/// Frames until the one that is described so.
+/// Frames until the one that is described so. It may have come while an answer was waited for.
 pub fn until(ws: &mut Ws, last: &str) -> Vec<String> {
+    if let Some(at) = ws.passed.iter().position(|v| brief(v) == last) {
+        return ws.passed.drain(..=at).map(|v| brief(&v)).collect();
+    }
     let mut seen = Vec::new();
     while seen.last().is_none_or(|s| s != last) {
         seen.push(brief(&ws.json()));
