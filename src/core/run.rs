@@ -80,7 +80,7 @@ impl Core {
                     }
                 }
                 Err(e) => {
-                    if !self.wait_out(Duration::from_secs(1), &e) {
+                    if !self.wait_out(Duration::from_secs(1), &e, &mut legacy) {
                         return;
                     }
                     e
@@ -271,12 +271,16 @@ impl Core {
     }
 
     /// The store cannot even be opened: callers are told, everything else is in the store or will come again.
-    fn wait_out(&self, time: Duration, why: &Error) -> bool {
+    fn wait_out(&self, time: Duration, why: &Error, legacy: &mut Legacy) -> bool {
         let end = Instant::now() + time;
         loop {
             match self.inbox.recv_deadline(end) {
                 Ok(Event::Request { id, .. } | Event::Inbound { id, .. }) => {
                     self.tell_failing(id, Some(&why.to_string()))
+                }
+                Ok(Event::Exit { proc, .. } | Event::SpawnFailed { proc, .. }) => legacy.procs.retain(|p| p.0 != proc),
+                Ok(Event::Outcome { row, .. }) => {
+                    legacy.calls.remove(&row);
                 }
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => return true,
