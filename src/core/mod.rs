@@ -9,6 +9,7 @@ pub mod failover;
 mod intake;
 mod lanes;
 mod pool;
+mod process_events;
 pub mod prompt;
 mod recover;
 mod reply;
@@ -17,6 +18,8 @@ mod requests;
 pub mod run;
 mod session;
 mod turn;
+mod turn_end;
+mod turn_events;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;

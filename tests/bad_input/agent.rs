@@ -127,6 +127,9 @@ fn c24_given_a_daemon_of_a_crashed_turn_then_it_is_dead_before_the_session_goes_
     // A server that an earlier turn left on purpose lives on.
     g.chat(MAIN, &format!("[[tool:bash {}]] [[say:started]]", daemon("server")));
     let server = ProcessWatch::new(pid("server"));
+    // /proc tells start times by the hundredth of a second: what starts in one tick cannot be told apart.
+    let tick = pi_gateway::clock::mono() + 20;
+    g.wait_until("a later tick", |_| pi_gateway::clock::mono() > tick);
     let client = Patient { addr: g.addr, token: g.token.clone() };
     client.send(MAIN, "k", &format!("tok-a [[tool:bash {}]] [[gate:mid]] [[crash:1]]", daemon("daemon")));
     pi.wait_gate("mid");

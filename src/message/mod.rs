@@ -1,0 +1,166 @@
+//! The vocabulary: what the threads say to one another. Events go up to `core`, effects come down.
+//!
+//! Nothing here waits or decides. A platform's own words never appear in this file.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+mod event;
+mod pi;
+mod request;
+
+pub use event::*;
+pub use pi::*;
+pub use request::*;
+
+/// Wall clock, unix milliseconds.
+pub type Wall = i64;
+/// Monotonic clock, milliseconds since boot (`CLOCK_BOOTTIME`).
+pub type Mono = u64;
+
+/// The time an event happened; `step` knows no other clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    pub wall: Wall,
+    pub mono: Mono,
+}
+
+/// Number of somebody who waits for an [`Answer`]; given out by the thread that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReqId(pub u64);
+
+/// Number of a pi process: the counter of its process mark, never given twice in a store's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ProcId(pub u64);
+
+/// Number of a command written to a pi process; its response carries it.
+pub type CmdId = u64;
+/// Number of a job given to a session's hands.
+pub type JobId = u64;
+/// Row id of the inbox, turn, segment or outbox table.
+pub type Row = i64;
+
+// ---------------------------------------------------------------- messages
+
+/// Kind of conversation a message comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChatType {
+    #[default]
+    Dm,
+    Group,
+    Channel,
+    Thread,
+}
+
+/// Where a message comes from (core.md 1.1). Ids are the platform's, as text.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Source {
+    pub channel: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    pub chat_type: ChatType,
+    pub chat: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thread: Option<String>,
+    pub sender: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guild: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub member_roles: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<(String, String)>,
+    /// Forced agent (cron, delegation, `agent/<id>` of the API).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+}
+
+/// Where an outgoing message goes. The lane is one per target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Target {
+    pub channel: String,
+    pub account: String,
+    pub chat: String,
+    pub thread: String,
+}
+
+impl From<&Source> for Target {
+    fn from(s: &Source) -> Target {
+        Target {
+            channel: s.channel.clone(),
+            account: s.account.clone().unwrap_or_default(),
+            chat: s.chat.clone(),
+            thread: s.thread.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// A picture on disk; base64 is made while it is written into pi's pipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Image {
+    pub path: PathBuf,
+    pub mime: String,
+}
+
+/// One update of a platform, parsed by its reader.
+#[derive(Clone, Debug)]
+pub struct Inbound {
+    /// Unique key of the platform's delivery (core.md 22.2).
+    pub dkey: String,
+    pub dkey2: Option<String>,
+    pub source: Source,
+    pub text: String,
+    pub images: Vec<Image>,
+}
+
+/// What a reader hands over in one piece; answered with [`Answer::Ok`] when it is on disk.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub channel: String,
+    pub account: String,
+    pub updates: Vec<Inbound>,
+    /// Stored in the same commit.
+    pub cursor: Option<String>,
+}
+
+// ---------------------------------------------------------------- outgoing calls
+
+/// One platform call, performed by a caller. Issue by issue this enum grows with the channels.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    Send { target: Target, text: String, reply_to: Option<String>, nonce: String },
+}
+
+/// What became of an [`Op`] (core.md 22.3).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    Sent {
+        id: String,
+    },
+    /// The scope (chat or whole account) is frozen for that many milliseconds.
+    RateLimited {
+        account_wide: bool,
+        ms: u64,
+    },
+    /// Certainly not taken: try again.
+    Retry {
+        why: String,
+    },
+    /// Nobody knows whether it was taken.
+    Ambiguous {
+        why: String,
+    },
+    Reformat,
+    Unauthorized {
+        why: String,
+    },
+    Refused {
+        why: String,
+    },
+}

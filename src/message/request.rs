@@ -1,0 +1,236 @@
+//! What pages, API clients and the command line ask, and what they are answered.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::rules::Rules;
+
+// ---------------------------------------------------------------- requests of HTTP, WebSocket and CLI
+
+/// A question to the mind; the caller waits for one [`Answer`] with a deadline of its own.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// A message. Answer: `Accepted`, after the sync that covers it, or `Error`.
+    Chat(Box<ChatRequest>),
+    /// The reply to an accepted message. Answer: `Reply`, when its fate is recorded and synced.
+    Wait {
+        row: Row,
+    },
+    /// Answer: `Ok`, also when nothing runs.
+    Abort {
+        session: String,
+    },
+    /// `/new`. Answer: `Ok`.
+    Reset {
+        session: String,
+        all: bool,
+    },
+    /// Stops the process and forgets the session's row. Answer: `Ok`.
+    Delete {
+        session: String,
+    },
+    /// `provider/id`, or empty for the configured one. Answer: `Ok` or `Error(not_found)`.
+    SetModel {
+        session: String,
+        model: String,
+    },
+    SetThinking {
+        session: String,
+        level: String,
+    },
+    /// Answer: `Sessions`.
+    Sessions {
+        key: Option<String>,
+    },
+    /// Answer: `Snapshot`.
+    Snapshot,
+    /// The first answer to a dialog wins. Answer: `Bool`.
+    Ui {
+        id: String,
+        answer: UiAnswer,
+    },
+    /// Dialogs that are open now. Answer: `Dialogs`.
+    Dialogs {
+        session: Option<String>,
+    },
+    /// New configuration, already checked. Answer: `Ok`.
+    Reload(Arc<Rules>),
+    /// Is the mind awake? Answer: `Ok`.
+    Ping,
+}
+
+/// `chat.send`, `/api/chat`.
+#[derive(Clone, Debug, Default)]
+pub struct ChatRequest {
+    pub session: String,
+    pub source: Source,
+    pub text: String,
+    pub images: Vec<Image>,
+    /// Full unique key incl. scope, e.g. `web:<session>:<idempotency key>` (core.md 22.2).
+    pub dkey: Option<String>,
+    /// Hash of the request's body, to tell a repeat from a conflict.
+    pub body_hash: String,
+}
+
+/// Answer to a [`Request`] or a [`Batch`].
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Ok,
+    Bool(bool),
+    /// Stored. `run` is the external id of the inbox row.
+    Accepted {
+        row: Row,
+        run: String,
+        replayed: bool,
+    },
+    Reply(Box<ChatReply>),
+    Sessions(Vec<SessionInfo>),
+    Snapshot(Box<Snapshot>),
+    Dialogs(Vec<Dialog>),
+    Error {
+        code: Code,
+        message: String,
+    },
+}
+
+/// The recorded fate of an accepted message.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChatReply {
+    pub session: String,
+    pub run: String,
+    /// External id of the reply's segment; empty if there is none (silent, dropped).
+    pub id: String,
+    pub text: String,
+    /// Set if the turn failed or the message was dropped; `text` then says it to the user.
+    pub error: Option<(Code, String)>,
+    pub took_ms: u64,
+}
+
+/// Error codes of the API (gateway-api.md R52).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    InvalidRequest,
+    NotFound,
+    Conflict,
+    IdempotencyConflict,
+    QueueFull,
+    PoolExhausted,
+    Busy,
+    NoActiveSession,
+    Unsupported,
+    UpstreamFailed,
+    Timeout,
+    ShuttingDown,
+    StoreFailing,
+    Internal,
+}
+
+impl Code {
+    /// The code as clients see it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::InvalidRequest => "invalid_request",
+            Code::NotFound => "not_found",
+            Code::Conflict => "conflict",
+            Code::IdempotencyConflict => "idempotency_conflict",
+            Code::QueueFull => "queue_full",
+            Code::PoolExhausted => "pool_exhausted",
+            Code::Busy => "busy",
+            Code::NoActiveSession => "no_active_session",
+            Code::Unsupported => "unsupported",
+            Code::UpstreamFailed => "upstream_failed",
+            Code::Timeout => "timeout",
+            Code::ShuttingDown => "shutting_down",
+            Code::StoreFailing => "store_failing",
+            Code::Internal => "internal",
+        }
+    }
+}
+
+/// A session as lists show it (gateway-api.md 1.4).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionInfo {
+    pub key: String,
+    pub agent: String,
+    pub role: Option<String>,
+    pub streaming: bool,
+    pub last_activity: Wall,
+    pub message_count: i64,
+    pub proc: Option<ProcId>,
+    pub last: Option<Source>,
+    pub model: Option<String>,
+    pub thinking: Option<String>,
+    pub waiting: usize,
+}
+
+/// Figures of the mind at one moment, for health and metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    pub procs: Vec<ProcInfo>,
+    pub pool_max: usize,
+    pub pool_min: usize,
+    pub waiting_for_pool: usize,
+    /// Waiting messages per session.
+    pub queues: Vec<(String, usize, bool)>,
+    pub sessions: usize,
+    pub outbox_ready: i64,
+    pub outbox_oldest_ms: i64,
+    pub counters: Counters,
+    pub problems: Vec<String>,
+    pub clock_confirmed: bool,
+    pub draining: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct ProcInfo {
+    pub id: ProcId,
+    pub pid: u32,
+    pub session: Option<String>,
+    pub state: &'static str,
+    pub since: Mono,
+    /// The process was seen to be a new pi (`agent_settled`).
+    pub new_pi: bool,
+}
+
+/// Counted since start.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counters {
+    pub spawns: u64,
+    pub kills: u64,
+    pub crashes: u64,
+    pub rpc_timeouts: u64,
+    pub queue_drops: u64,
+    pub rejected: u64,
+    pub accepted: u64,
+    pub answered: u64,
+    pub failed: u64,
+    pub duplicates: u64,
+    pub recovered: u64,
+    pub merged: u64,
+    pub errors: u64,
+}
+
+// ---------------------------------------------------------------- dialogs
+
+/// A dialog an extension of pi opened (pi-rpc.md 11).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dialog {
+    pub id: String,
+    pub session: String,
+    /// `select`, `confirm`, `input` or `editor`.
+    pub method: String,
+    pub title: String,
+    pub message: String,
+    pub options: Vec<String>,
+    pub placeholder: String,
+    pub prefill: String,
+    /// Milliseconds left.
+    pub ttl: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum UiAnswer {
+    Value(String),
+    Confirmed(bool),
+    Cancelled,
+}
