@@ -13,8 +13,8 @@ pub fn compact_makes_room_and_the_talk_goes_on(new: bool) {
     let run = page.say("/compact keep the names");
     assert_eq!(page.reply(&run), "Compacting...");
     assert_eq!(page.reply(&run), "Compacted.");
-    let summary = w.llm.wait_for(|r| r.summary);
-    assert!(summary.body.to_string().contains("keep the names"));
+    // An old pi may ask for two summaries at once; the instructions go with one of them.
+    w.llm.wait_for(|r| r.summary && r.body.to_string().contains("keep the names"));
     let run = page.say("goes-on [[say:Sure.]]");
     assert_eq!(page.reply(&run), "Sure.");
     let body = w.asked("goes-on").body.to_string();
