@@ -800,8 +800,11 @@ impl World {
     /// Reports nobody asked for: late, doubled, of things long gone.
     fn repeat_nonsense(&mut self) -> Result<(), String> {
         let n = self.rng.below(30);
+        // A caller reports what it was given, and once: not a call that has not left yet.
+        let waits = |e: &Effect| matches!(e, Effect::Call { row, .. } if *row == n as i64);
+        let under_way = self.calls.iter().any(|(row, _)| *row == n as i64) || self.durable.iter().any(waits);
         match self.rng.below(5) {
-            0 if self.calls.iter().all(|(row, _)| *row != n as i64) => {
+            0 if !under_way => {
                 self.feed(Event::Outcome { row: n as i64, outcome: Box::new(Outcome::Retry { why: "late".into() }) })
             }
             1 => self.feed(Event::Job { id: n, done: Box::new(JobDone::Done) }),
