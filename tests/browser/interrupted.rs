@@ -1,6 +1,7 @@
 //! The gateway goes away and comes back; the page stays open.
 
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::support::gateway::Gateway;
 use crate::{demo, Page, MAIN};
@@ -43,7 +44,10 @@ fn given_a_kill_in_mid_answer_then_the_page_comes_back_and_shows_the_owed_answer
 
 #[test]
 fn given_a_message_written_while_offline_then_it_is_sent_once_when_the_gateway_is_back() {
-    let mut g = demo(0);
+    // One answer each: by default both may be merged into one turn, if the second comes before it begins.
+    let config =
+        json!({"queue": {"mode": "individual"}, "agent": {"messageMode": "follow-up"}, "gateway": {"drainMs": 100}});
+    let mut g = Gateway::demo(config).start();
     let page = Page::open(&g);
     g.stop();
     page.until("document.querySelector('#connection').dataset.state === 'offline'");
