@@ -350,7 +350,10 @@ fn a_port_in_use_is_named_with_a_free_one() {
 #[test]
 fn fix_makes_directories_and_tightens_rights() {
     let home = Home::ready();
-    home.configure("{\"gateway\": {\"auth\": {\"token\": \"a-long-secret-token\"}}, // mine\n \"agent\": {\"pool\": {\"min\": 3, \"max\": 2}}}");
+    home.configure(&format!(
+        "{{\"gateway\": {{\"port\": {}, \"auth\": {{\"token\": \"a-long-secret-token\"}}}}, // mine\n \"agent\": {{\"pool\": {{\"min\": 3, \"max\": 2}}}}}}",
+        free_port()
+    ));
     fs::set_permissions(home.file(), Permissions::from_mode(0o644)).unwrap();
     fs::create_dir_all(home.data().join("credentials")).unwrap();
     fs::set_permissions(home.data().join("credentials"), Permissions::from_mode(0o755)).unwrap();
