@@ -573,7 +573,7 @@ fn ways_to_end(peer: &Peer) {
     assert_eq!(rpc.wait_exit().signal(), Some(9));
     let mut rpc = peer.start_with(&peer.session("e"), &["--provider", "nosuch"]);
     assert_eq!(rpc.wait_exit().code(), Some(1));
-    assert!(rpc.stderr().contains("Unknown provider \"nosuch\""), "{}", rpc.stderr());
+    rpc.wait_stderr("Unknown provider \"nosuch\"");
     assert!(rpc.lines().is_empty(), "nothing on stdout");
 }
 

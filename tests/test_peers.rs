@@ -229,6 +229,7 @@ fn the_stand_in_fails_at_start_when_told() {
     let fake = FakePi::with(Flavour::New, &[("FAKE_PI_EXIT_AT_START", "Error: it's broken")]);
     let (_home, mut rpc) = stand_in(&fake);
     assert_eq!(rpc.wait_exit().code(), Some(1));
+    rpc.wait_stderr("Error: it's broken\n");
     assert_eq!(rpc.stderr(), "Error: it's broken\n");
 }
 

@@ -53,6 +53,7 @@ impl Rpc {
             while let Ok(n @ 1..) = stderr.read(&mut buffer) {
                 let text = String::from_utf8_lossy(&buffer[..n]).into_owned();
                 for_err.0.lock().expect("no panic under the lock").stderr += &text;
+                for_err.1.notify_all();
             }
         });
         let stdin = child.stdin.take();
@@ -152,6 +153,18 @@ impl Rpc {
 
     pub fn stderr(&self) -> String {
         self.seen.0.lock().expect("no panic under the lock").stderr.clone()
+    }
+
+    /// Waits until stderr holds this: the process may end before its last words are read.
+    pub fn wait_stderr(&self, words: &str) {
+        let end = Instant::now() + DEADLINE;
+        let (lock, changed) = &*self.seen;
+        let mut seen = lock.lock().expect("no panic under the lock");
+        while !seen.stderr.contains(words) {
+            let left = end.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "stderr never said {words:?}: {}", seen.stderr);
+            seen = changed.wait_timeout(seen, left).expect("no panic under the lock").0;
+        }
     }
 
     /// The events so far in short: their type, with the role and stop reason of a message, `update` for any
