@@ -11,5 +11,6 @@ pub mod gateway;
 pub mod http;
 pub mod live;
 pub mod message;
+pub mod routing;
 pub mod rules;
 pub mod store;

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::message::Source;
+use crate::routing::Routing;
+
 /// What happens to a message that comes while a turn of its session runs (core.md 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -64,7 +67,7 @@ pub struct Rules {
     pub workspaces_dir: PathBuf,
     pub role_dirs: BTreeMap<String, PathBuf>,
     pub agents: BTreeMap<String, AgentRules>,
-    pub default_agent: String,
+    pub routing: Routing,
     pub channels: BTreeMap<String, ChannelRules>,
     /// Channels for which pi is started in a way of their own (`agent.tools.byChannel`).
     pub own_tools: Vec<String>,
@@ -117,7 +120,7 @@ impl Default for Rules {
             workspaces_dir: "workspaces".into(),
             role_dirs: BTreeMap::new(),
             agents: BTreeMap::new(),
-            default_agent: "main".into(),
+            routing: Routing::default(),
             own_tools: Vec::new(),
             channels: [("webchat", web.clone()), ("api", web)].map(|(n, c)| (n.to_owned(), c)).into(),
             model: None,
@@ -171,15 +174,6 @@ impl Rules {
             .unwrap_or_else(|| self.workspaces_dir.join(role))
     }
 
-    /// The agent a session key names (core.md 3.1).
-    pub fn agent_of<'a>(&'a self, key: &'a str) -> &'a str {
-        let mut parts = key.split(':');
-        match (parts.next(), parts.next()) {
-            (Some("agent"), Some(agent)) if !agent.is_empty() => agent,
-            _ => &self.default_agent,
-        }
-    }
-
     pub fn mailbox(&self, channel: &str) -> bool {
         self.channels.get(channel).is_none_or(|c| c.mailbox)
     }
@@ -189,9 +183,10 @@ impl Rules {
         self.channels.get(channel).is_some_and(|c| c.allow.iter().any(|a| a == "*" || a == sender))
     }
 
-    /// The default role of an agent.
-    pub fn role_of(&self, agent: &str) -> Option<&str> {
-        self.agents.get(agent).and_then(|a| a.role.as_deref())
+    /// The role that the configuration gives to a chat with that agent (core.md 3.3); `None`: `default`.
+    pub fn role_of(&self, agent: &str, source: Option<&Source>) -> Option<&str> {
+        let of_chat = source.and_then(|s| self.routing.role(s));
+        of_chat.or_else(|| self.agents.get(agent).and_then(|a| a.role.as_deref()))
     }
 
     pub fn model_of(&self, agent: &str) -> Option<&str> {

@@ -4,7 +4,8 @@ use super::session::{Session, Stage, Verify, Work};
 use super::turn::AbortWhy;
 use super::{State, Todo};
 use crate::message::*;
-use crate::rules::Mode;
+use crate::routing::prefixed;
+use crate::rules::{Mode, Rules};
 use crate::store::{inbox_state as st, InboxRow, Result};
 
 /// A command of the gateway.
@@ -26,6 +27,8 @@ pub enum Command {
     Queue(Option<String>),
     Whoami,
     Sessions,
+    /// `/<agent>` without a message.
+    Agent(String),
     /// Belongs to pi's terminal interface.
     TuiOnly(String),
 }
@@ -50,9 +53,9 @@ const LIST: &[(&str, &str, &str)] = &[
 pub const LEVELS: &[&str] = &["off", "minimal", "low", "medium", "high", "xhigh", "max"];
 
 /// The gateway command in a message; anything else is text for the agent.
-pub fn parse(text: &str, abort_words: &[String]) -> Option<Command> {
+pub fn parse(text: &str, rules: &Rules) -> Option<Command> {
     let text = text.trim();
-    if abort_words.iter().any(|w| w.trim().to_lowercase() == text.to_lowercase() && !text.is_empty()) {
+    if rules.abort_words.iter().any(|w| w.trim().to_lowercase() == text.to_lowercase() && !text.is_empty()) {
         return Some(Command::Stop { all: false });
     }
     let rest = text.strip_prefix('/')?;
@@ -77,8 +80,16 @@ pub fn parse(text: &str, abort_words: &[String]) -> Option<Command> {
         "whoami" => Command::Whoami,
         "sessions" => Command::Sessions,
         n @ ("memories" | "memory-fix" | "memory-tidy" | "plan") => Command::TuiOnly(n.to_owned()),
-        _ => return None,
+        _ => match prefixed(&rules.routing.agents, text)? {
+            (agent, "") => Command::Agent(agent.to_owned()),
+            _ => return None,
+        },
     })
+}
+
+/// Is that a command of the gateway? An agent of that name cannot be reached by it.
+pub fn is_command(name: &str) -> bool {
+    parse(&format!("/{name}"), &Rules::default()).is_some()
 }
 
 impl State {
@@ -132,6 +143,7 @@ impl State {
                 format!("Sender {} on {} (account {account}, chat {}), session {}.", f.sender, f.channel, f.chat, s.key)
             }
             Command::Sessions => self.sessions_text(s)?,
+            Command::Agent(name) => format!("Send a message after /{name}."),
             Command::TuiOnly(name) => format!("/{name} only works in pi's own terminal."),
         };
         self.done(s, &row, &text)
@@ -383,6 +395,8 @@ mod tests {
 
     #[test]
     fn commands_are_recognised_exactly() {
+        let mut rules = Rules { abort_words: vec!["halt".into()], ..Rules::default() };
+        rules.routing.agents = vec!["coder".into(), "new".into()];
         for (text, want) in [
             ("/new", Some(Command::New { all: false })),
             (" /NEW all ", Some(Command::New { all: true })),
@@ -394,8 +408,10 @@ mod tests {
             ("/", None),
             ("new", None),
             ("Halt", Some(Command::Stop { all: false })),
+            ("/coder", Some(Command::Agent("coder".into()))),
+            ("/coder do it", None),
         ] {
-            assert_eq!(parse(text, &["halt".into()]), want, "{text}");
+            assert_eq!(parse(text, &rules), want, "{text}");
         }
     }
 }

@@ -59,7 +59,7 @@ impl State {
             self.refuse(id, code, why);
             return Ok(());
         }
-        for update in batch.updates {
+        for mut update in batch.updates {
             if self.known(Some(&update.dkey))?.is_some() || self.known(update.dkey2.as_deref())?.is_some() {
                 self.counters.duplicates += 1;
                 continue;
@@ -67,7 +67,8 @@ impl State {
             if !self.rules.admits(&update.source.channel, &update.source.sender) {
                 continue; // refused senders are not stored
             }
-            let session = session_key(self.rules.agent_of(""), &update.source);
+            let (session, text) = self.route(&update.source, &update.text);
+            update.text = text;
             self.accept(&session, update, None, false)?;
         }
         if let Some(value) = &batch.cursor {
@@ -75,6 +76,15 @@ impl State {
         }
         self.answer(id, Answer::Ok, true);
         Ok(())
+    }
+
+    /// Session of a message from a channel, and its text without an agent's name. Commands go to the agent of
+    /// the chat, never to one they name.
+    fn route(&self, source: &Source, text: &str) -> (String, String) {
+        let routing = &self.rules.routing;
+        let command = commands::parse(text, &self.rules).is_some();
+        let (agent, rest) = routing.agent(source, if command { "" } else { text });
+        (routing.session_key(agent, source), if command { text } else { rest }.to_owned())
     }
 
     fn known(&self, dkey: Option<&str>) -> Result<Option<InboxRow>> {
@@ -97,7 +107,7 @@ impl State {
     fn accept(&mut self, session: &str, m: Inbound, hash: Option<&str>, refusable: bool) -> Result<Option<Row>> {
         let key = self.load(session, Some(&m.source))?.unwrap_or_else(|| session.into());
         self.current = Some(key.clone());
-        let command = commands::parse(&m.text, &self.rules.abort_words);
+        let command = commands::parse(&m.text, &self.rules);
         let prio = self.priority(&m.source);
         if command.is_none() && !self.make_room(&key, prio)? && refusable {
             return Ok(None);
@@ -108,7 +118,7 @@ impl State {
             dkey2: m.dkey2.as_deref(),
             kind: if command.is_some() { "command" } else { "message" },
             session,
-            agent: self.rules.agent_of(session),
+            agent: self.rules.routing.agent_of(session),
             state: st::QUEUED,
             prio,
             at: self.now.wall,
@@ -123,6 +133,7 @@ impl State {
         self.frame(Frame::Message { session: session.to_owned(), run, text: m.text.clone(), at: self.now.wall });
         self.with(&key, |core, s| {
             core.expire(s)?;
+            core.assign_role(s, &m.source);
             s.row.last = Some(m.source.clone());
             s.row.last_at = core.now.wall;
             s.row.count += 1;
@@ -139,6 +150,17 @@ impl State {
             }
         })?;
         Ok(Some(row))
+    }
+
+    /// A role that nobody chose by hand follows the configuration.
+    fn assign_role(&mut self, s: &mut Session, source: &Source) {
+        if s.row.role_manual || !matches!(s.stage, Stage::Idle) {
+            return;
+        }
+        let role = self.rules.role_of(&s.row.agent, Some(source));
+        if s.row.role.as_deref() != role {
+            s.row.role = role.map(str::to_owned);
+        }
     }
 
     /// A conversation that is over by the configuration's rules begins anew (config.md 4).
@@ -193,7 +215,7 @@ impl State {
             Event::Inbound { id, batch } => {
                 for u in &batch.updates {
                     if self.known(Some(&u.dkey))?.is_none() {
-                        let session = session_key(self.rules.agent_of(""), &u.source);
+                        let (session, _) = self.route(&u.source, &u.text);
                         self.store_failed(&session, Some(&u.dkey), &u.source, &u.text, None)?;
                     }
                 }
@@ -218,7 +240,7 @@ impl State {
             dkey2: None,
             kind: "message",
             session,
-            agent: self.rules.agent_of(session),
+            agent: self.rules.routing.agent_of(session),
             state: st::FAILED,
             prio: 0,
             at: self.now.wall,
@@ -353,13 +375,4 @@ fn short_hash(key: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
     let n = digest.as_ref().iter().take(8).fold(0u64, |n, b| n << 8 | u64::from(*b));
     crate::store::external_id("", 'k', (n >> 1) as i64)
-}
-
-/// Session key of a message from a platform (core.md 3.1, `per-channel-peer`).
-fn session_key(agent: &str, s: &Source) -> String {
-    let account = s.account.as_deref().map(|a| format!(":account:{a}")).unwrap_or_default();
-    match s.chat_type {
-        ChatType::Dm => format!("agent:{agent}:{}{account}:dm:{}", s.channel, s.sender),
-        _ => format!("agent:{agent}:{}{account}:group:{}", s.channel, s.chat),
-    }
 }

@@ -4,7 +4,7 @@
 //! connection, never waits and knows no thread. The loop around it is [`run`]. What lasts is in the store;
 //! what is here can be built from it at any moment ([`State::open`]): start and recovery are the same path.
 
-mod commands;
+pub mod commands;
 pub mod failover;
 mod intake;
 mod lanes;

@@ -373,8 +373,8 @@ impl State {
         {
             return Ok(());
         }
-        let agent = self.rules.default_agent.clone();
-        let role = self.rules.role_of(&agent).unwrap_or("default").to_owned();
+        let agent = self.rules.routing.default.clone();
+        let role = self.rules.role_of(&agent, None).unwrap_or("default").to_owned();
         let profile = Profile {
             cwd: self.rules.cwd(&agent, &role),
             model: self.rules.model_of(&agent).map(str::to_owned),

@@ -151,11 +151,11 @@ impl State {
             (Some(row), _) => row,
             (None, None) => return Ok(None),
             (None, Some(source)) => {
-                let agent = source.agent.clone().unwrap_or_else(|| self.rules.agent_of(key).to_owned());
+                let agent = source.agent.as_deref().unwrap_or_else(|| self.rules.routing.agent_of(key)).to_owned();
                 let row = SessionRow {
                     key: key.to_owned(),
                     sid: (self.random)(12),
-                    role: self.rules.role_of(&agent).map(str::to_owned),
+                    role: self.rules.role_of(&agent, Some(source)).map(str::to_owned),
                     agent,
                     role_manual: false,
                     file: self.fresh_file(key)?,

@@ -9,9 +9,10 @@ use super::hands::Hands;
 use super::settings;
 use crate::agent::process::PiProcess;
 use crate::agent::profile::{self, Instance};
+use crate::agent::roles;
 use crate::ask::{Answers, Mind};
 use crate::children::{ChildId, ChildrenHandle};
-use crate::config::{token, Config, Env};
+use crate::config::{token, Config, Env, Paths};
 use crate::http::Door;
 use crate::live::Board;
 use crate::message::*;
@@ -147,9 +148,13 @@ impl Carrier {
             profile::spawn_spec(profile, &launch, &program, instance, std::env::vars_os())
         });
         let this = self.clone();
-        let cwd = profile.cwd.clone();
+        let (cwd, role) = (profile.cwd.clone(), profile.role.clone());
+        let role_dir = Paths::new(&config, &self.env).roles_dir().to_owned();
         let start = move || {
             let dirs = std::fs::create_dir_all(&cwd).map_err(|e| format!("{}: {e}", cwd.display()));
+            if let Err(e) = roles::map(&role_dir, &cwd, &role) {
+                log::warn!("{}: the role {role} of {} is not recorded: {e}", role_dir.display(), cwd.display());
+            }
             let spec = spec.map_err(|e| e.to_string()).and_then(|s| dirs.map(|()| s));
             let spawned = spec.and_then(|spec| {
                 let answer = this.children.spawn(spec);

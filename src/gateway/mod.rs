@@ -7,6 +7,7 @@ mod lock;
 mod logging;
 mod mailbox;
 mod reload;
+mod routes;
 mod settings;
 mod shutdown;
 mod start;

@@ -11,6 +11,7 @@ use crate::config::types::{
     AuthMode, Bind, Cors, DropPolicy, Durability, MessageMode, OnAmbiguous, QueueMode, Transcripts, Unauthenticated,
 };
 use crate::config::{Config, Env, Paths};
+use crate::core::commands;
 use crate::http;
 use crate::message::Profile;
 use crate::rules::{self, AgentRules, ChannelRules, Mode, Rules};
@@ -28,7 +29,7 @@ pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
         workspaces_dir: paths.data_root().join("workspaces"),
         role_dirs: c.roles.workspace_dirs.clone(),
         agents: agents.collect(),
-        default_agent: c.agents.default.clone(),
+        routing: super::routes::routing(c),
         channels: BTreeMap::from([("webchat".to_owned(), web.clone()), ("api".to_owned(), web)]),
         own_tools: c.agent.tools.by_channel.keys().cloned().collect(),
         model: c.agent.model_failover.primary.clone().or_else(|| c.agent.model.clone()),
@@ -196,6 +197,7 @@ pub fn port(c: &Config, paths: &Paths, secret: Option<String>, agent: http::Agen
         media_max: c.channels.webchat.media_max as usize,
         logins_file: Some(paths.web_logins()),
         agent,
+        agents: c.agents.list.iter().map(|a| a.id.clone()).filter(|id| !commands::is_command(id)).collect(),
         channels: if c.channels.webchat.enabled { vec!["webchat".into()] } else { Vec::new() },
         ..http::Settings::default()
     }

@@ -36,7 +36,8 @@ fn prepare(port: &Port, ex: &mut dyn Exchange) -> Result<Asked, Fault> {
     if text.is_empty() {
         return Err(Fault::invalid("message is required"));
     }
-    let session = session_key(m.text("sessionKey")?.unwrap_or(&s.main_session))?.to_owned();
+    let session = session_key(m.text("sessionKey")?.unwrap_or(&s.main_session))?;
+    let (session, text) = s.addressed(session, text);
     let key = match call.head.field("idempotency-key") {
         Some(key) => Some(key),
         None => m.text("idempotencyKey")?,

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use crate::routing::{agent_of, prefixed, with_agent};
+
 /// Who is let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
@@ -196,6 +198,18 @@ pub struct Settings {
     /// Default session of HTTP routes and of the chat methods.
     pub main_session: String,
     pub web_session: String,
+    /// Agents that `/<id> text` reaches.
+    pub agents: Vec<String>,
+}
+
+impl Settings {
+    /// Session and text of a message: `/<agent> text` goes to the same place with that agent.
+    pub fn addressed(&self, session: &str, text: String) -> (String, String) {
+        match prefixed(&self.agents, &text).filter(|(_, rest)| !rest.is_empty()) {
+            Some((agent, rest)) if agent_of(session).is_some() => (with_agent(session, agent), rest.to_owned()),
+            _ => (session.to_owned(), text),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -223,6 +237,7 @@ impl Default for Settings {
             config_error: None,
             main_session: "agent:main:main:main".into(),
             web_session: "agent:main:webchat:default".into(),
+            agents: Vec::new(),
         }
     }
 }

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod agents;
 mod answers;
 mod commands;
 mod dialogs;
@@ -24,6 +25,9 @@ macro_rules! on_both {
 }
 
 on_both! {
+    agents:
+        an_agent_named_in_front_answers_in_its_own_directory_and_session,
+        a_conversation_follows_its_role_into_another_directory;
     answers:
         plain_answer, the_answer_is_streamed_and_ends_as_the_reply, b10_text_before_and_after_a_tool_is_one_reply,
         thinking_is_shown_and_not_sent, a_picture_reaches_the_model, two_sessions_in_parallel_do_not_mix,

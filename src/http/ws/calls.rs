@@ -20,8 +20,11 @@ const BACKLOG: usize = 64;
 pub enum Finish {
     /// This payload, if the answer is `Ok`.
     Ok(Value),
-    /// `chat.send`: events waited for this.
-    Send(Stored),
+    /// `chat.send`: events waited for this. `elsewhere`: the session of the agent that the message named.
+    Send {
+        images: Stored,
+        elsewhere: Option<String>,
+    },
     Sessions,
     /// The one session asked for.
     Session,
@@ -121,17 +124,20 @@ impl Started {
 pub fn payload(finish: Finish, answer: Answer) -> Result<Value, Fault> {
     match (finish, answer) {
         (Finish::Ok(value), Answer::Ok) => Ok(value),
-        (Finish::Send(mut images), Answer::Accepted { run, replayed, .. }) => {
+        (Finish::Send { mut images, elsewhere }, Answer::Accepted { run, replayed, .. }) => {
             if !replayed {
                 images.keep(); // a repeat has its pictures already
             }
             let mut payload = json!({"ok": true, "runId": run});
+            if let Some(session) = elsewhere {
+                payload["sessionKey"] = json!(session);
+            }
             if replayed {
                 payload["replayed"] = json!(true);
             }
             Ok(payload)
         }
-        (Finish::Send(mut images), Answer::Error { code: Code::Timeout, message }) => {
+        (Finish::Send { mut images, .. }, Answer::Error { code: Code::Timeout, message }) => {
             images.keep(); // it may still be accepted
             Err(Fault::from_code(Code::Timeout, message))
         }

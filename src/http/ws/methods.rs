@@ -243,8 +243,8 @@ impl Session {
         if self.port.draining() {
             return Err(Fault::new(503, "shutting_down", "The gateway is stopping; try again in a moment").retry(5));
         }
-        let session = self.web_session(&m)?;
-        let text = m.text("text")?.unwrap_or_default().to_owned();
+        let asked = self.web_session(&m)?;
+        let (session, text) = s.addressed(&asked, m.text("text")?.unwrap_or_default().to_owned());
         let key = m.text("idempotencyKey")?.map(idempotency_key).transpose()?;
         let dkey = key.map(|key| format!("web:{session}:{key}"));
         let images = store(&s, m.take("images"))?;
@@ -261,8 +261,9 @@ impl Session {
             s.interest.uses(&session);
             s.holds += 1;
         }
+        let elsewhere = (session != asked).then_some(session);
         let wait: Duration = s.times.accept;
-        let (request, finish) = (Request::Chat(Box::new(request)), Finish::Send(images));
+        let (request, finish) = (Request::Chat(Box::new(request)), Finish::Send { images, elsewhere });
         let asked =
             calls::ask(&self.out, &self.port.mind, Call { id: id.clone(), request, finish, wait, urgent: false });
         if asked.is_err() {

@@ -179,7 +179,7 @@ impl Writer {
                 let payload = self.live(&session, open);
                 self.res(&call.id, Ok(payload))
             }
-            finish @ Finish::Send(_) => {
+            finish @ Finish::Send { .. } => {
                 let result = calls::payload(finish, answer);
                 let sent = self.res(&call.id, result);
                 self.out.release(); // now the events of this turn may follow
