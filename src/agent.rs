@@ -8,6 +8,5 @@ pub mod head;
 pub mod process;
 pub mod profile;
 mod response;
-pub mod roles;
 pub mod rpc;
 pub mod session_file;

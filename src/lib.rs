@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod http;
 pub mod live;
 pub mod message;
+pub mod roles;
 pub mod routing;
 pub mod rules;
 pub mod store;

@@ -94,6 +94,12 @@ pub struct Rules {
     pub prio_group: i64,
     pub prio_bonus: i64,
     pub abort_words: Vec<String>,
+    /// `/bash` and `!command` are switched on.
+    pub bash: bool,
+    /// `/restart` is.
+    pub restart: bool,
+    /// Roles that the configuration names, with `default`.
+    pub role_names: Vec<String>,
     pub max_age: i64,
     pub resend_ambiguous: bool,
     pub keep_days: i64,
@@ -144,6 +150,9 @@ impl Default for Rules {
             prio_group: 5,
             prio_bonus: 2,
             abort_words: Vec::new(),
+            bash: false,
+            restart: false,
+            role_names: vec!["default".into()],
             max_age: 86_400_000,
             resend_ambiguous: true,
             keep_days: 7,

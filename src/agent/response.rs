@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use serde_json::Value;
 
 use super::rpc::{command_number, Line};
-use crate::message::{PiData, PiEvent, PiState, PiStats};
+use crate::message::{PiData, PiEvent, PiModels, PiState, PiStats};
 
 #[derive(Deserialize)]
 struct WireResponse<'a> {
@@ -38,7 +38,9 @@ pub(super) fn decode(text: &str) -> serde_json::Result<Line> {
 fn data(command: &str, data: Option<&str>) -> serde_json::Result<PiData> {
     let Some(data) = data.filter(|d| *d != "null") else { return Ok(PiData::None) };
     Ok(match command {
-        "get_state" => PiData::State(serde_json::from_str::<WireState>(data)?.into()),
+        "get_state" => {
+            PiData::State(PiState { raw: data.to_owned(), ..serde_json::from_str::<WireState>(data)?.into() })
+        }
         "prompt" | "steer" | "follow_up" => match serde_json::from_str::<WireData>(data)?.disposition {
             Some(how) => PiData::Disposition(how),
             None => PiData::None,
@@ -50,9 +52,14 @@ fn data(command: &str, data: Option<&str>) -> serde_json::Result<PiData> {
         }
         "get_available_models" => {
             let list = serde_json::from_str::<WireData>(data)?.models;
-            PiData::Models(list.into_iter().map(|m| format!("{}/{}", m.provider, m.id)).collect())
+            let names = list.into_iter().map(|m| format!("{}/{}", m.provider, m.id)).collect();
+            let raw = serde_json::from_str::<WireRawModels>(data)?.models.map_or("[]", RawValue::get).to_owned();
+            PiData::Models(Box::new(PiModels { names, raw }))
         }
-        "get_session_stats" => PiData::Stats(serde_json::from_str::<WireStats>(data)?.into()),
+        "get_session_stats" => {
+            let stats: PiStats = serde_json::from_str::<WireStats>(data)?.into();
+            PiData::Stats(Box::new(PiStats { raw: data.to_owned(), ..stats }))
+        }
         _ => PiData::None,
     })
 }
@@ -64,6 +71,12 @@ struct WireData {
     cancelled: bool,
     commands: Vec<WireCommand>,
     models: Vec<WireModel>,
+}
+
+#[derive(Deserialize)]
+struct WireRawModels<'a> {
+    #[serde(borrow)]
+    models: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -102,6 +115,7 @@ impl From<WireState> for PiState {
             session_file: w.session_file.map(Into::into),
             model: model.filter(|m| m != "unknown/unknown"),
             thinking: w.thinking_level,
+            raw: String::new(),
         }
     }
 }
@@ -145,6 +159,7 @@ impl From<WireStats> for PiStats {
             context_window: context.context_window.map(|n| n as u64),
             user_messages: w.user_messages,
             tool_calls: w.tool_calls,
+            raw: String::new(),
         }
     }
 }

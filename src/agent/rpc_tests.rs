@@ -1,5 +1,6 @@
 use super::*;
 use crate::agent::head::Scanner;
+use crate::message::PiModels;
 
 fn line(cmd: &PiCmd) -> Value {
     let mut out = Vec::new();
@@ -82,7 +83,10 @@ fn answers_are_found_by_their_id() {
         ok(
             r#"{"id":"g3","type":"response","command":"get_available_models","success":true,"data":{"models":[{"id":"m","provider":"p","cost":{}}]}}"#
         ),
-        Ok(PiData::Models(vec!["p/m".into()]))
+        Ok(PiData::Models(Box::new(PiModels {
+            names: vec!["p/m".into()],
+            raw: r#"[{"id":"m","provider":"p","cost":{}}]"#.into(),
+        })))
     );
     let Ok(PiData::State(state)) = ok(
         r#"{"id":"g3","type":"response","command":"get_state","success":true,"data":{"model":{"id":"unknown","provider":"unknown"},"thinkingLevel":"off","isStreaming":true,"pendingMessageCount":2}}"#,

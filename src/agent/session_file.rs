@@ -107,6 +107,22 @@ fn copy_to(fresh: &Path, mut session: Map<String, Value>, cwd: &Path, mut rest: 
     fs::rename(part, fresh)
 }
 
+/// The same history, as it is now, under another name for a session of that working directory. Errors: there is
+/// none, or it is no session of pi.
+pub fn copy(from: &Path, cwd: &Path, to: &Path) -> io::Result<()> {
+    let mut rest = BufReader::new(File::open(from)?);
+    let mut first = Vec::new();
+    rest.by_ref().take(FIRST_LINE).read_until(b'\n', &mut first)?;
+    let session: Option<Map<String, Value>> = serde_json::from_slice(&first).ok();
+    let session = session.filter(|s| s.get("type").is_some_and(|t| t == "session"));
+    let session = session.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is not a session of pi"))?;
+    if let Some(folder) = to.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    copy_to(to, session, cwd, rest)?;
+    end_last_line(to, fs::metadata(to)?.len()).map(drop)
+}
+
 /// A random id of the form that pi uses.
 pub(super) fn new_id() -> io::Result<String> {
     let random: ring::rand::Random<[u8; 16]> =

@@ -1,102 +1,24 @@
 //! Slash commands: decided at once, even while a turn runs, never through the queue (core.md 4).
 
-use super::session::{Session, Stage, Verify, Work};
+use super::asks::Ask;
+use super::command_list::{self, Command, RoleCommand, LEVELS, LIST};
+use super::session::{Session, Stage, Verify, Who, Work};
+use super::tasks::Doing;
 use super::turn::AbortWhy;
 use super::{State, Todo};
 use crate::message::*;
-use crate::routing::prefixed;
-use crate::rules::{Mode, Rules};
-use crate::store::{inbox_state as st, InboxRow, Result};
-
-/// A command of the gateway.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Command {
-    Help,
-    New {
-        all: bool,
-    },
-    Stop {
-        all: bool,
-    },
-    Retry,
-    Cancel,
-    Status,
-    Model(Option<String>),
-    Think(Option<String>),
-    Compact(Option<String>),
-    Queue(Option<String>),
-    Whoami,
-    Sessions,
-    /// `/<agent>` without a message.
-    Agent(String),
-    /// Belongs to pi's terminal interface.
-    TuiOnly(String),
-}
-
-/// Name, arguments, what it does: the one list, also for `/help`.
-const LIST: &[(&str, &str, &str)] = &[
-    ("help", "", "this list"),
-    ("new", "[all]", "begin a new conversation; `all` also drops waiting messages"),
-    ("stop", "[all]", "stop the running answer; `all` also drops waiting messages"),
-    ("retry", "", "run the last failed turn again"),
-    ("cancel", "", "cancel the open question"),
-    ("status", "", "what this conversation is doing"),
-    ("model", "[provider/id | default]", "show or choose the model"),
-    ("think", "[off|minimal|low|medium|high|xhigh]", "show or choose the thinking level"),
-    ("compact", "[instructions]", "summarise the conversation to make room"),
-    ("queue", "[steer|follow-up|interrupt]", "what a message does while a turn runs"),
-    ("whoami", "", "who you are to the gateway"),
-    ("sessions", "", "the newest conversations"),
-];
-
-/// Levels pi knows.
-pub const LEVELS: &[&str] = &["off", "minimal", "low", "medium", "high", "xhigh", "max"];
-
-/// The gateway command in a message; anything else is text for the agent.
-pub fn parse(text: &str, rules: &Rules) -> Option<Command> {
-    let text = text.trim();
-    if rules.abort_words.iter().any(|w| w.trim().to_lowercase() == text.to_lowercase() && !text.is_empty()) {
-        return Some(Command::Stop { all: false });
-    }
-    let rest = text.strip_prefix('/')?;
-    let (name, args) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-    let name = name.split('@').next().unwrap_or(name);
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
-        return None;
-    }
-    let args = args.trim();
-    let arg = || (!args.is_empty()).then(|| args.to_owned());
-    Some(match name.to_lowercase().as_str() {
-        "help" | "commands" | "start" => Command::Help,
-        "new" | "reset" => Command::New { all: args == "all" },
-        "stop" | "abort" => Command::Stop { all: args == "all" },
-        "retry" => Command::Retry,
-        "cancel" => Command::Cancel,
-        "status" => Command::Status,
-        "model" => Command::Model(arg()),
-        "think" => Command::Think(arg()),
-        "compact" => Command::Compact(arg()),
-        "queue" => Command::Queue(arg()),
-        "whoami" => Command::Whoami,
-        "sessions" => Command::Sessions,
-        n @ ("memories" | "memory-fix" | "memory-tidy" | "plan") => Command::TuiOnly(n.to_owned()),
-        _ => match prefixed(&rules.routing.agents, text)? {
-            (agent, "") => Command::Agent(agent.to_owned()),
-            _ => return None,
-        },
-    })
-}
-
-/// Is that a command of the gateway? An agent of that name cannot be reached by it.
-pub fn is_command(name: &str) -> bool {
-    parse(&format!("/{name}"), &Rules::default()).is_some()
-}
+use crate::roles::{is_name, DEFAULT};
+use crate::rules::Mode;
+use crate::store::{inbox_state as st, InboxRow, Result, SessionRow};
 
 impl State {
     /// Runs a command: effect, reply and fate in the transaction at hand.
     pub(super) fn command(&mut self, s: &mut Session, row: InboxRow, c: Command) -> Result<()> {
+        if c.needs_the_right(row.source.chat_type != ChatType::Dm) && !self.authorised(&row.source) {
+            return self.done(s, &row, "Unauthorized.");
+        }
         let text = match c {
-            Command::Help => help(self.pi_commands.as_deref().unwrap_or(&[])),
+            Command::Help => help(&self.command_list()),
             Command::New { all } => {
                 self.done(s, &row, "Session reset.")?;
                 return self.reset(s, all);
@@ -116,11 +38,17 @@ impl State {
                 _ => "Cancelled.".to_owned(),
             },
             Command::Status => self.status(s),
+            Command::Model(None) if self.pi_models.is_none() => return self.ask_for(s, &row, Ask::Models),
             Command::Model(None) => self.model_text(s),
             Command::Model(Some(m)) => match self.choose_model(s, &m)? {
                 Ok(text) | Err(text) => text,
             },
-            Command::Think(None) => format!("Thinking: {}. Levels: {}.", self.level(s), LEVELS.join(", ")),
+            Command::Think(None) => {
+                let at = LEVELS.iter().position(|l| *l == self.level(s)).map_or(0, |at| at + 1);
+                match self.choose_level(s, LEVELS[at % (LEVELS.len() - 1)])? {
+                    Ok(text) | Err(text) => text,
+                }
+            }
             Command::Think(Some(l)) => match self.choose_level(s, &l)? {
                 Ok(text) | Err(text) => text,
             },
@@ -142,11 +70,107 @@ impl State {
                 let account = f.account.as_deref().unwrap_or("default");
                 format!("Sender {} on {} (account {account}, chat {}), session {}.", f.sender, f.channel, f.chat, s.key)
             }
-            Command::Sessions => self.sessions_text(s)?,
+            Command::Sessions => self.sessions_text(s, &row.source)?,
+            Command::Context => return self.ask_for(s, &row, Ask::Context),
+            Command::Skills if self.pi_commands.is_none() => return self.ask_for(s, &row, Ask::Skills),
+            Command::Skills => self.skills_text(),
+            Command::Role(role) => return self.role_command(s, &row, role),
+            Command::Resume(which) => return self.resume(s, &row, which),
+            Command::Refresh => return self.ask_for(s, &row, Ask::Commands),
+            Command::Reload => {
+                self.retire_proc(s);
+                match s.running() {
+                    true => "The agent starts afresh after this turn.".to_owned(),
+                    false => "The agent starts afresh with the next message.".to_owned(),
+                }
+            }
+            Command::Bash(_) if !self.rules.bash => {
+                "/bash is off. Set gateway.commands.bash: true in the configuration.".to_owned()
+            }
+            Command::Bash(command) if command.is_empty() => "Use: /bash <command>.".to_owned(),
+            Command::Bash(command) | Command::Bang(command) => {
+                let cwd = self.wanted(s, None).cwd;
+                return self.task(s, &row, Job::Shell { command, cwd }, Doing::Text);
+            }
+            Command::Config(path) => return self.task(s, &row, Job::ShowConfig { path }, Doing::Text),
+            Command::Sys => return self.task(s, &row, Job::System, Doing::Text),
+            Command::Restart if !self.rules.restart => {
+                "Restart is off. Set gateway.commands.restart: true in the configuration.".to_owned()
+            }
+            Command::Restart => {
+                self.emit(Effect::Restart); // leaves when this reply is safe
+                "The gateway restarts.".to_owned()
+            }
             Command::Agent(name) => format!("Send a message after /{name}."),
             Command::TuiOnly(name) => format!("/{name} only works in pi's own terminal."),
         };
         self.done(s, &row, &text)
+    }
+
+    fn role_command(&mut self, s: &mut Session, row: &InboxRow, c: RoleCommand) -> Result<()> {
+        let (job, doing) = match c {
+            RoleCommand::Show => (Job::ListRoles, Doing::ListRoles),
+            RoleCommand::Set(role) => (Job::ListRoles, Doing::SetRole(role)),
+            RoleCommand::Create(role) if is_name(&role) => {
+                (Job::CreateRole { role: role.clone() }, Doing::CreateRole(role))
+            }
+            RoleCommand::Delete(role) if role == DEFAULT => {
+                return self.done(s, row, "The default role cannot be deleted.")
+            }
+            RoleCommand::Delete(role) if is_name(&role) => {
+                (Job::DeleteRole { role: role.clone() }, Doing::DeleteRole(role))
+            }
+            RoleCommand::Create(_) | RoleCommand::Delete(_) => {
+                return self.done(s, row, "That is no name for a role: letters, digits, _ and -, at most 64.")
+            }
+            RoleCommand::Unclear => {
+                return self.done(s, row, "Use: /role, /role set <name>, /role create <name>, /role delete <name>.")
+            }
+        };
+        self.task(s, row, job, doing)
+    }
+
+    /// The history of another conversation of the same sender goes on here.
+    fn resume(&mut self, s: &mut Session, row: &InboxRow, which: Option<String>) -> Result<()> {
+        let list = self.sessions_of(&row.source)?;
+        let Some(which) = which else {
+            let text = self.sessions_text(s, &row.source)? + "\nUse: /resume <number>.";
+            return self.done(s, row, &text);
+        };
+        let chosen = match which.parse::<usize>() {
+            Ok(n) => n.checked_sub(1).and_then(|n| list.get(n)),
+            Err(_) => list.iter().find(|r| r.key == which),
+        };
+        let Some(from) = chosen.filter(|r| *r.key != *s.key) else {
+            return self.done(s, row, "There is no such other conversation of yours; /sessions lists them.");
+        };
+        if !matches!(s.stage, Stage::Idle | Stage::Debounce { .. }) {
+            return self.done(s, row, "Busy; try /resume again when the answer is complete.");
+        }
+        let to = self.fresh_file(&s.key)?;
+        let cwd = self.wanted(s, None).cwd;
+        let job = Job::CopySession { from: from.file.clone(), to: to.clone(), cwd };
+        self.task(s, row, job, Doing::Attach { file: to, from: from.key.clone() })
+    }
+
+    /// Listed by id: `*` does not do. Who has the gateway's secret has every right.
+    pub(super) fn authorised(&self, source: &Source) -> bool {
+        let listed = |c: &crate::rules::ChannelRules| c.mailbox || c.allow.contains(&source.sender);
+        self.rules.channels.get(&source.channel).is_some_and(listed)
+    }
+
+    /// Every command there is; pi's that have a name of ours cannot be reached and are left out.
+    pub(super) fn command_list(&self) -> Vec<CommandInfo> {
+        let ours = LIST.iter().map(|(name, args, what)| (*name, *args, *what, false));
+        let pi = self.pi_commands.iter().flatten().filter(|(name, _)| !command_list::is_command(name));
+        let pi = pi.map(|(name, what)| (name.as_str(), "", what.as_str(), true));
+        let info = |(name, args, what, pi): (&str, &str, &str, bool)| CommandInfo {
+            name: name.to_owned(),
+            args: args.to_owned(),
+            description: what.to_owned(),
+            pi,
+        };
+        ours.chain(pi).map(info).collect()
     }
 
     fn done(&mut self, s: &Session, row: &InboxRow, text: &str) -> Result<()> {
@@ -266,7 +290,7 @@ impl State {
         s.row.mode.as_deref().and_then(Mode::parse).unwrap_or(self.rules.mode)
     }
 
-    fn level(&self, s: &Session) -> String {
+    pub(super) fn level(&self, s: &Session) -> String {
         s.row.thinking.clone().unwrap_or_else(|| self.rules.thinking.clone())
     }
 
@@ -297,9 +321,9 @@ impl State {
         text
     }
 
-    fn model_text(&self, s: &Session) -> String {
+    pub(super) fn model_text(&self, s: &Session) -> String {
         let now = self.wanted(s, None).model.unwrap_or_else(|| "pi's default".into());
-        let list = match &self.pi_models {
+        let list = match self.pi_models.as_ref().map(|m| &m.0) {
             Some(list) if !list.is_empty() => format!("\n{}", list.join("\n")),
             _ => "\n(The list of models appears once the agent has run.)".into(),
         };
@@ -316,7 +340,9 @@ impl State {
         if !model.contains('/') || model.chars().any(|c| c.is_whitespace() || c.is_control()) || model.len() > 200 {
             return Ok(Err("Give the model as provider/id.".into()));
         }
-        if let Some(list) = self.pi_models.as_ref().filter(|l| !l.is_empty() && !l.iter().any(|m| m == model)) {
+        if let Some(list) =
+            self.pi_models.as_ref().map(|m| &m.0).filter(|l| !l.is_empty() && !l.iter().any(|m| m == model))
+        {
             let near: Vec<&str> = list.iter().map(String::as_str).filter(|m| m.contains(model)).take(5).collect();
             let hint = if near.is_empty() { String::new() } else { format!(" Did you mean {}?", near.join(", ")) };
             return Ok(Err(format!("pi does not know the model {model}.{hint}")));
@@ -338,12 +364,22 @@ impl State {
         Ok(Ok(format!("Thinking: {level}{when}.")))
     }
 
-    fn sessions_text(&self, s: &Session) -> Result<String> {
+    /// The newest conversations of that sender.
+    fn sessions_of(&self, source: &Source) -> Result<Vec<SessionRow>> {
+        let same = |l: &Source| l.channel == source.channel && l.sender == source.sender;
+        let mut list = self.store.sessions(200)?;
+        list.retain(|r| r.last.as_ref().is_some_and(same));
+        list.truncate(10);
+        Ok(list)
+    }
+
+    fn sessions_text(&self, s: &Session, source: &Source) -> Result<String> {
         let mut out = String::from("Newest conversations:");
-        for row in self.store.sessions(10)? {
+        for (n, row) in self.sessions_of(source)?.iter().enumerate() {
             let here = if *row.key == *s.key { " (this one)" } else { "" };
             let at = super::prompt::local_time(row.last_at, self.rules.zone.as_ref());
-            out += &format!("\n{}{here}: {} messages, {at}", row.key, row.count);
+            let title = row.title.as_deref().map_or(String::new(), |t| format!(" {t:?}"));
+            out += &format!("\n{}. {}{title}{here}: {} messages, {at}", n + 1, row.key, row.count);
         }
         Ok(out)
     }
@@ -355,63 +391,55 @@ impl State {
         }
         self.store.set_inbox(row.id, st::EXECUTING, None, None, None)?;
         self.remark(s, &row, "Compacting...")?;
-        self.begin(s, Work::Compact { row: row.id, instructions })
+        self.begin(s, Work::Compact { who: Who::Row(row.id), instructions })
+    }
+
+    /// The same by the API.
+    pub(super) fn compact_now(&mut self, s: &mut Session, id: ReqId, instructions: Option<String>) -> Result<()> {
+        if !matches!(s.stage, Stage::Idle) {
+            self.refuse(id, Code::Busy, "The session is busy");
+            return Ok(());
+        }
+        self.begin(s, Work::Compact { who: Who::Req(id), instructions })
     }
 
     pub(super) fn end_compact(
         &mut self,
         s: &mut Session,
-        row: Row,
+        who: Who,
         result: std::result::Result<(), String>,
     ) -> Result<()> {
         if matches!(s.stage, Stage::Compact { .. }) {
             s.stage = Stage::Idle;
         }
-        let text = match result {
-            Ok(()) => "Compacted.".to_owned(),
-            Err(why) => format!("Compaction failed: {}", super::prompt::head(&why, 200)),
-        };
-        self.notice(s, Some(row), &text, st::COMMAND, None)?;
+        let failed = |why: String| format!("Compaction failed: {}", super::prompt::head(&why, 200));
+        let result = result.map(|()| "Compacted.".to_owned()).map_err(|why| (Code::UpstreamFailed, failed(why)));
+        self.tell(s, who, result)?;
         self.todo.push_back(Todo::Kick(s.key.clone()));
+        self.todo.push_back(Todo::Pool); // its process may be what somebody waits for
         Ok(())
     }
 }
 
-fn help(pi: &[(String, String)]) -> String {
-    let mut out = String::from("Commands:");
-    for (name, args, what) in LIST {
-        let args = if args.is_empty() { String::new() } else { format!(" {args}") };
-        out += &format!("\n- `/{name}{args}` {what}");
-    }
-    for (name, what) in pi.iter().take(40) {
-        out += &format!("\n- `/{name}` {} (pi)", super::prompt::head(what, 80));
+/// `1234567` as `1,234,567`.
+pub(super) fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(c);
     }
     out
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_are_recognised_exactly() {
-        let mut rules = Rules { abort_words: vec!["halt".into()], ..Rules::default() };
-        rules.routing.agents = vec!["coder".into(), "new".into()];
-        for (text, want) in [
-            ("/new", Some(Command::New { all: false })),
-            (" /NEW all ", Some(Command::New { all: true })),
-            ("/stop@my_bot", Some(Command::Stop { all: false })),
-            ("/planning the day", None),
-            ("/plan", Some(Command::TuiOnly("plan".into()))),
-            ("/think high", Some(Command::Think(Some("high".into())))),
-            ("/skill:x y", None),
-            ("/", None),
-            ("new", None),
-            ("Halt", Some(Command::Stop { all: false })),
-            ("/coder", Some(Command::Agent("coder".into()))),
-            ("/coder do it", None),
-        ] {
-            assert_eq!(parse(text, &rules), want, "{text}");
-        }
+fn help(list: &[CommandInfo]) -> String {
+    let mut out = String::from("Commands:");
+    for c in list.iter().take(60) {
+        let args = if c.args.is_empty() { String::new() } else { format!(" {}", c.args) };
+        let whose = if c.pi { " (pi)" } else { "" };
+        out += &format!("\n- `/{}{args}` {}{whose}", c.name, super::prompt::head(&c.description, 80));
     }
+    out
 }

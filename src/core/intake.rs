@@ -2,7 +2,7 @@
 
 use super::session::{Key, Session, Stage, Work};
 use super::turn::AbortWhy;
-use super::{commands, prompt, State, Todo};
+use super::{command_list, prompt, State, Todo};
 use crate::message::*;
 use crate::rules::{DropPolicy, Mode};
 use crate::store::{inbox_state as st, InboxRow, NewInbox, Result};
@@ -82,7 +82,7 @@ impl State {
     /// the chat, never to one they name.
     fn route(&self, source: &Source, text: &str) -> (String, String) {
         let routing = &self.rules.routing;
-        let command = commands::parse(text, &self.rules).is_some();
+        let command = command_list::parse(text, &self.rules).is_some();
         let (agent, rest) = routing.agent(source, if command { "" } else { text });
         (routing.session_key(agent, source), if command { text } else { rest }.to_owned())
     }
@@ -107,7 +107,8 @@ impl State {
     fn accept(&mut self, session: &str, m: Inbound, hash: Option<&str>, refusable: bool) -> Result<Option<Row>> {
         let key = self.load(session, Some(&m.source))?.unwrap_or_else(|| session.into());
         self.current = Some(key.clone());
-        let command = commands::parse(&m.text, &self.rules);
+        let command = command_list::parse(&m.text, &self.rules);
+        let command = command.filter(|c| !c.needs_the_right_to_be_one() || self.authorised(&m.source));
         let prio = self.priority(&m.source);
         if command.is_none() && !self.make_room(&key, prio)? && refusable {
             return Ok(None);
@@ -198,7 +199,7 @@ impl State {
         let id = self.next_job;
         self.next_job += 1;
         let job = Job::Transcript { session: key.to_string(), lines: vec![line.to_string()] };
-        self.emit(Effect::Job { id, session: key.clone(), job: Box::new(job) });
+        self.emit(Effect::Job { id, session: key.clone(), job: Box::new(job), durable: false });
     }
 
     /// A message whose handling panicked: stored as failed, so that it never comes again (core.md C7).
@@ -339,6 +340,7 @@ impl State {
     /// Begins a turn if something waits and nothing is going on.
     pub(super) fn kick(&mut self, s: &mut Session) -> Result<()> {
         match s.stage {
+            Stage::Idle if s.switch.is_some() => self.switch_now(s),
             Stage::Idle if !s.queue.is_empty() && self.draining.is_none() && self.degraded.is_none() => {
                 self.begin(s, Work::Queue)
             }

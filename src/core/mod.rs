@@ -4,7 +4,9 @@
 //! connection, never waits and knows no thread. The loop around it is [`run`]. What lasts is in the store;
 //! what is here can be built from it at any moment ([`State::open`]): start and recovery are the same path.
 
-pub mod commands;
+mod asks;
+pub mod command_list;
+mod commands;
 pub mod failover;
 mod intake;
 mod lanes;
@@ -14,9 +16,11 @@ pub mod prompt;
 mod recover;
 mod reply;
 mod requests;
+mod roles;
 
 pub mod run;
 mod session;
+mod tasks;
 mod turn;
 mod turn_end;
 mod turn_events;
@@ -29,6 +33,7 @@ use crate::message::*;
 use crate::store::{random_id, Result, Store};
 
 use crate::rules::{self, Rules};
+use asks::PendingAsk;
 use failover::Health;
 use lanes::{Account, Lane};
 use pool::Proc;
@@ -43,6 +48,7 @@ enum Due {
     Proc(ProcId),
     Lane(Target),
     Dialog(String),
+    Ask(CmdId),
     Warm,
     Clean,
     Drain,
@@ -71,6 +77,8 @@ pub struct State {
     waiters: BTreeMap<Row, Vec<ReqId>>,
     jobs: BTreeMap<JobId, Key>,
     dialogs: BTreeMap<String, OpenDialog>,
+    /// Questions to pi that are no part of a turn.
+    asks: BTreeMap<CmdId, PendingAsk>,
     timers: BTreeSet<(Mono, Due)>,
     dues: BTreeMap<Due, Mono>,
     todo: VecDeque<Todo>,
@@ -80,9 +88,10 @@ pub struct State {
     health: Health,
     /// `agent_settled` was seen from the configured executable.
     new_pi: bool,
-    /// Slash commands that pi knows, and models: the last known lists.
+    /// Slash commands that pi knows: the last known list.
     pi_commands: Option<Vec<(String, String)>>,
-    pi_models: Option<Vec<String>>,
+    /// `provider/id` of each, and pi's own JSON.
+    pi_models: Option<(Vec<String>, Arc<str>)>,
     counters: Counters,
     clock_confirmed: bool,
     draining: Option<Mono>,
@@ -111,6 +120,8 @@ pub struct Legacy {
     pub draining: Option<Mono>,
     /// Platform calls whose outcome has not come.
     pub calls: BTreeSet<Row>,
+    /// Jobs are numbered on: those given away before may still come back.
+    pub next_job: JobId,
     /// Processes that are being killed: their sessions wait for their end.
     pub procs: Vec<(ProcId, Profile, Option<Key>)>,
 }
@@ -135,12 +146,13 @@ impl State {
             waiters: BTreeMap::new(),
             jobs: BTreeMap::new(),
             dialogs: BTreeMap::new(),
+            asks: BTreeMap::new(),
             timers: BTreeSet::new(),
             dues: BTreeMap::new(),
             todo: VecDeque::new(),
             out: Vec::new(),
             next_cmd: 1,
-            next_job: 1,
+            next_job: legacy.next_job.max(1),
             health: Health::default(),
             new_pi: false,
             pi_commands: None,
@@ -228,6 +240,7 @@ impl State {
             clock_confirmed: self.clock_confirmed,
             draining: self.draining,
             calls: calls.clone(),
+            next_job: self.next_job,
             procs: procs.map(|p| (p.id, p.profile.clone(), p.session.clone())).collect(),
         }
     }
@@ -283,6 +296,7 @@ impl State {
                 Due::Proc(id) => self.on_proc_due(id)?,
                 Due::Lane(target) => self.todo.push_back(Todo::Lane(target)),
                 Due::Dialog(id) => self.close_dialog(&id, UiAnswer::Cancelled),
+                Due::Ask(cmd) => self.ask_late(cmd)?,
                 Due::Warm => self.keep_warm()?,
                 Due::Clean => self.clean()?,
                 Due::Drain => {}
@@ -345,11 +359,11 @@ impl State {
         id
     }
 
-    fn job(&mut self, key: &Key, job: Job) -> JobId {
+    fn job(&mut self, key: &Key, job: Job, durable: bool) -> JobId {
         let id = self.next_job;
         self.next_job += 1;
         self.jobs.insert(id, key.clone());
-        self.out.push(Effect::Job { id, session: key.clone(), job: Box::new(job) });
+        self.out.push(Effect::Job { id, session: key.clone(), job: Box::new(job), durable });
         id
     }
 

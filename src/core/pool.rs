@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::session::{Key, Open, Session, Stage, Step, Work};
+use super::session::{Key, Open, Session, Stage, Step, Who, Work};
 use super::{Due, State, Todo};
 use crate::message::*;
 use crate::store::Result;
@@ -91,7 +91,7 @@ impl State {
         let fresh = self.fresh_file(&s.key)?;
         let job = Job::PrepareFile { path: s.row.file.clone(), cwd: wanted.cwd, fresh };
         s.stage = Stage::Open(open(Step::Slot));
-        let id = self.job(&s.key, job);
+        let id = self.job(&s.key, job, false);
         set_step(s, Step::File(id), self.now.mono);
         Ok(())
     }
@@ -116,7 +116,7 @@ impl State {
                 self.on_file_read(s, done)
             }
             (Stage::Verify { job, .. }, done) if *job == id => self.on_verified(s, done),
-            _ => Ok(()),
+            (_, done) => self.on_task_done(s, id, done),
         }
     }
 
@@ -269,10 +269,11 @@ impl State {
 
     /// Work that cannot go on now: queued messages are in the queue still, a turn stays open in the store.
     fn put_back(&mut self, s: &mut Session, work: Work) -> Result<()> {
-        if let Work::Compact { row, .. } = work {
-            self.end_compact(s, row, Err("the gateway is stopping".into()))?;
+        match work {
+            Work::Compact { who, .. } => self.end_compact(s, who, Err("the gateway is stopping".into())),
+            Work::Ask { row, .. } => self.tell(s, Who::Row(row), Ok("The gateway is stopping.".into())),
+            Work::Queue | Work::Resume(_) => Ok(()),
         }
-        Ok(())
     }
 
     // ---- stopping
@@ -356,7 +357,9 @@ impl State {
                 return Ok(());
             }
             let idle = |p: &&Proc| {
-                p.usable() && p.session.as_ref().is_none_or(|k| self.sessions.get(k).is_none_or(|s| !s.running()))
+                p.usable()
+                    && !self.is_asked(p.id)
+                    && p.session.as_ref().is_none_or(|k| self.sessions.get(k).is_none_or(|s| !s.running()))
             };
             match self.procs.values().filter(idle).min_by_key(|p| p.used).map(|p| p.id) {
                 Some(id) => self.stop_proc(id),

@@ -28,6 +28,7 @@ impl State {
         let Some(p) = self.procs.remove(&id) else { return self.on_swept(id) };
         self.disarm(&Due::Proc(id));
         self.drop_dialogs(id);
+        self.drop_asks(id)?;
         let starting = matches!(p.state, ProcState::Starting { .. });
         if starting {
             self.spawn_failures += 1;
@@ -83,9 +84,9 @@ impl State {
                 self.settled_down(s);
                 Ok(())
             }
-            Stage::Compact { row, .. } => {
-                let row = *row;
-                self.end_compact(s, row, Err("the agent process ended".into()))
+            Stage::Compact { who, .. } => {
+                let who = *who;
+                self.end_compact(s, who, Err("the agent process ended".into()))
             }
         }
     }
@@ -112,12 +113,16 @@ impl State {
                     }
                 }
                 match result {
-                    Ok(PiData::Commands(list)) => {
-                        self.pi_commands = Some(list.clone());
-                        return Ok(());
-                    }
-                    Ok(PiData::Models(list)) => self.pi_models = Some(list.clone()),
+                    Ok(PiData::Commands(list)) => self.pi_commands = Some(list.clone()),
+                    Ok(PiData::Models(list)) => self.pi_models = Some((list.names.clone(), list.raw.as_str().into())),
                     _ => {}
+                }
+                if let Some(ask) = self.asks.remove(cmd) {
+                    self.disarm(&Due::Ask(*cmd));
+                    return self.on_asked(ask, result.clone());
+                }
+                if matches!(result, Ok(PiData::Commands(_))) {
+                    return Ok(());
                 }
             }
             PiEvent::Ui(dialog) => return self.open_dialog(id, dialog),
@@ -196,9 +201,9 @@ impl State {
                 self.settled_down(s);
                 Ok(())
             }
-            (Stage::Compact { row, cmd, .. }, PiEvent::Response { id: got, result }) if *cmd == got => {
-                let row = *row;
-                self.end_compact(s, row, result.map(|_| ()))
+            (Stage::Compact { who, cmd, .. }, PiEvent::Response { id: got, result }) if *cmd == got => {
+                let who = *who;
+                self.end_compact(s, who, result.map(|_| ()))
             }
             // An extension began a run of its own: the next prompt waits for its end.
             (Stage::Idle, PiEvent::AgentStart) => {

@@ -2,7 +2,7 @@
 
 use super::prompt::{injection, resume_note, Why};
 use super::reply::End;
-use super::session::{RecoverStep, Session, Stage, Verify, Work};
+use super::session::{RecoverStep, Session, Stage, Verify, Who, Work};
 use super::turn::{AbortWhy, Injected, Turn, MAX_ATTEMPTS};
 use super::{State, Todo};
 use crate::message::*;
@@ -42,10 +42,13 @@ impl State {
             return Ok(());
         }
         let Some(key) = self.load(session, Some(&source))? else { return Ok(()) };
-        for row in self.store.inbox_waiting(session, st::EXECUTING)? {
-            let text = "This command was interrupted by a restart of the gateway and was not run again.";
-            self.with(&key, |core, s| core.notice(s, Some(row.id), text, st::FAILED, Some("interrupted")))?;
-        }
+        self.with(&key, |core, s| {
+            for row in core.store.inbox_waiting(session, st::EXECUTING)? {
+                let text = "This command was interrupted by a restart of the gateway and was not run again.";
+                core.notice(s, Some(row.id), text, st::FAILED, Some("interrupted"))?;
+            }
+            Ok(())
+        })?;
         match self.store.open_turn_of(session)? {
             Some(row) => {
                 self.counters.recovered += 1;
@@ -105,7 +108,7 @@ impl State {
             from: turn.row.file_len,
             position_only: turn.row.plain,
         };
-        let id = self.job(&s.key, job);
+        let id = self.job(&s.key, job, false);
         if let Stage::Recover { step, until, .. } = &mut s.stage {
             *step = RecoverStep::File(id);
             *until = self.now.mono + READ_WAIT;
@@ -270,7 +273,7 @@ impl State {
     /// Looks whether pi's file knows messages that wait here: their turn was lost with the power.
     pub(super) fn verify(&mut self, s: &mut Session, proc: ProcId, file_len: u64) -> Result<()> {
         let ids = s.queue.iter().map(|m| self.msg_id(m)).collect();
-        let job = self.job(&s.key, Job::FindMessages { path: s.row.file.clone(), ids });
+        let job = self.job(&s.key, Job::FindMessages { path: s.row.file.clone(), ids }, false);
         s.stage = Stage::Verify { job, proc, file_len, until: self.now.mono + READ_WAIT };
         Ok(())
     }
@@ -312,7 +315,11 @@ impl State {
                 self.finish(s, t, failed)
             }
             Work::Resume(t) => self.finish(s, *t, failed),
-            Work::Compact { row, .. } => self.end_compact(s, row, Err(why.to_owned())),
+            Work::Compact { who, .. } => self.end_compact(s, who, Err(why.to_owned())),
+            Work::Ask { row, .. } => {
+                self.todo.push_back(Todo::Kick(s.key.clone())); // messages may have come meanwhile
+                self.tell(s, Who::Row(row), Ok(text))
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Requests of pages, API and CLI; dialogs of pi's extensions.
 
-use super::session::Stage;
+use super::asks::{Ask, Asker};
+use super::session::{Stage, Who};
 use super::turn::AbortWhy;
 use super::{Due, OpenDialog, State};
 use crate::message::*;
@@ -40,25 +41,82 @@ impl State {
             Request::SetModel { session, model } => match self.load(&session, None)? {
                 Some(key) => {
                     let mut result = Ok(String::new());
+                    let mut idle = true;
                     self.with(&key, |core, s| {
+                        idle = !s.running();
                         result = core.choose_model(s, &model)?;
                         Ok(())
                     })?;
-                    self.chosen(id, result);
+                    self.chosen(id, result, idle);
                 }
                 None => self.refuse(id, Code::NotFound, "Session not found"),
             },
             Request::SetThinking { session, level } => match self.load(&session, None)? {
                 Some(key) => {
                     let mut result = Ok(String::new());
+                    let mut idle = true;
                     self.with(&key, |core, s| {
+                        idle = !s.running();
                         result = core.choose_level(s, &level)?;
                         Ok(())
                     })?;
-                    self.chosen(id, result);
+                    self.chosen(id, result, idle);
                 }
                 None => self.refuse(id, Code::NotFound, "Session not found"),
             },
+            Request::Compact { session, instructions } => match self.load(&session, None)? {
+                Some(key) => self.with(&key, |core, s| core.compact_now(s, id, instructions))?,
+                None => self.refuse(id, Code::NoActiveSession, "No active session"),
+            },
+            Request::SetRole { session, role } => match self.load(&session, None)? {
+                Some(key) => self.with(&key, |core, s| core.switch_role(s, &role, Who::Req(id)))?,
+                None => self.refuse(id, Code::NotFound, "Session not found"),
+            },
+            Request::RoleDeleted { role } => {
+                self.role_deleted(&role)?;
+                self.answer(id, Answer::Ok, true);
+            }
+            Request::Rename { session, title } => match self.load(&session, None)? {
+                Some(key) => {
+                    self.with(&key, |core, s| {
+                        s.row.title = (!title.is_empty()).then_some(title);
+                        core.save(s)?;
+                        core.frame(Frame::Updated(Box::new(core.info(&s.row))));
+                        Ok(())
+                    })?;
+                    self.answer(id, Answer::Ok, true);
+                }
+                None => self.refuse(id, Code::NotFound, "Session not found"),
+            },
+            Request::Renew { session } => match self.load(&session, None)? {
+                Some(key) => {
+                    self.with(&key, |core, s| {
+                        core.retire_proc(s);
+                        Ok(())
+                    })?;
+                    self.answer(id, Answer::Ok, false);
+                }
+                None => self.refuse(id, Code::NotFound, "Session not found"),
+            },
+            Request::Stats { session } => {
+                let proc = self.load(&session, None)?.and_then(|key| self.live_proc(self.sessions.get(&key)?));
+                match proc {
+                    Some(proc) => self.ask_pi(proc, Asker::Request(id), Ask::Stats),
+                    None => self.refuse(id, Code::NoActiveSession, "No active session"),
+                }
+            }
+            Request::Models => {
+                let live = self.procs.values().find(|p| p.usable()).map(|p| p.id);
+                match (live, &self.pi_models) {
+                    (_, Some((_, raw))) => self.answer(id, Answer::Models(raw.clone()), false),
+                    (Some(proc), None) => self.ask_pi(proc, Asker::Request(id), Ask::Models),
+                    (None, None) => self.refuse(id, Code::NoActiveSession, "No active session. Send a message first."),
+                }
+            }
+            Request::Commands => {
+                let list = self.command_list();
+                self.answer(id, Answer::Commands(list), false);
+            }
             Request::Sessions { key: Some(key) } => {
                 let list = self.store.session(&key)?.iter().map(|r| self.info(r)).collect();
                 self.answer(id, Answer::Sessions(list), false);
@@ -91,9 +149,9 @@ impl State {
         Ok(())
     }
 
-    fn chosen(&mut self, id: ReqId, result: std::result::Result<String, String>) {
+    fn chosen(&mut self, id: ReqId, result: std::result::Result<String, String>, now: bool) {
         match result {
-            Ok(_) => self.answer(id, Answer::Ok, true),
+            Ok(_) => self.answer(id, Answer::Bool(now), true),
             Err(why) => self.refuse(id, Code::InvalidRequest, why),
         }
     }
@@ -145,8 +203,8 @@ impl State {
             queues: self
                 .sessions
                 .values()
-                .filter(|s| !s.queue.is_empty() || s.running())
-                .map(|s| (s.key.to_string(), s.queue.len(), s.running()))
+                .filter(|s| !s.queue.is_empty() || s.busy())
+                .map(|s| (s.key.to_string(), s.queue.len(), s.busy()))
                 .collect(),
             sessions: self.store.count_sessions()?,
             outbox_ready: owed,

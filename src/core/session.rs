@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use super::asks::Ask;
+use super::roles::Switch;
+use super::tasks::Task;
 use super::turn::Turn;
 use super::{Due, State, Todo};
 use crate::message::*;
@@ -28,6 +31,18 @@ pub struct Session {
     pub verify: Verify,
     /// Start without `--model` once (pi said it does not know it).
     pub plain_model: bool,
+    /// Commands whose work the hands do.
+    pub tasks: Vec<Task>,
+    /// Another role, as soon as nothing runs.
+    pub switch: Option<Switch>,
+}
+
+/// Whom the outcome of a command is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Who {
+    /// The sender of that message.
+    Row(Row),
+    Req(ReqId),
 }
 
 /// Must pi's file be asked about messages before they are prompted?
@@ -74,7 +89,7 @@ pub enum Stage {
         until: Mono,
     },
     Compact {
-        row: Row,
+        who: Who,
         cmd: CmdId,
         until: Mono,
     },
@@ -97,8 +112,13 @@ pub enum Work {
     /// Another attempt of an unfinished turn.
     Resume(Box<Turn>),
     Compact {
-        row: Row,
+        who: Who,
         instructions: Option<String>,
+    },
+    /// A command that only asks pi something.
+    Ask {
+        row: Row,
+        ask: Ask,
     },
 }
 
@@ -128,10 +148,18 @@ pub enum RecoverStep {
 impl Session {
     /// Nothing is going on and nothing waits: the store knows everything.
     pub fn quiet(&self) -> bool {
-        matches!(self.stage, Stage::Idle) && self.queue.is_empty() && self.dropped.is_empty()
+        matches!(self.stage, Stage::Idle)
+            && self.queue.is_empty()
+            && self.dropped.is_empty()
+            && self.tasks.is_empty()
+            && self.switch.is_none()
     }
     pub fn running(&self) -> bool {
         !matches!(self.stage, Stage::Idle | Stage::Debounce { .. })
+    }
+    /// A turn or a command is under way.
+    pub fn busy(&self) -> bool {
+        self.running() || !self.tasks.is_empty() || self.switch.is_some()
     }
     pub fn turn(&mut self) -> Option<&mut Turn> {
         match &mut self.stage {
@@ -167,6 +195,7 @@ impl State {
                     last_at: self.now.wall,
                     created: self.now.wall,
                     reset_at: 0,
+                    title: None,
                 };
                 self.store.put_session(&row)?;
                 row
@@ -186,6 +215,8 @@ impl State {
             start_failures: 0,
             verify: if self.store.unclean && !self.verified.contains(&key) { Verify::Look } else { Verify::Off },
             plain_model: false,
+            tasks: Vec::new(),
+            switch: None,
         };
         self.sessions.insert(key.clone(), s);
         Ok(Some(key))
@@ -212,6 +243,11 @@ impl State {
 
     /// The session's next due time.
     pub(super) fn due_of(&self, s: &Session) -> Option<Mono> {
+        let tasks = s.tasks.iter().map(|t| t.until);
+        tasks.chain(s.switch.as_ref().map(|w| w.until)).chain(self.stage_due(s)).min()
+    }
+
+    fn stage_due(&self, s: &Session) -> Option<Mono> {
         match &s.stage {
             Stage::Idle => None,
             Stage::Debounce { due } => Some(*due),
@@ -231,6 +267,17 @@ impl State {
     }
 
     pub(super) fn on_session_due(&mut self, s: &mut Session) -> Result<()> {
+        self.late_tasks(s)?;
+        if s.switch.as_ref().is_some_and(|w| w.until <= self.now.mono) {
+            self.switch_failed(s)?;
+        }
+        match self.stage_due(s) {
+            Some(due) if due <= self.now.mono => self.on_stage_due(s),
+            _ => Ok(()),
+        }
+    }
+
+    fn on_stage_due(&mut self, s: &mut Session) -> Result<()> {
         match &mut s.stage {
             Stage::Idle => {}
             Stage::Debounce { .. } => {
@@ -271,11 +318,11 @@ impl State {
                 s.stage = Stage::Idle;
                 self.todo.push_back(Todo::Kick(s.key.clone()));
             }
-            Stage::Compact { row, .. } => {
-                let row = *row;
+            Stage::Compact { who, .. } => {
+                let who = *who;
                 self.counters.rpc_timeouts += 1;
                 self.give_up_proc(s);
-                self.end_compact(s, row, Err("pi did not answer within 10 minutes".into()))?;
+                self.end_compact(s, who, Err("pi did not answer within 10 minutes".into()))?;
             }
         }
         Ok(())
@@ -296,6 +343,8 @@ impl State {
             model: row.model.clone(),
             thinking: row.thinking.clone(),
             waiting: live.map_or(0, |s| s.queue.len()),
+            title: row.title.clone(),
+            compacting: live.is_some_and(|s| matches!(s.stage, Stage::Compact { .. })),
         }
     }
 }

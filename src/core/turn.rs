@@ -1,5 +1,6 @@
 //! A turn: one run of pi for one or more merged messages (core.md 5, 8, 9).
 
+use super::asks::Asker;
 use super::prompt::{self, Item};
 use super::session::{Session, Stage, Verify, Work};
 use super::{State, Todo};
@@ -183,9 +184,15 @@ impl State {
                 }
                 Box::new(self.new_turn(s, members)?)
             }
-            Work::Compact { row, instructions } => {
+            Work::Compact { who, instructions } => {
                 let cmd = self.write(proc, PiCmd::Compact { instructions });
-                s.stage = Stage::Compact { row, cmd, until: self.now.mono + 600_000 };
+                s.stage = Stage::Compact { who, cmd, until: self.now.mono + 600_000 };
+                return Ok(());
+            }
+            Work::Ask { row, ask } => {
+                s.stage = Stage::Idle;
+                self.todo.push_back(Todo::Kick(s.key.clone()));
+                self.ask_pi(proc, Asker::Command(s.key.clone(), row), ask);
                 return Ok(());
             }
         };

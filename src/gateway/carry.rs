@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 use crossbeam_channel::Sender;
 
 use super::hands::Hands;
+use super::operator::Operator;
 use super::settings;
 use crate::agent::process::PiProcess;
 use crate::agent::profile::{self, Instance};
-use crate::agent::roles;
 use crate::ask::{Answers, Mind};
 use crate::children::{ChildId, ChildrenHandle};
 use crate::config::{token, Config, Env, Paths};
 use crate::http::Door;
 use crate::live::Board;
 use crate::message::*;
+use crate::roles;
 
 /// Everything an effect may need.
 pub struct Carrier {
@@ -31,6 +32,7 @@ pub struct Carrier {
     pub store_id: String,
     /// Told when the drain is over.
     pub drained: Sender<()>,
+    pub operator: Arc<Operator>,
     procs: Mutex<HashMap<ProcId, Arc<PiProcess>>>,
     /// Starts whose threads have not reported yet are ended with the rest.
     shown: Mutex<HashMap<ProcId, Arc<crate::live::Live>>>,
@@ -48,6 +50,7 @@ impl Carrier {
         env: Env,
         store_id: String,
         drained: Sender<()>,
+        operator: Arc<Operator>,
     ) -> Carrier {
         Carrier {
             answers,
@@ -60,6 +63,7 @@ impl Carrier {
             env,
             store_id,
             drained,
+            operator,
             procs: Mutex::default(),
             shown: Mutex::default(),
         }
@@ -80,7 +84,7 @@ impl Carrier {
                 // No channel that is called exists yet; the row stays marked and is looked at again after a start.
                 log::error!("outbox row {row} has no channel to take it: {op:?}");
             }
-            Effect::Job { id, session, job } => self.hands.give(&session, id, *job),
+            Effect::Job { id, session, job, .. } => self.hands.give(&session, id, *job),
             Effect::Spawn { proc, profile, session_file } => self.spawn(proc, &profile, &session_file),
             Effect::Signal { proc, sig } => {
                 self.children.signal(ChildId::Pi(proc), sig);
@@ -94,6 +98,9 @@ impl Carrier {
                 if let Some(door) = self.door.get() {
                     door.publish(&frame);
                 }
+            }
+            Effect::Restart => {
+                self.operator.restart_now();
             }
             Effect::Notice(text) => log::warn!("{text}"),
             Effect::Drained => {

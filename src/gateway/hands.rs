@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
 
+use super::chores::Chores;
 use crate::agent::session_file;
 use crate::ask::Mind;
 use crate::fault;
@@ -27,12 +28,13 @@ type Queue = Sender<(JobId, Job)>;
 pub struct Hands {
     mind: Mind,
     transcripts: PathBuf,
+    chores: Arc<Chores>,
     threads: Arc<Mutex<HashMap<Arc<str>, Queue>>>,
 }
 
 impl Hands {
-    pub fn new(mind: Mind, transcripts: PathBuf) -> Hands {
-        Hands { mind, transcripts, threads: Arc::default() }
+    pub fn new(mind: Mind, transcripts: PathBuf, chores: Chores) -> Hands {
+        Hands { mind, transcripts, chores: Arc::new(chores), threads: Arc::default() }
     }
 
     /// Queues a job. One that cannot be queued is not reported: the mind's deadline for it passes, and it asks
@@ -55,6 +57,7 @@ impl Hands {
             jobs,
             mind: self.mind.clone(),
             transcripts: self.transcripts.clone(),
+            chores: self.chores.clone(),
             threads: self.threads.clone(),
         };
         let thread = std::thread::Builder::new().name(format!("session-{id}")).stack_size(STACK);
@@ -72,6 +75,7 @@ struct Worker {
     jobs: Receiver<(JobId, Job)>,
     mind: Mind,
     transcripts: PathBuf,
+    chores: Arc<Chores>,
     threads: Arc<Mutex<HashMap<Arc<str>, Queue>>>,
 }
 
@@ -93,7 +97,7 @@ impl Worker {
                 }
             };
             let silent = matches!(job, Job::Transcript { .. });
-            let work = || perform(&self.transcripts, job);
+            let work = || perform(&self.transcripts, &self.chores, job);
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
                 .unwrap_or_else(|_| JobDone::Failed { why: "the work panicked; it is in the log".into() });
             fault::point("job done");
@@ -104,7 +108,7 @@ impl Worker {
     }
 }
 
-fn perform(transcripts: &Path, job: Job) -> JobDone {
+fn perform(transcripts: &Path, chores: &Chores, job: Job) -> JobDone {
     let found = |result: std::io::Result<_>| match result {
         Ok(found) => JobDone::FileRead(found),
         Err(e) => JobDone::Failed { why: e.to_string() },
@@ -127,6 +131,11 @@ fn perform(transcripts: &Path, job: Job) -> JobDone {
             }
             JobDone::Done
         }
+        Job::CopySession { from, to, cwd } => match session_file::copy(&from, &cwd, &to) {
+            Ok(()) => JobDone::Done,
+            Err(e) => JobDone::Failed { why: e.to_string() },
+        },
+        chore => chores.perform(chore),
     }
 }
 
@@ -155,7 +164,14 @@ mod tests {
     fn c4_every_job_is_done_in_order_however_many_sessions_there_are() {
         let (tx, rx) = bounded(1000);
         let dir = tempfile::tempdir().unwrap();
-        let hands = Hands::new(Mind::new(tx, Arc::default()), dir.path().to_owned());
+        let (_main, children) = crate::children::Children::new().unwrap();
+        let chores = Chores {
+            programs: Arc::new(crate::gateway::programs::Programs::new(children)),
+            operator: Arc::default(),
+            roles_dir: dir.path().join("roles"),
+            data_root: dir.path().to_owned(),
+        };
+        let hands = Hands::new(Mind::new(tx, Arc::default()), dir.path().to_owned(), chores);
         for n in 0..300u64 {
             let session: Arc<str> = format!("s{}", n % 7).into();
             let path = dir.path().join("none.jsonl");

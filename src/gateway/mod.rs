@@ -2,10 +2,13 @@
 //! core.md 20). Nothing is decided here that could be decided by the mind.
 
 mod carry;
+mod chores;
 mod hands;
 mod lock;
 mod logging;
 mod mailbox;
+mod operator;
+mod programs;
 mod reload;
 mod routes;
 mod settings;

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::carry::Carrier;
 use super::{logging, settings, start, Options};
-use crate::config::{self, Env, Loaded};
+use crate::config::{self, Config, Env, Loaded};
 use crate::http::{AgentLabel, Door};
 use crate::message::Request;
 
@@ -50,7 +52,7 @@ impl Reloader {
         let run = move || {
             std::thread::sleep(SETTLE);
             this.pending.store(false, Ordering::SeqCst);
-            this.now();
+            let _ = this.now(); // it has said in the log what is wrong
         };
         let thread = std::thread::Builder::new().name("reload".into()).stack_size(512 << 10);
         if let Err(e) = thread.spawn(run) {
@@ -59,7 +61,17 @@ impl Reloader {
         }
     }
 
-    fn now(&self) {
+    /// The effective configuration without secrets.
+    pub fn redacted(&self) -> Value {
+        self.state.lock().unwrap_or_else(|e| e.into_inner()).loaded.redacted()
+    }
+
+    pub fn config(&self) -> Arc<Config> {
+        self.carrier.config.read().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Reads the file again. `Err`: what is wrong with it; then everything stays as it was.
+    pub fn now(&self) -> Result<(), String> {
         let o = &self.options;
         let wanted = config::Options {
             file: o.config.clone(),
@@ -78,7 +90,8 @@ impl Reloader {
                 }
                 log::error!("the configuration was not reloaded; the old one stays");
                 let why = issues.first().map(ToString::to_string);
-                return self.apply(&state.loaded, None, why);
+                self.apply(&state.loaded, None, why.clone());
+                return Err(why.unwrap_or_else(|| "the configuration cannot be read".into()));
             }
         };
         let label = start::choose_agent(&mut new.config, o, &self.env);
@@ -103,6 +116,7 @@ impl Reloader {
             );
         }
         state.loaded = new;
+        Ok(())
     }
 
     fn apply(&self, loaded: &Loaded, label: Option<AgentLabel>, problem: Option<String>) {

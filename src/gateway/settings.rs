@@ -11,7 +11,7 @@ use crate::config::types::{
     AuthMode, Bind, Cors, DropPolicy, Durability, MessageMode, OnAmbiguous, QueueMode, Transcripts, Unauthenticated,
 };
 use crate::config::{Config, Env, Paths};
-use crate::core::commands;
+use crate::core::command_list;
 use crate::http;
 use crate::message::Profile;
 use crate::rules::{self, AgentRules, ChannelRules, Mode, Rules};
@@ -61,6 +61,9 @@ pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
         prio_group: c.queue.priority.group.into(),
         prio_bonus: c.queue.priority.allowlist_bonus.into(),
         abort_words: c.gateway.commands.abort_words.clone(),
+        bash: c.gateway.commands.bash,
+        restart: c.gateway.commands.restart,
+        role_names: role_names(c),
         max_age: ms(c.delivery.max_age) as i64,
         resend_ambiguous: c.delivery.on_ambiguous == OnAmbiguous::Resend,
         keep_days: c.store.keep_days.into(),
@@ -73,6 +76,16 @@ pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
         zone: Some(zone(env)),
         generation,
     }
+}
+
+/// Roles that the configuration names (core.md 3.3), sorted.
+pub fn role_names(c: &Config) -> Vec<String> {
+    let of_agents = c.agents.list.iter().map(|a| a.role.as_ref().unwrap_or(&a.id));
+    let named = c.roles.workspace_dirs.keys().chain(c.roles.capabilities.keys()).chain(of_agents);
+    let mut all: Vec<String> = named.cloned().chain(["default".to_owned()]).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// The system's time zone. jiff looks through all of /usr/share/zoneinfo for its name first; the file itself is
@@ -197,7 +210,7 @@ pub fn port(c: &Config, paths: &Paths, secret: Option<String>, agent: http::Agen
         media_max: c.channels.webchat.media_max as usize,
         logins_file: Some(paths.web_logins()),
         agent,
-        agents: c.agents.list.iter().map(|a| a.id.clone()).filter(|id| !commands::is_command(id)).collect(),
+        agents: c.agents.list.iter().map(|a| a.id.clone()).filter(|id| !command_list::is_command(id)).collect(),
         channels: if c.channels.webchat.enabled { vec!["webchat".into()] } else { Vec::new() },
         ..http::Settings::default()
     }

@@ -1,5 +1,6 @@
 //! Stop: every step has a deadline, and nothing is lost by cutting any of them short (core.md 20).
 
+use std::os::unix::process::CommandExt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -41,18 +42,19 @@ impl Shutdown {
     fn run(self) {
         let drain = self.carrier.config.read().unwrap_or_else(|e| e.into_inner()).gateway.drain;
         log::info!("stopping; running turns get {} s", drain.as_secs());
-        self.door.drain("stopping", None);
+        let again = self.carrier.operator.restarting();
+        self.door.drain(if again { "restarting" } else { "stopping" }, None);
         let deadline = clock::mono() + drain.as_millis() as u64;
         self.mind.tell(Event::Drain { deadline });
         let _ = self.drained.recv_timeout(drain + Duration::from_secs(1)); // the rest is left to recovery
         self.stop_pi();
-        self.door.close(false);
+        self.door.close(again);
         self.mind.tell(Event::End);
         join(self.core_thread, STORE);
         join(self.sync_thread, STORE); // ends when core is gone: last sync, checkpoint
         log::info!("stopped");
         self.log.flush();
-        std::process::exit(exit::OK.into());
+        std::process::exit(if again { start_anew() } else { exit::OK }.into());
     }
 
     fn stop_pi(&self) {
@@ -63,6 +65,23 @@ impl Shutdown {
             wait(time, || self.carrier.no_procs());
         }
     }
+}
+
+/// Under a service manager its exit code asks for a restart; else the program replaces itself. The code, if that
+/// cannot be done.
+fn start_anew() -> u8 {
+    let managed = ["NOTIFY_SOCKET", "INVOCATION_ID"].iter().any(|name| std::env::var_os(name).is_some());
+    if !managed {
+        // A new version may stand where the running one was started from.
+        let own = std::env::current_exe().unwrap_or_default();
+        let own = own.to_string_lossy();
+        let program = own.strip_suffix(" (deleted)").unwrap_or(&own);
+        let mut args = std::env::args_os();
+        let name = args.next().unwrap_or_else(|| "pi-gw".into());
+        let why = std::process::Command::new(program).arg0(name).args(args).exec();
+        eprintln!("pi-gw: cannot start anew: {why}");
+    }
+    exit::TEMPORARY
 }
 
 /// Waits until `done` or the time is over; true if done.

@@ -9,8 +9,11 @@ use std::time::Instant;
 use crossbeam_channel::bounded;
 
 use super::carry::Carrier;
+use super::chores::Chores;
 use super::hands::Hands;
 use super::mailbox::StoreMailbox;
+use super::operator::Operator;
+use super::programs::Programs;
 use super::reload::Reloader;
 use super::shutdown::Shutdown;
 use super::{lock, logging, settings, watch, Options};
@@ -161,7 +164,15 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     let mind = Mind::new(inbox_tx, answers.clone());
     let board = Arc::new(Board::default());
     let (drained_tx, drained) = bounded(1);
-    let hands = Hands::new(mind.clone(), paths.sessions_dir().join("transcripts"));
+    let operator = Arc::new(Operator::default());
+    let programs = Arc::new(Programs::new(handle.clone()));
+    let chores = Chores {
+        programs: programs.clone(),
+        operator: operator.clone(),
+        roles_dir: paths.roles_dir().to_owned(),
+        data_root: paths.data_root().to_owned(),
+    };
+    let hands = Hands::new(mind.clone(), paths.sessions_dir().join("transcripts"), chores);
     let carrier = Arc::new(Carrier::new(
         answers,
         mind.clone(),
@@ -172,6 +183,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
         env.clone(),
         store_id,
         drained_tx,
+        operator.clone(),
     ));
 
     // The port first: health is visible while the rest comes up. Requests wait in the inbox.
@@ -179,7 +191,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     let port = settings::port(&config, &paths, secret.clone(), agent.clone(), !options.no_gui);
     let (sync_stats, core_stats) = (Arc::<sync::SyncStats>::default(), Arc::<LoopStats>::default());
     let mailbox = StoreMailbox { reader, sync: sync_stats.clone(), core: core_stats.clone() };
-    let parts = http::Parts { mind: mind.clone(), board, mailbox: Arc::new(mailbox) };
+    let parts = http::Parts { mind: mind.clone(), board, mailbox: Arc::new(mailbox), operator: operator.clone() };
     let door = Door::open(port, parts).map_err(|why| (exit::UNAVAILABLE, explain_port(&why, config.gateway.port)))?;
     let door = Arc::new(door);
     let _ = carrier.door.set(door.clone()); // set once, here
@@ -226,15 +238,17 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     step("started");
 
     let reloader = Reloader::new(loaded, options, env.clone(), carrier.clone(), door.clone());
+    operator.know(reloader.clone());
     let shutdown =
         Shutdown { carrier: carrier.clone(), door, mind: mind.clone(), drained, core_thread, sync_thread, log };
-    serve(main, carrier, mind, reloader, shutdown, pid_lock)
+    serve(main, carrier, programs, mind, reloader, shutdown, pid_lock)
 }
 
 /// Main: children, signals, the configuration file. Never returns.
 fn serve(
     mut main: Children,
     carrier: Arc<Carrier>,
+    programs: Arc<Programs>,
     mind: Mind,
     reloader: Arc<Reloader>,
     shutdown: Shutdown,
@@ -256,7 +270,7 @@ fn serve(
     let done = main.run(|event| {
         match event {
             MainEvent::Exit { id: ChildId::Pi(proc), info } => carrier.ended(proc, info),
-            MainEvent::Exit { .. } => {}
+            MainEvent::Exit { id: ChildId::Other(n), info } => programs.ended(n, info),
             MainEvent::Swept { id } => {
                 mind.tell(Event::Swept { proc: id });
             }

@@ -29,5 +29,5 @@ mod ws;
 
 pub use door::Door;
 pub use fault::Fault;
-pub use port::{HistoryMessage, Mailbox, Parts};
+pub use port::{HistoryMessage, Mailbox, NoRestart, Operator, Parts};
 pub use settings::{AgentLabel, Auth, Cors, Limits, Net, Settings, Swap, Times};

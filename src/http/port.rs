@@ -42,12 +42,32 @@ pub trait Mailbox: Send + Sync {
     }
 }
 
+/// What only the composition root can do.
+pub trait Operator: Send + Sync {
+    /// The effective configuration without secrets.
+    fn config(&self) -> serde_json::Value;
+    /// Reads the configuration again. `Err`: what is wrong with it.
+    fn reload(&self) -> Result<(), String>;
+    /// Begins to stop; the gateway is started anew then.
+    fn restart(&self) -> Result<(), NoRestart>;
+}
+
+/// Why there is no restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRestart {
+    /// `gateway.commands.restart` is off.
+    Disabled,
+    /// One is under way.
+    Pending,
+}
+
 /// What the composition root gives the port.
 #[derive(Clone)]
 pub struct Parts {
     pub mind: Mind,
     pub board: Arc<Board>,
     pub mailbox: Arc<dyn Mailbox>,
+    pub operator: Arc<dyn Operator>,
 }
 
 pub(crate) struct Port {
@@ -55,6 +75,7 @@ pub(crate) struct Port {
     pub mind: Mind,
     pub board: Arc<Board>,
     pub mailbox: Arc<dyn Mailbox>,
+    pub operator: Arc<dyn Operator>,
     pub hub: Hub,
     pub guard: Guard,
     pub meter: Meter,
@@ -80,6 +101,7 @@ impl Port {
             mind: parts.mind,
             board: parts.board,
             mailbox: parts.mailbox,
+            operator: parts.operator,
             hub: Hub::default(),
             meter: Meter::default(),
             waiting: Permits::default(),

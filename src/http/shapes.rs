@@ -41,7 +41,10 @@ pub fn session(s: &SessionInfo) -> Value {
     put("rpcProcessId", json!(s.proc.map(|p| format!("rpc-{}", p.0))));
     put("agentId", json!(s.agent));
     put("waiting", json!(s.waiting));
-    let optional = [("model", &s.model), ("thinking", &s.thinking)];
+    if s.compacting {
+        put("isCompacting", json!(true));
+    }
+    let optional = [("model", &s.model), ("thinking", &s.thinking), ("title", &s.title)];
     for (key, value) in optional {
         if let Some(v) = value {
             put(key, json!(v));

@@ -231,6 +231,25 @@ fn ask_ok(port: &Port, request: Request) -> Result<(), Fault> {
     }
 }
 
+/// A choice of model or level: does it apply at once, or from the next turn on (R77)?
+fn choose(port: &Port, request: Request, mut body: Value) -> Handled {
+    match port.mind.ask(request, port.settings.get().times.ask) {
+        Answer::Bool(now) => {
+            body["applied"] = json!(applied(now));
+            Ok(Reply::json(&body))
+        }
+        other => Err(Fault::from_answer(other)),
+    }
+}
+
+pub fn applied(now: bool) -> &'static str {
+    if now {
+        "now"
+    } else {
+        "next"
+    }
+}
+
 pub fn reset(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let (m, session) = members(port, ex)?;
     ask_ok(port, Request::Reset { session: session.clone(), all: m.flag("all")? })?;
@@ -244,8 +263,8 @@ pub const LEVELS: [&str; 6] = ["off", "minimal", "low", "medium", "high", "xhigh
 pub fn think(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let (m, session) = members(port, ex)?;
     let level = think_level(&m)?;
-    ask_ok(port, Request::SetThinking { session: session.clone(), level: level.clone() })?;
-    Ok(Reply::json(&json!({"ok": true, "sessionKey": session, "level": level})))
+    let body = json!({"ok": true, "sessionKey": session, "level": level});
+    choose(port, Request::SetThinking { session, level }, body)
 }
 
 pub fn think_level(m: &Members) -> Result<String, Fault> {
@@ -259,8 +278,8 @@ pub fn think_level(m: &Members) -> Result<String, Fault> {
 pub fn model(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let (m, session) = members(port, ex)?;
     let (provider, id) = model_name(&m)?;
-    ask_ok(port, Request::SetModel { session: session.clone(), model: format!("{provider}/{id}") })?;
-    Ok(Reply::json(&json!({"ok": true, "sessionKey": session, "provider": provider, "modelId": id})))
+    let body = json!({"ok": true, "sessionKey": session, "provider": provider, "modelId": id});
+    choose(port, Request::SetModel { session, model: format!("{provider}/{id}") }, body)
 }
 
 pub fn model_name(m: &Members) -> Result<(String, String), Fault> {

@@ -54,6 +54,16 @@ pub enum Frame {
         session: String,
         id: String,
     },
+    RoleChanged {
+        session: String,
+        role: String,
+    },
+    RoleCreated {
+        role: String,
+    },
+    RoleDeleted {
+        role: String,
+    },
     Reloaded,
 }
 
@@ -139,6 +149,8 @@ pub enum Effect {
         id: JobId,
         session: Arc<str>,
         job: Box<Job>,
+        /// Has effects outside the store: begins when its mark is safe.
+        durable: bool,
     },
     Spawn {
         proc: ProcId,
@@ -166,6 +178,8 @@ pub enum Effect {
         since: Mono,
     },
     Frame(Box<Frame>),
+    /// The gateway is to be started anew.
+    Restart,
     /// For the log and the operator.
     Notice(Box<str>),
     /// Every turn ended or the drain's deadline passed: the next shutdown step may begin.
@@ -195,7 +209,13 @@ impl PartialEq for AnswerBox {
 impl Effect {
     /// Must not leave before the sync that covers its commit.
     pub fn durable(&self) -> bool {
-        matches!(self, Effect::Answer { durable: true, .. } | Effect::Call { durable: true, .. })
+        matches!(
+            self,
+            Effect::Answer { durable: true, .. }
+                | Effect::Call { durable: true, .. }
+                | Effect::Job { durable: true, .. }
+                | Effect::Restart
+        )
     }
 }
 

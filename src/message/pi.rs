@@ -157,9 +157,17 @@ pub enum PiData {
     Cancelled(bool),
     /// Slash commands: name, description.
     Commands(Vec<(String, String)>),
-    /// `provider/id` of each model with credentials.
-    Models(Vec<String>),
-    Stats(PiStats),
+    Models(Box<PiModels>),
+    Stats(Box<PiStats>),
+}
+
+/// Models with credentials.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PiModels {
+    /// `provider/id` of each.
+    pub names: Vec<String>,
+    /// pi's own JSON: an array.
+    pub raw: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -172,6 +180,8 @@ pub struct PiState {
     /// `provider/id`; `None` for pi's placeholder `unknown/unknown`.
     pub model: Option<String>,
     pub thinking: String,
+    /// pi's own JSON.
+    pub raw: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -185,6 +195,8 @@ pub struct PiStats {
     pub context_window: Option<u64>,
     pub user_messages: u64,
     pub tool_calls: u64,
+    /// pi's own JSON.
+    pub raw: String,
 }
 
 /// `extension_ui_request` of the four dialog methods.
@@ -260,6 +272,20 @@ pub enum Job {
     FindMessages { path: PathBuf, ids: Vec<String> },
     /// Append to the session's transcript. No result is needed; it still reports `Done`.
     Transcript { session: String, lines: Vec<String> },
+    /// Names of the roles that have a directory. Result: `Roles`.
+    ListRoles,
+    /// Makes a role's directory with its templates. Result: `Roles`.
+    CreateRole { role: String },
+    /// Moves a role's directory to the trash and forgets its mappings. Result: `Roles`.
+    DeleteRole { role: String },
+    /// `sh -c`, 30 s. Result: `Text`, with the exit code.
+    Shell { command: String, cwd: PathBuf },
+    /// The running configuration without secrets, or one section of it. Result: `Text`.
+    ShowConfig { path: String },
+    /// Load, memory and disk of this machine. Result: `Text`.
+    System,
+    /// The history of another session, for this one's working directory. Result: `Done`.
+    CopySession { from: PathBuf, to: PathBuf, cwd: PathBuf },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -272,6 +298,8 @@ pub enum JobDone {
         notice: Option<String>,
     },
     FileRead(Found),
+    Roles(Vec<String>),
+    Text(String),
     Done,
     Failed {
         why: String,

@@ -13,46 +13,41 @@ pub enum Request {
     /// A message. Answer: `Accepted`, after the sync that covers it, or `Error`.
     Chat(Box<ChatRequest>),
     /// The reply to an accepted message. Answer: `Reply`, when its fate is recorded and synced.
-    Wait {
-        row: Row,
-    },
+    Wait { row: Row },
     /// Answer: `Ok`, also when nothing runs.
-    Abort {
-        session: String,
-    },
+    Abort { session: String },
     /// `/new`. Answer: `Ok`.
-    Reset {
-        session: String,
-        all: bool,
-    },
+    Reset { session: String, all: bool },
     /// Stops the process and forgets the session's row. Answer: `Ok`.
-    Delete {
-        session: String,
-    },
-    /// `provider/id`, or empty for the configured one. Answer: `Ok` or `Error(not_found)`.
-    SetModel {
-        session: String,
-        model: String,
-    },
-    SetThinking {
-        session: String,
-        level: String,
-    },
+    Delete { session: String },
+    /// `provider/id`, or empty for the configured one. Answer: `Bool` (applies at once) or `Error(not_found)`.
+    SetModel { session: String, model: String },
+    /// Answer: as `SetModel`.
+    SetThinking { session: String, level: String },
+    /// `/compact`. Answer: `Ok` when pi has done it, or `Error`.
+    Compact { session: String, instructions: Option<String> },
+    /// The caller has checked that there is such a role. Answer: `Ok`, or `Error(busy)` after 5 s.
+    SetRole { session: String, role: String },
+    /// Its directory is gone: its sessions go to the default one. Answer: `Ok`.
+    RoleDeleted { role: String },
+    /// A title for people; empty = none. Answer: `Ok`.
+    Rename { session: String, title: String },
+    /// Stops the process, after the running turn; the next message starts a fresh one. Answer: `Ok`.
+    Renew { session: String },
+    /// What pi counts of the conversation. Answer: `Stats`, or `Error(no_active_session)` without a live process.
+    Stats { session: String },
+    /// Models of any live pi, else the last known list. Answer: `Models`, or `Error(no_active_session)`.
+    Models,
+    /// Slash commands of the gateway and of pi. Answer: `Commands`.
+    Commands,
     /// Answer: `Sessions`.
-    Sessions {
-        key: Option<String>,
-    },
+    Sessions { key: Option<String> },
     /// Answer: `Snapshot`.
     Snapshot,
     /// The first answer to a dialog wins. Answer: `Bool`.
-    Ui {
-        id: String,
-        answer: UiAnswer,
-    },
+    Ui { id: String, answer: UiAnswer },
     /// Dialogs that are open now. Answer: `Dialogs`.
-    Dialogs {
-        session: Option<String>,
-    },
+    Dialogs { session: Option<String> },
     /// New configuration, already checked. Answer: `Ok`.
     Reload(Arc<Rules>),
     /// Is the mind awake? Answer: `Ok`.
@@ -77,6 +72,14 @@ pub struct ChatRequest {
 pub enum Answer {
     Ok,
     Bool(bool),
+    /// pi's own JSON: `get_session_stats` and `get_state`.
+    Stats {
+        stats: Arc<str>,
+        state: Arc<str>,
+    },
+    /// pi's own JSON: an array.
+    Models(Arc<str>),
+    Commands(Vec<CommandInfo>),
     /// Stored. `run` is the external id of the inbox row.
     Accepted {
         row: Row,
@@ -91,6 +94,17 @@ pub enum Answer {
         code: Code,
         message: String,
     },
+}
+
+/// A slash command.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommandInfo {
+    /// Without the slash.
+    pub name: String,
+    pub args: String,
+    pub description: String,
+    /// Of pi: a template, a skill, an extension's command.
+    pub pi: bool,
 }
 
 /// The recorded fate of an accepted message.
@@ -161,6 +175,8 @@ pub struct SessionInfo {
     pub model: Option<String>,
     pub thinking: Option<String>,
     pub waiting: usize,
+    pub title: Option<String>,
+    pub compacting: bool,
 }
 
 /// Figures of the mind at one moment, for health and metrics.

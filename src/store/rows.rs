@@ -146,6 +146,8 @@ pub struct SessionRow {
     pub created: Wall,
     /// Newest segment row before the last reset: history begins behind it.
     pub reset_at: Row,
+    /// Given by its user.
+    pub title: Option<String>,
 }
 
 fn json<T: Serialize + ?Sized>(v: &T) -> String {
@@ -226,7 +228,7 @@ fn outbox(r: &SqlRow) -> rusqlite::Result<OutboxRow> {
 }
 
 const SESSION: &str =
-    "key, sid, agent, role, role_manual, file, last, mode, model, thinking, count, last_at, created, reset_at";
+    "key, sid, agent, role, role_manual, file, last, mode, model, thinking, count, last_at, created, reset_at, title";
 
 fn session(r: &SqlRow) -> rusqlite::Result<SessionRow> {
     Ok(SessionRow {
@@ -244,6 +246,7 @@ fn session(r: &SqlRow) -> rusqlite::Result<SessionRow> {
         last_at: r.get(11)?,
         created: r.get(12)?,
         reset_at: r.get(13)?,
+        title: r.get(14)?,
     })
 }
 
@@ -487,23 +490,24 @@ impl Store {
 
     pub fn put_session(&self, s: &SessionRow) -> Result<()> {
         self.db
-            .prepare_cached("INSERT OR REPLACE INTO session VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
+            .prepare_cached("INSERT OR REPLACE INTO session VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
             .execute((
-                &s.key,
-                &s.sid,
-                &s.agent,
-                &s.role,
-                s.role_manual,
-                s.file.to_string_lossy(),
-                json(&s.last),
-                &s.mode,
-                &s.model,
-                &s.thinking,
-                s.count,
-                s.last_at,
-                s.created,
-                s.reset_at,
-            ))?;
+            &s.key,
+            &s.sid,
+            &s.agent,
+            &s.role,
+            s.role_manual,
+            s.file.to_string_lossy(),
+            json(&s.last),
+            &s.mode,
+            &s.model,
+            &s.thinking,
+            s.count,
+            s.last_at,
+            s.created,
+            s.reset_at,
+            &s.title,
+        ))?;
         Ok(())
     }
 

@@ -47,7 +47,7 @@ CREATE TABLE session(
     key TEXT PRIMARY KEY, sid TEXT NOT NULL UNIQUE, agent TEXT NOT NULL, role TEXT, role_manual INTEGER NOT NULL,
     file TEXT NOT NULL, last TEXT NOT NULL, mode TEXT, model TEXT, thinking TEXT,
     count INTEGER NOT NULL, last_at INTEGER NOT NULL, created INTEGER NOT NULL,
-    reset_at INTEGER NOT NULL) WITHOUT ROWID;
+    reset_at INTEGER NOT NULL, title TEXT) WITHOUT ROWID;
 CREATE INDEX session_last ON session(last_at DESC, key);
 "];
 

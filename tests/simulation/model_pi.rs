@@ -152,6 +152,8 @@ impl ModelPi {
 
     fn command(&mut self, id: CmdId, cmd: PiCmd, files: &mut Files, rng: &mut Rng) {
         match cmd {
+            PiCmd::GetStats => self.answer(id, PiData::Stats(Box::default())),
+            PiCmd::GetModels => self.answer(id, PiData::Models(Box::default())),
             PiCmd::GetState => {
                 let streaming = self.run.as_ref().is_some_and(|r| self.new || !r.retry);
                 let data =

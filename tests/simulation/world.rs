@@ -79,6 +79,8 @@ pub struct World {
     exits: Vec<ProcId>,
     files: Files,
     made: Vec<String>,
+    /// Roles made by `/role create`.
+    roles: Vec<String>,
     msgs: Vec<Msg>,
     asks: BTreeMap<ReqId, Vec<usize>>,
     /// `/api/chat` callers that wait.
@@ -147,6 +149,7 @@ impl World {
             exits: Vec::new(),
             files: Files::new(),
             made: Vec::new(),
+            roles: Vec::new(),
             msgs: Vec::new(),
             asks: BTreeMap::new(),
             waits: BTreeSet::new(),
@@ -376,6 +379,7 @@ impl World {
                 }
             }
             Effect::Sweep { proc, .. } => self.sweeps.push(proc),
+            Effect::Restart => return Err("nobody asked for a restart".into()),
             Effect::Show { .. } | Effect::Frame(_) | Effect::Notice(_) | Effect::Drained => {}
         }
         Ok(())
@@ -485,11 +489,17 @@ impl World {
             None => format!("agent:main:webchat:{}", TABS[self.rng.below(3) as usize]),
             Some(p) => format!("agent:main:{}:dm:{sender}", PLATFORMS[p]),
         };
-        let text = match (command, self.rng.below(6)) {
+        let text = match (command, self.rng.below(12)) {
             (false, _) => format!("{{m{n};"),
             (true, 0) => "/new".into(),
             (true, 1 | 2) => "/stop".into(),
             (true, 3) => "/retry".into(),
+            (true, 4) => "/role set boss".into(),
+            (true, 5) => format!("/role create r{n}"),
+            (true, 6) => "/context".into(),
+            (true, 7) => "/compact".into(),
+            (true, 8) => "/model".into(),
+            (true, 9) => "/reload".into(),
             (true, _) => "/status".into(),
         };
         if matches!(text.as_str(), "/new" | "/stop") || self.rules.mode == Mode::Interrupt {
@@ -603,7 +613,17 @@ impl World {
             Job::ReadFile { .. } if self.faults && self.rng.one_in(12) => JobDone::Failed { why: "EIO".into() },
             Job::ReadFile { path, marker, .. } => JobDone::FileRead(self.read(&path, &marker)),
             Job::FindMessages { path, ids } => JobDone::FileRead(self.find(&path, &ids)),
-            Job::Transcript { .. } => JobDone::Done,
+            Job::Transcript { .. } | Job::CopySession { .. } => JobDone::Done,
+            Job::ListRoles => JobDone::Roles(vec!["boss".into()]),
+            Job::CreateRole { role } => {
+                if self.roles.contains(&role) {
+                    return Err(format!("the command that makes {role} was run twice"));
+                }
+                self.roles.push(role);
+                JobDone::Roles(self.roles.clone())
+            }
+            Job::DeleteRole { .. } => JobDone::Roles(self.roles.clone()),
+            Job::Shell { .. } | Job::ShowConfig { .. } | Job::System => JobDone::Text("done".into()),
         };
         if self.faults && self.rng.one_in(30) {
             self.feed(Event::Job { id, done: Box::new(done.clone()) })?; // comes twice
@@ -824,7 +844,8 @@ impl World {
             && self.calls.is_empty()
             && self.sweeps.is_empty()
             && self.spawns.is_empty()
-            && self.exits.is_empty())
+            && self.exits.is_empty()
+            && self.procs.values().all(|p| p.dying || p.stdin.is_empty()))
         {
             return Ok(false);
         }
@@ -846,6 +867,9 @@ impl World {
                 Effect::Answer { answer, .. } => {
                     if let Answer::Snapshot(s) = *answer.0 {
                         rest = s.queues.is_empty() && s.outbox_ready == 0;
+                        if !rest && self.trace {
+                            println!("          open: {:?}", s.queues);
+                        }
                     }
                 }
                 other => self.carry(other)?,
@@ -931,7 +955,7 @@ impl World {
                 return Err(format!("the agent saw {token} {seen} times"));
             }
             let answered = matches!(row.state.as_str(), "answered" | "merged" | "injected");
-            if answered && answers == 0 && !m.excused && !(lossy && m.platform.is_some()) {
+            if answered && answers == 0 && !m.excused && !self.switched(m) && !(lossy && m.platform.is_some()) {
                 return Err(format!("{token} is {} but no answer arrived", row.state));
             }
             if answers > 1 && !self.retried(m) {
@@ -956,7 +980,7 @@ impl World {
             let owed = told.iter().all(|(n, state)| {
                 let m = &self.msgs[*n];
                 let answered = matches!(state.as_str(), "answered" | "merged" | "injected");
-                let excused = m.excused || self.retried(m) || (lossy && m.platform.is_some());
+                let excused = m.excused || self.switched(m) || self.retried(m) || (lossy && m.platform.is_some());
                 answered && !excused
             });
             let kept = self.files.values().flatten().any(said);
@@ -985,6 +1009,11 @@ impl World {
             Some(e) => Err(format!("a start after the end finds work: {e:?}")),
             None => Ok(()),
         }
+    }
+
+    /// A switch to another role may have stopped its turn.
+    fn switched(&self, m: &Msg) -> bool {
+        self.msgs.iter().any(|o| o.session == m.session && o.text == "/role set boss")
     }
 
     fn retried(&self, m: &Msg) -> bool {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{bounded, Sender};
 use pi_gateway::ask::{Answers, Mind};
-use pi_gateway::http::{Auth, Door, HistoryMessage, Limits, Mailbox, Parts, Settings, Times};
+use pi_gateway::http::{Auth, Door, HistoryMessage, Limits, Mailbox, NoRestart, Operator, Parts, Settings, Times};
 use pi_gateway::live::Board;
 use pi_gateway::message::*;
 
@@ -48,6 +48,18 @@ impl Mailbox for Box1 {
         });
         let older: Vec<_> = all.take_while(|m| before.is_none_or(|b| m.id != b)).collect();
         Ok(older[older.len().saturating_sub(limit)..].to_vec())
+    }
+}
+
+impl Operator for Box1 {
+    fn config(&self) -> serde_json::Value {
+        serde_json::json!({"gateway": {"port": 52134, "auth": {"token": "***"}}})
+    }
+    fn reload(&self) -> Result<(), String> {
+        Ok(())
+    }
+    fn restart(&self) -> Result<(), NoRestart> {
+        Err(NoRestart::Disabled)
     }
 }
 
@@ -177,7 +189,7 @@ impl House {
         });
         let board = Arc::new(Board::default());
         let mind = Mind::new(inbox.clone(), answers.clone());
-        let parts = Parts { mind, board: board.clone(), mailbox: Arc::new(Box1) };
+        let parts = Parts { mind, board: board.clone(), mailbox: Arc::new(Box1), operator: Arc::new(Box1) };
         let door = Door::open(settings.clone(), parts).unwrap();
         let addr = door.addresses()[0];
         House { door, board, addr, asked, waiting, answers, dir, settings, _inbox: inbox }

@@ -161,7 +161,7 @@ fn retries_dialogs_and_refusals_look_like_pis() {
 
     assert!(matches!(talk.answer(json!({"id": "g9", "type": "get_state"})), Ok(PiData::State(s)) if !s.streaming));
     assert!(
-        matches!(talk.answer(json!({"id": "g9", "type": "get_available_models"})), Ok(PiData::Models(m)) if m.len() == 2)
+        matches!(talk.answer(json!({"id": "g9", "type": "get_available_models"})), Ok(PiData::Models(m)) if m.names.len() == 2)
     );
     assert!(talk.answer(json!({"id": "g9", "type": "set_model", "provider": "x", "modelId": "y"})).is_err());
     assert!(

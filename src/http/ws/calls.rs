@@ -10,6 +10,7 @@ use crate::ask::{Mind, Pending};
 use crate::http::fault::Fault;
 use crate::http::images::Stored;
 use crate::http::shapes;
+use crate::http::status::applied;
 use crate::message::{Answer, Code, Dialog, Request};
 
 const AT_ONCE: usize = 8;
@@ -25,6 +26,8 @@ pub enum Finish {
         images: Stored,
         elsewhere: Option<String>,
     },
+    /// This payload and whether the choice applies at once.
+    Choice(Value),
     Sessions,
     /// The one session asked for.
     Session,
@@ -140,6 +143,10 @@ pub fn payload(finish: Finish, answer: Answer) -> Result<Value, Fault> {
         (Finish::Send { mut images, .. }, Answer::Error { code: Code::Timeout, message }) => {
             images.keep(); // it may still be accepted
             Err(Fault::from_code(Code::Timeout, message))
+        }
+        (Finish::Choice(mut value), Answer::Bool(now)) => {
+            value["applied"] = json!(applied(now));
+            Ok(value)
         }
         (Finish::Sessions, Answer::Sessions(list)) => Ok(list.iter().map(shapes::session).collect()),
         (Finish::Session, Answer::Sessions(list)) => {

@@ -222,12 +222,17 @@ fn encode(frame: &Frame) -> Encoded {
             let payload = json!({"type": "extension_ui_dismissed", "id": id, "sessionKey": session});
             event("extension_ui_dismissed", session, payload)
         }
+        Frame::RoleChanged { session, role } => {
+            event("session.role.changed", session, json!({"sessionKey": session, "role": role}))
+        }
+        Frame::RoleCreated { role } => event("role.created", "", json!({"role": role})),
+        Frame::RoleDeleted { role } => event("role.deleted", "", json!({"role": role})),
         Frame::Reloaded => event("config.reloaded", "", json!({})),
     }
 }
 
 /// Names of all events, for `features`.
-pub const EVENTS: [&str; 16] = [
+pub const EVENTS: [&str; 19] = [
     "agent",
     "live.reset",
     "chat.typing",
@@ -240,6 +245,9 @@ pub const EVENTS: [&str; 16] = [
     "extension_ui_request",
     "extension_ui_dismissed",
     "ui.notice",
+    "session.role.changed",
+    "role.created",
+    "role.deleted",
     "config.reloaded",
     "resync",
     "shutdown",

@@ -199,13 +199,13 @@ impl Session {
             "session.think" => {
                 let (session, level) = (self.web_session(&m)?, status::think_level(&m)?);
                 let done = json!({"ok": true, "sessionKey": session, "level": level});
-                self.ask(id, Request::SetThinking { session, level }, Finish::Ok(done), false)
+                self.ask(id, Request::SetThinking { session, level }, Finish::Choice(done), false)
             }
             "session.model" => {
                 let (session, (provider, model)) = (self.web_session(&m)?, status::model_name(&m)?);
                 let done = json!({"ok": true, "sessionKey": session, "provider": provider, "modelId": model});
                 let request = Request::SetModel { session, model: format!("{provider}/{model}") };
-                self.ask(id, request, Finish::Ok(done), false)
+                self.ask(id, request, Finish::Choice(done), false)
             }
             "extension_ui_response" => {
                 let dialog = m.text("id")?.ok_or_else(|| Fault::invalid("id is required"))?.to_owned();

@@ -1,0 +1,200 @@
+//! Slash commands of the gateway: their names, and what counts as one (core.md 4). Pure.
+
+use crate::routing::prefixed;
+use crate::rules::Rules;
+
+/// A command of the gateway.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    Help,
+    New {
+        all: bool,
+    },
+    Stop {
+        all: bool,
+    },
+    Retry,
+    Cancel,
+    Status,
+    Model(Option<String>),
+    Think(Option<String>),
+    Compact(Option<String>),
+    Queue(Option<String>),
+    Whoami,
+    Sessions,
+    Context,
+    Skills,
+    Role(RoleCommand),
+    /// Number in `/sessions`, or key.
+    Resume(Option<String>),
+    Refresh,
+    Reload,
+    Bash(String),
+    /// `!command`: ordinary text from those who may not.
+    Bang(String),
+    Config(String),
+    Restart,
+    Sys,
+    /// `/<agent>` without a message.
+    Agent(String),
+    /// Belongs to pi's terminal interface.
+    TuiOnly(String),
+}
+
+/// `/role …`
+#[derive(Clone, Debug, PartialEq)]
+pub enum RoleCommand {
+    Show,
+    Set(String),
+    Create(String),
+    Delete(String),
+    Unclear,
+}
+
+impl RoleCommand {
+    fn parse(args: &str) -> RoleCommand {
+        let mut words = args.split_whitespace();
+        match (words.next(), words.next(), words.next()) {
+            (None | Some("list"), None, _) => RoleCommand::Show,
+            (Some("set" | "switch"), Some(name), None) => RoleCommand::Set(name.to_owned()),
+            (Some("create"), Some(name), None) => RoleCommand::Create(name.to_owned()),
+            (Some("delete"), Some(name), None) => RoleCommand::Delete(name.to_owned()),
+            _ => RoleCommand::Unclear,
+        }
+    }
+}
+
+/// Name, arguments, what it does: the one list, also for `/help`.
+pub const LIST: &[(&str, &str, &str)] = &[
+    ("help", "", "this list"),
+    ("new", "[all]", "begin a new conversation; `all` also drops waiting messages"),
+    ("stop", "[all]", "stop the running answer; `all` also drops waiting messages"),
+    ("retry", "", "run the last failed turn again"),
+    ("cancel", "", "cancel the open question"),
+    ("status", "", "what this conversation is doing"),
+    ("model", "[provider/id | default]", "show or choose the model"),
+    ("think", "[off|minimal|low|medium|high|xhigh]", "show or choose the thinking level"),
+    ("compact", "[instructions]", "summarise the conversation to make room"),
+    ("queue", "[steer|follow-up|interrupt]", "what a message does while a turn runs"),
+    ("whoami", "", "who you are to the gateway"),
+    ("context", "", "how full the model's context is, and what it cost"),
+    ("role", "[list | set, create or delete <name>]", "show or change the role"),
+    ("skills", "", "pi's skills"),
+    ("sessions", "", "the newest conversations"),
+    ("resume", "<n | key>", "go on here with the history of another conversation"),
+    ("refresh", "", "read pi's list of commands again"),
+    ("reload", "", "start the agent afresh, with its extensions and skills read anew"),
+    ("config", "[section]", "the configuration, without secrets"),
+    ("sys", "", "load, memory and disk of this machine"),
+    ("bash", "<command>", "run a shell command here (if switched on); also `!command`"),
+    ("restart", "", "restart the gateway (if switched on)"),
+];
+
+/// Levels pi knows.
+pub const LEVELS: &[&str] = &["off", "minimal", "low", "medium", "high", "xhigh", "max"];
+
+impl Command {
+    /// From those who may not use it, it is ordinary text.
+    pub fn needs_the_right_to_be_one(&self) -> bool {
+        matches!(self, Command::Bang(_))
+    }
+
+    /// Only for senders who are listed by their id (core.md 4, "auth").
+    pub fn needs_the_right(&self, group: bool) -> bool {
+        use Command::*;
+        match self {
+            Model(Some(_)) => group,
+            Role(r) => *r != RoleCommand::Show,
+            Sessions | Resume(_) | Refresh | Reload | Bash(_) | Bang(_) | Config(_) | Restart | Sys => true,
+            _ => false,
+        }
+    }
+}
+
+/// The gateway command in a message; anything else is text for the agent.
+pub fn parse(text: &str, rules: &Rules) -> Option<Command> {
+    let text = text.trim();
+    if rules.abort_words.iter().any(|w| w.trim().to_lowercase() == text.to_lowercase() && !text.is_empty()) {
+        return Some(Command::Stop { all: false });
+    }
+    if let Some(command) = text.strip_prefix('!').filter(|c| rules.bash && !c.starts_with('!') && !c.trim().is_empty())
+    {
+        return Some(Command::Bang(command.trim().to_owned()));
+    }
+    let rest = text.strip_prefix('/')?;
+    let (name, args) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let name = name.split('@').next().unwrap_or(name);
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
+        return None;
+    }
+    let args = args.trim();
+    let arg = || (!args.is_empty()).then(|| args.to_owned());
+    Some(match name.to_lowercase().as_str() {
+        "help" | "commands" | "start" => Command::Help,
+        "new" | "reset" => Command::New { all: args == "all" },
+        "stop" | "abort" => Command::Stop { all: args == "all" },
+        "retry" => Command::Retry,
+        "cancel" => Command::Cancel,
+        "status" => Command::Status,
+        "model" => Command::Model(arg()),
+        "think" => Command::Think(arg()),
+        "compact" => Command::Compact(arg()),
+        "queue" => Command::Queue(arg()),
+        "whoami" => Command::Whoami,
+        "sessions" => Command::Sessions,
+        "context" => Command::Context,
+        "role" => Command::Role(RoleCommand::parse(args)),
+        "skills" => Command::Skills,
+        "resume" => Command::Resume(arg()),
+        "refresh" => Command::Refresh,
+        "reload" => Command::Reload,
+        "bash" => Command::Bash(args.to_owned()),
+        "config" => Command::Config(args.to_owned()),
+        "restart" => Command::Restart,
+        "sys" => Command::Sys,
+        n @ ("memories" | "memory-fix" | "memory-tidy" | "plan") => Command::TuiOnly(n.to_owned()),
+        _ => match prefixed(&rules.routing.agents, text)? {
+            (agent, "") => Command::Agent(agent.to_owned()),
+            _ => return None,
+        },
+    })
+}
+
+/// Is that a command of the gateway? An agent of that name cannot be reached by it.
+pub fn is_command(name: &str) -> bool {
+    parse(&format!("/{name}"), &Rules::default()).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_recognised_exactly() {
+        let mut rules = Rules { abort_words: vec!["halt".into()], ..Rules::default() };
+        rules.bash = true;
+        rules.routing.agents = vec!["coder".into(), "new".into()];
+        for (text, want) in [
+            ("/new", Some(Command::New { all: false })),
+            (" /NEW all ", Some(Command::New { all: true })),
+            ("/stop@my_bot", Some(Command::Stop { all: false })),
+            ("/planning the day", None),
+            ("/plan", Some(Command::TuiOnly("plan".into()))),
+            ("/think high", Some(Command::Think(Some("high".into())))),
+            ("/skill:x y", None),
+            ("/", None),
+            ("new", None),
+            ("Halt", Some(Command::Stop { all: false })),
+            ("/role", Some(Command::Role(RoleCommand::Show))),
+            ("/role switch boss", Some(Command::Role(RoleCommand::Set("boss".into())))),
+            ("/role set", Some(Command::Role(RoleCommand::Unclear))),
+            ("!ls -l", Some(Command::Bang("ls -l".into()))),
+            ("!!", None),
+            ("! ", None),
+            ("/coder", Some(Command::Agent("coder".into()))),
+            ("/coder do it", None),
+        ] {
+            assert_eq!(parse(text, &rules), want, "{text}");
+        }
+    }
+}
