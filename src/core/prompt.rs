@@ -123,9 +123,7 @@ pub fn injection(head: &str, turn: &str) -> Option<i64> {
         match rest.bytes().next() {
             Some(b'.') => {
                 let digits: String = rest[1..].chars().take_while(char::is_ascii_digit).collect();
-                if let Ok(n) = digits.parse() {
-                    return Some(n);
-                }
+                return Some(digits.parse().unwrap_or(0)); // a full stop: the note of a resumed turn
             }
             Some(b) if b.is_ascii_alphanumeric() => continue,
             _ => return Some(0),

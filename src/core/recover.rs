@@ -6,7 +6,7 @@ use super::session::{RecoverStep, Session, Stage, Verify, Who, Work};
 use super::turn::{AbortWhy, Injected, Turn, MAX_ATTEMPTS};
 use super::{State, Todo};
 use crate::message::*;
-use crate::store::{inbox_state as st, InboxRow, Result, TurnRow};
+use crate::store::{inbox_state as st, row_of, InboxRow, Result, TurnRow};
 
 const READ_WAIT: u64 = 60_000;
 
@@ -288,7 +288,13 @@ impl State {
             s.verify = Verify::Clear;
             return self.prompt_turn(s, Work::Queue, proc, file_len);
         }
-        let mut t = Box::new(self.new_turn(s, members)?);
+        // It gets its number again, so that every later look into the file finds it.
+        let id = turn_marker(&found.head).and_then(|m| row_of(&self.store.id, 't', m));
+        let id = match id {
+            Some(id) if self.store.turn(id)?.is_none() => Some(id),
+            _ => None,
+        };
+        let mut t = Box::new(self.new_turn(s, members, id)?);
         t.row.file = s.row.file.clone();
         self.store.set_turn(&t.row)?;
         for m in &t.members {
@@ -311,7 +317,7 @@ impl State {
                 if members.is_empty() {
                     return Ok(());
                 }
-                let t = self.new_turn(s, members)?;
+                let t = self.new_turn(s, members, None)?;
                 self.finish(s, t, failed)
             }
             Work::Resume(t) => self.finish(s, *t, failed),

@@ -272,6 +272,7 @@ impl State {
             self.switch_failed(s)?;
         }
         match self.stage_due(s) {
+            _ if matches!(s.stage, Stage::Turn(_)) => self.on_turn_due(s), // knows its many limits itself
             Some(due) if due <= self.now.mono => self.on_stage_due(s),
             _ => Ok(()),
         }
@@ -305,7 +306,7 @@ impl State {
                     self.start_failed(s, "the agent did not answer in time")?;
                 }
             },
-            Stage::Turn(_) => self.on_turn_due(s)?,
+            Stage::Turn(_) => {}
             Stage::Recover { .. } => self.recover_again(s)?,
             Stage::Verify { job, proc, file_len, .. } => {
                 let (job, proc, len) = (*job, *proc, *file_len);

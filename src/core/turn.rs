@@ -182,7 +182,7 @@ impl State {
                     s.stage = Stage::Idle;
                     return Ok(());
                 }
-                Box::new(self.new_turn(s, members)?)
+                Box::new(self.new_turn(s, members, None)?)
             }
             Work::Compact { who, instructions } => {
                 let cmd = self.write(proc, PiCmd::Compact { instructions });
@@ -227,9 +227,9 @@ impl State {
         Ok(())
     }
 
-    /// Makes the turn's row and its prompt.
-    pub(super) fn new_turn(&mut self, s: &mut Session, members: Vec<InboxRow>) -> Result<Turn> {
-        let id = self.store.add_turn(&s.key, self.now.wall, self.now.mono)?;
+    /// Makes the turn's row and its prompt. `id`: of a turn that the store forgot.
+    pub(super) fn new_turn(&mut self, s: &mut Session, members: Vec<InboxRow>, id: Option<Row>) -> Result<Turn> {
+        let id = self.store.add_turn(id, &s.key, self.now.wall, self.now.mono)?;
         let ext = self.store.ext('t', id);
         let dropped = std::mem::take(&mut s.dropped);
         let plain = match &members[..] {

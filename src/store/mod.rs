@@ -8,10 +8,13 @@ pub mod rows;
 mod schema;
 pub mod sync;
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::message::Row;
 
 pub use reader::{HistoryLine, Owed, Reader, MANY};
 pub use rows::*;
@@ -81,6 +84,46 @@ pub struct Store {
     pub id: String,
     /// The last run ended without closing the store.
     pub unclean: bool,
+    ids: Ids,
+    batch: Cell<Batch>,
+}
+
+/// How far the transaction at hand has come. Nothing is locked before the first statement: most events of a
+/// turn need none.
+#[derive(Clone, Copy, Default)]
+struct Batch {
+    wanted: bool,
+    begun: bool,
+    event_wanted: bool,
+    event_begun: bool,
+}
+
+/// Tables with row ids of their own.
+#[derive(Clone, Copy)]
+enum Table {
+    Inbox,
+    Turn,
+    Segment,
+    Outbox,
+}
+
+impl Table {
+    const ALL: [(Table, &'static str); 4] =
+        [(Table::Inbox, "inbox"), (Table::Turn, "turn"), (Table::Segment, "segment"), (Table::Outbox, "outbox")];
+}
+
+/// The next row id of each table. They only rise: an id that went out and whose row a power cut or a rolled back
+/// batch took away must never come again (core.md 22.6). A counter in memory costs no page of the store.
+#[derive(Default)]
+struct Ids([Cell<Row>; 4]);
+
+impl Ids {
+    fn next(&self, table: Table) -> Row {
+        let cell = &self.0[table as usize];
+        let id = cell.get() + 1;
+        cell.set(id);
+        id
+    }
 }
 
 impl Store {
@@ -96,7 +139,7 @@ impl Store {
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         if new {
             private(path)?;
-            // A message touches some 25 pages in two commits, and each goes to the log whole.
+            // A message touches some 18 pages in two commits, and each goes to the log whole.
             db.pragma_update(None, "page_size", 1024)?;
             db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         }
@@ -120,7 +163,14 @@ impl Store {
             db.execute("VACUUM INTO ?", [format!("{}.v{found}", path.display())])?;
         }
         schema::migrate(&mut db)?;
-        let mut store = Store { db, path: path.to_owned(), id: String::new(), unclean: false };
+        let mut store = Store {
+            db,
+            path: path.to_owned(),
+            id: String::new(),
+            unclean: false,
+            ids: Ids::default(),
+            batch: Cell::default(),
+        };
         store.begin()?;
         store.id = match store.meta_text("store_id")? {
             Some(id) => id,
@@ -132,8 +182,19 @@ impl Store {
             }
         };
         store.unclean = store.meta_text("clean")?.as_deref() != Some("1");
+        let jump = if store.unclean { JUMP } else { 0 };
+        for (table, name) in Table::ALL {
+            let floor = format!("last_{name}");
+            let sql = format!("SELECT ifnull(max(id), 0) FROM {name}");
+            let newest: Row = store.db()?.query_row(&sql, [], |r| r.get(0))?;
+            let last = newest.max(store.meta_int(&floor)?) + jump;
+            store.ids.0[table as usize].set(last);
+            if jump > 0 {
+                store.set_meta_int(&floor, last)?;
+            }
+        }
         if store.unclean {
-            store.jump()?;
+            store.set_meta_int("counter", store.meta_int("counter")? + JUMP)?;
         }
         store.set_meta("clean", "0")?;
         store.commit()?;
@@ -145,20 +206,12 @@ impl Store {
         Ok(store)
     }
 
-    /// An id that went out and whose row a power cut took back must never come again.
-    fn jump(&self) -> Result<()> {
-        for table in ["inbox", "turn", "segment", "outbox"] {
-            let changed = self.db.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = ?", (JUMP, table))?;
-            if changed == 0 {
-                self.db.execute("INSERT INTO sqlite_sequence(name, seq) VALUES(?, ?)", (table, JUMP))?;
-            }
-        }
-        self.set_meta_int("counter", self.meta_int("counter")? + JUMP)
-    }
-
     /// Marks a clean end. The sync thread has to sync it.
     pub fn close(self) -> Result<()> {
         self.begin()?;
+        for (table, name) in Table::ALL {
+            self.set_meta_int(&format!("last_{name}"), self.ids.0[table as usize].get())?;
+        }
         self.set_meta("clean", "1")?;
         self.commit()?;
         self.db.close().map_err(|(_, e)| e.into())
@@ -170,27 +223,64 @@ impl Store {
         Ok(())
     }
 
-    /// Takes the write lock for one batch.
+    /// The connection, inside the batch's transaction if there is a batch.
+    fn db(&self) -> Result<&Connection> {
+        let mut b = self.batch.get();
+        if b.wanted && !b.begun {
+            loop {
+                match self.short("BEGIN IMMEDIATE") {
+                    Err(Error::Busy) => log::debug!("the store is locked by another process; waiting"),
+                    other => break other?,
+                }
+            }
+            b.begun = true;
+        }
+        if b.event_wanted && !b.event_begun {
+            self.short("SAVEPOINT e")?;
+            b.event_begun = true;
+        }
+        self.batch.set(b);
+        Ok(&self.db)
+    }
+
+    /// One batch begins; the write lock is taken by its first statement.
     pub fn begin(&self) -> Result<()> {
-        self.short("BEGIN IMMEDIATE")
+        self.batch.set(Batch { wanted: true, ..Batch::default() });
+        Ok(())
     }
     pub fn commit(&self) -> Result<()> {
-        self.short("COMMIT")
+        match self.batch.take().begun {
+            true => self.short("COMMIT"),
+            false => Ok(()),
+        }
     }
     /// Gives the batch up; harmless outside one.
     pub fn rollback(&self) {
+        self.batch.take();
         if !self.db.is_autocommit() {
             let _ = self.db.execute_batch("ROLLBACK"); // a full disk may have rolled it back already
         }
     }
+    /// One event of the batch begins.
     pub fn savepoint(&self) -> Result<()> {
-        self.short("SAVEPOINT e")
+        self.batch.set(Batch { event_wanted: true, event_begun: false, ..self.batch.get() });
+        Ok(())
     }
     pub fn release(&self) -> Result<()> {
-        self.short("RELEASE e")
+        self.event_ends("RELEASE e")
     }
     pub fn rollback_event(&self) -> Result<()> {
-        Ok(self.db.execute_batch("ROLLBACK TO e; RELEASE e")?)
+        self.event_ends("ROLLBACK TO e; RELEASE e")
+    }
+
+    fn event_ends(&self, sql: &str) -> Result<()> {
+        let b = self.batch.get();
+        self.batch.set(Batch { event_wanted: false, event_begun: false, ..b });
+        match b.event_begun {
+            true if sql.contains(';') => Ok(self.db.execute_batch(sql)?),
+            true => self.short(sql),
+            false => Ok(()),
+        }
     }
 
     /// Has anything been written in this batch?
@@ -216,10 +306,10 @@ impl Store {
 
     fn meta_text(&self, k: &str) -> Result<Option<String>> {
         use rusqlite::OptionalExtension;
-        Ok(self.db.prepare_cached("SELECT v FROM meta WHERE k = ?")?.query_row([k], |r| r.get(0)).optional()?)
+        Ok(self.db()?.prepare_cached("SELECT v FROM meta WHERE k = ?")?.query_row([k], |r| r.get(0)).optional()?)
     }
     fn set_meta(&self, k: &str, v: &str) -> Result<()> {
-        self.db.prepare_cached("INSERT OR REPLACE INTO meta VALUES(?, ?)")?.execute((k, v))?;
+        self.db()?.prepare_cached("INSERT OR REPLACE INTO meta VALUES(?, ?)")?.execute((k, v))?;
         Ok(())
     }
     fn meta_int(&self, k: &str) -> Result<i64> {

@@ -174,13 +174,13 @@ impl Reader {
     pub fn owed(&self) -> Result<Owed> {
         let db = self.db.lock().unwrap_or_else(|e| e.into_inner());
         let count = |table: &str, states: &str| -> Result<i64> {
-            let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE state IN ({states}) LIMIT {MANY})");
+            let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {states} LIMIT {MANY})");
             Ok(db.query_row(&sql, [], |r| r.get(0))?)
         };
         Ok(Owed {
-            waiting: count("inbox", "'queued', 'in_turn', 'executing'")?,
-            turns: count("turn", "'prompting'")?,
-            replies: count("outbox", "'ready', 'sending'")?,
+            waiting: count("inbox", "state IN ('queued', 'in_turn', 'executing')")?,
+            turns: count("turn", "state = 'prompting'")?,
+            replies: count("outbox", "state IN ('ready', 'sending')")?,
         })
     }
 

@@ -6,7 +6,7 @@ use rusqlite::{named_params, OptionalExtension, Row as SqlRow};
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 
-use super::{Result, Store};
+use super::{Result, Store, Table};
 use crate::message::{Image, Row, Source, Target, Wall};
 
 /// States of an inbox row (core.md 22.1, 22.3).
@@ -254,50 +254,51 @@ impl Store {
     // ---- inbox
 
     pub fn add_inbox(&self, m: &NewInbox) -> Result<Row> {
-        self.db
+        let id = self.ids.next(Table::Inbox);
+        self.db()?
             .prepare_cached(
-                "INSERT INTO inbox(dkey, dkey2, kind, session, agent, state, prio, at, clock_ok, source, text, media, body_hash)
-                 VALUES(:dkey, :dkey2, :kind, :session, :agent, :state, :prio, :at, :ok, :source, :text, :media, :hash)",
+                "INSERT INTO inbox(id, dkey, dkey2, kind, session, agent, state, prio, at, clock_ok, source, text, media, body_hash)
+                 VALUES(:id, :dkey, :dkey2, :kind, :session, :agent, :state, :prio, :at, :ok, :source, :text, :media, :hash)",
             )?
             .execute(named_params! {
-                ":dkey": m.dkey, ":dkey2": m.dkey2, ":kind": m.kind, ":session": m.session, ":agent": m.agent,
+                ":id": id, ":dkey": m.dkey, ":dkey2": m.dkey2, ":kind": m.kind, ":session": m.session, ":agent": m.agent,
                 ":state": m.state, ":prio": m.prio, ":at": m.at, ":ok": m.clock_ok, ":source": json(m.source),
                 ":text": m.text, ":media": json(m.images), ":hash": m.body_hash,
             })?;
-        Ok(self.db.last_insert_rowid())
+        Ok(id)
     }
 
     /// The row with that unique key, in either key column.
     pub fn inbox_by_key(&self, dkey: &str) -> Result<Option<InboxRow>> {
-        let first = format!("SELECT {INBOX} FROM inbox WHERE dkey = ?");
-        if let Some(row) = self.db.prepare_cached(&first)?.query_row([dkey], inbox).optional()? {
+        let first = format!("SELECT {INBOX} FROM inbox INDEXED BY inbox_key WHERE dkey = ?");
+        if let Some(row) = self.db()?.prepare_cached(&first)?.query_row([dkey], inbox).optional()? {
             return Ok(Some(row));
         }
-        let second = format!("SELECT {INBOX} FROM inbox WHERE dkey2 = ?");
-        Ok(self.db.prepare_cached(&second)?.query_row([dkey], inbox).optional()?)
+        let second = format!("SELECT {INBOX} FROM inbox INDEXED BY inbox_key2 WHERE dkey2 = ?");
+        Ok(self.db()?.prepare_cached(&second)?.query_row([dkey], inbox).optional()?)
     }
 
     pub fn inbox(&self, id: Row) -> Result<Option<InboxRow>> {
         let sql = format!("SELECT {INBOX} FROM inbox WHERE id = ?");
-        Ok(self.db.prepare_cached(&sql)?.query_row([id], inbox).optional()?)
+        Ok(self.db()?.prepare_cached(&sql)?.query_row([id], inbox).optional()?)
     }
 
     pub fn inbox_of_turn(&self, turn: Row) -> Result<Vec<InboxRow>> {
         let sql = format!("SELECT {INBOX} FROM inbox WHERE turn = ? ORDER BY id LIMIT 1000");
-        Ok(self.db.prepare_cached(&sql)?.query_map([turn], inbox)?.collect::<rusqlite::Result<_>>()?)
+        Ok(self.db()?.prepare_cached(&sql)?.query_map([turn], inbox)?.collect::<rusqlite::Result<_>>()?)
     }
 
     /// Waiting messages of a session, oldest first.
     pub fn inbox_waiting(&self, session: &str, state: &str) -> Result<Vec<InboxRow>> {
-        let sql = format!("SELECT {INBOX} FROM inbox WHERE session = ? AND state = ? ORDER BY id LIMIT 1000");
-        Ok(self.db.prepare_cached(&sql)?.query_map([session, state], inbox)?.collect::<rusqlite::Result<_>>()?)
+        let sql = format!("SELECT {INBOX} FROM inbox INDEXED BY inbox_open WHERE session = ? AND state = ? AND state IN ('queued', 'in_turn', 'executing') ORDER BY id LIMIT 1000");
+        Ok(self.db()?.prepare_cached(&sql)?.query_map([session, state], inbox)?.collect::<rusqlite::Result<_>>()?)
     }
 
     /// Keys of sessions that have rows in that state.
     pub fn sessions_with(&self, state: &str) -> Result<Vec<String>> {
-        let mut q = self
-            .db
-            .prepare_cached("SELECT DISTINCT session FROM inbox INDEXED BY inbox_state WHERE state = ? LIMIT 1000")?;
+        let mut q = self.db()?.prepare_cached(
+            "SELECT DISTINCT session FROM inbox INDEXED BY inbox_open WHERE state = ? AND state IN ('queued', 'in_turn', 'executing') LIMIT 1000",
+        )?;
         let rows = q.query_map([state], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
         Ok(rows)
     }
@@ -310,7 +311,7 @@ impl Store {
         inj: Option<i64>,
         reason: Option<&str>,
     ) -> Result<()> {
-        self.db
+        self.db()?
             .prepare_cached("UPDATE inbox SET state = ?, turn = ?, inj = ?, reason = ? WHERE id = ?")?
             .execute((state, turn, inj, reason, id))?;
         Ok(())
@@ -318,19 +319,21 @@ impl Store {
 
     // ---- turns
 
-    pub fn add_turn(&self, session: &str, at: Wall, at_boot: u64) -> Result<Row> {
-        self.db
+    /// `known`: the id of a turn whose row a power cut took away.
+    pub fn add_turn(&self, known: Option<Row>, session: &str, at: Wall, at_boot: u64) -> Result<Row> {
+        let id = known.unwrap_or_else(|| self.ids.next(Table::Turn));
+        self.db()?
             .prepare_cached(
-                "INSERT INTO turn(session, state, attempts, prompt, media, plain, file, file_len, proc, pid, at, at_boot)
-                 VALUES(?, 'prompting', 0, '', '[]', 0, '', 0, 0, 0, ?, ?)",
+                "INSERT INTO turn(id, session, state, attempts, prompt, media, plain, file, file_len, proc, pid, at, at_boot)
+                 VALUES(?, ?, 'prompting', 0, '', '[]', 0, '', 0, 0, 0, ?, ?)",
             )?
-            .execute((session, at, at_boot as i64))?;
-        Ok(self.db.last_insert_rowid())
+            .execute((id, session, at, at_boot as i64))?;
+        Ok(id)
     }
 
     /// One more attempt begins: everything recovery needs.
     pub fn set_turn(&self, t: &TurnRow) -> Result<()> {
-        self.db
+        self.db()?
             .prepare_cached(
                 "UPDATE turn SET state = ?, attempts = ?, prompt = ?, media = ?, plain = ?, file = ?, file_len = ?,
                  proc = ?, pid = ?, at_boot = ? WHERE id = ?",
@@ -353,12 +356,12 @@ impl Store {
 
     /// The turn is to end, whatever happens to this process.
     pub fn stop_turn(&self, id: Row, why: &str) -> Result<()> {
-        self.db.prepare_cached("UPDATE turn SET stop = ? WHERE id = ?")?.execute((why, id))?;
+        self.db()?.prepare_cached("UPDATE turn SET stop = ? WHERE id = ?")?.execute((why, id))?;
         Ok(())
     }
 
     pub fn end_turn(&self, id: Row, state: &str, stop: &str, model: &str, usage: &str) -> Result<()> {
-        self.db
+        self.db()?
             .prepare_cached("UPDATE turn SET state = ?, stop = ?, model = ?, usage = ? WHERE id = ?")?
             .execute((state, stop, model, usage, id))?;
         Ok(())
@@ -366,68 +369,70 @@ impl Store {
 
     pub fn turn(&self, id: Row) -> Result<Option<TurnRow>> {
         let sql = format!("SELECT {TURN} FROM turn WHERE id = ?");
-        Ok(self.db.prepare_cached(&sql)?.query_row([id], turn).optional()?)
+        Ok(self.db()?.prepare_cached(&sql)?.query_row([id], turn).optional()?)
     }
 
     /// Turns whose end is not recorded, oldest first.
     pub fn open_turns(&self) -> Result<Vec<TurnRow>> {
-        let sql = format!("SELECT {TURN} FROM turn WHERE state = 'prompting' ORDER BY id LIMIT 1000");
-        Ok(self.db.prepare_cached(&sql)?.query_map([], turn)?.collect::<rusqlite::Result<_>>()?)
+        let sql = format!("SELECT {TURN} FROM turn INDEXED BY turn_open WHERE state = 'prompting' ORDER BY id LIMIT 1000");
+        Ok(self.db()?.prepare_cached(&sql)?.query_map([], turn)?.collect::<rusqlite::Result<_>>()?)
     }
 
     pub fn open_turn_of(&self, session: &str) -> Result<Option<TurnRow>> {
-        let sql = format!("SELECT {TURN} FROM turn WHERE session = ? AND state = 'prompting' ORDER BY id DESC LIMIT 1");
-        Ok(self.db.prepare_cached(&sql)?.query_row([session], turn).optional()?)
+        let sql = format!("SELECT {TURN} FROM turn INDEXED BY turn_open WHERE session = ? AND state = 'prompting' ORDER BY id DESC LIMIT 1");
+        Ok(self.db()?.prepare_cached(&sql)?.query_row([session], turn).optional()?)
     }
 
     /// The newest turn of a session, if it failed.
     pub fn last_failed_turn(&self, session: &str) -> Result<Option<TurnRow>> {
         let sql = format!("SELECT {TURN} FROM turn WHERE session = ? ORDER BY id DESC LIMIT 1");
-        let row = self.db.prepare_cached(&sql)?.query_row([session], turn).optional()?;
+        let row = self.db()?.prepare_cached(&sql)?.query_row([session], turn).optional()?;
         Ok(row.filter(|t| t.state == "failed"))
     }
 
     // ---- segments
 
     pub fn add_segment(&self, s: &NewSegment) -> Result<Row> {
-        self.db
+        let id = self.ids.next(Table::Segment);
+        self.db()?
             .prepare_cached(
-                "INSERT INTO segment(turn, session, n, origin, inbox, text, media, target, at)
-                 VALUES(?, ?, ?, ?, ?, ?, '[]', ?, ?)",
+                "INSERT INTO segment(id, turn, session, n, origin, inbox, text, media, target, at)
+                 VALUES(?, ?, ?, ?, ?, ?, ?, '[]', ?, ?)",
             )?
-            .execute((s.turn, s.session, s.n, s.origin, s.inbox, s.text, json(s.target), s.at))?;
-        Ok(self.db.last_insert_rowid())
+            .execute((id, s.turn, s.session, s.n, s.origin, s.inbox, s.text, json(s.target), s.at))?;
+        Ok(id)
     }
 
     pub fn segments_of(&self, turn: Row) -> Result<Vec<SegmentRow>> {
         let sql = format!("SELECT {SEGMENT} FROM segment WHERE turn = ? ORDER BY id LIMIT 1000");
-        Ok(self.db.prepare_cached(&sql)?.query_map([turn], segment)?.collect::<rusqlite::Result<_>>()?)
+        Ok(self.db()?.prepare_cached(&sql)?.query_map([turn], segment)?.collect::<rusqlite::Result<_>>()?)
     }
 
     /// The segment that answers a message.
     pub fn segment_for(&self, inbox: Row) -> Result<Option<SegmentRow>> {
         let sql = format!("SELECT {SEGMENT} FROM segment WHERE inbox = ? ORDER BY id DESC LIMIT 1");
-        Ok(self.db.prepare_cached(&sql)?.query_row([inbox], segment).optional()?)
+        Ok(self.db()?.prepare_cached(&sql)?.query_row([inbox], segment).optional()?)
     }
 
     pub fn newest_segment(&self, session: &str) -> Result<Row> {
-        let mut q = self.db.prepare_cached("SELECT id FROM segment WHERE session = ? ORDER BY id DESC LIMIT 1")?;
+        let mut q = self.db()?.prepare_cached("SELECT id FROM segment WHERE session = ? ORDER BY id DESC LIMIT 1")?;
         Ok(q.query_row([session], |r| r.get(0)).optional()?.unwrap_or(0))
     }
 
     // ---- outbox
 
     pub fn add_outbox(&self, o: &NewOutbox) -> Result<Row> {
+        let id = self.ids.next(Table::Outbox);
         let t = o.target;
-        self.db
+        self.db()?
             .prepare_cached(
-                "INSERT INTO outbox(segment, chunk, channel, account, chat, thread, kind, body, state, expires_at, at, clock_ok)
-                 VALUES(?, ?, ?, ?, ?, ?, 'send', ?, 'ready', ?, ?, ?)",
+                "INSERT INTO outbox(id, segment, chunk, channel, account, chat, thread, kind, body, state, expires_at, at, clock_ok)
+                 VALUES(?, ?, ?, ?, ?, ?, ?, 'send', ?, 'ready', ?, ?, ?)",
             )?
             .execute((
-                o.segment, o.chunk, &t.channel, &t.account, &t.chat, &t.thread, o.body, o.expires, o.at, o.clock_ok,
+                id, o.segment, o.chunk, &t.channel, &t.account, &t.chat, &t.thread, o.body, o.expires, o.at, o.clock_ok,
             ))?;
-        Ok(self.db.last_insert_rowid())
+        Ok(id)
     }
 
     pub fn set_outbox(
@@ -438,7 +443,7 @@ impl Store {
         platform_id: Option<&str>,
         error: Option<&str>,
     ) -> Result<()> {
-        self.db
+        self.db()?
             .prepare_cached("UPDATE outbox SET state = ?, attempts = ?, platform_id = coalesce(?, platform_id), error = ? WHERE id = ?")?
             .execute((state, attempts, platform_id, error, id))?;
         Ok(())
@@ -446,7 +451,7 @@ impl Store {
 
     /// Rows not yet closed, oldest first, of all lanes behind `after`.
     pub fn outbox_open(&self, state: &str, after: Row, limit: usize) -> Result<Vec<OutboxRow>> {
-        let sql = format!("SELECT {OUTBOX} FROM outbox WHERE state = ? AND id > ? ORDER BY id LIMIT ?");
+        let sql = format!("SELECT {OUTBOX} FROM outbox INDEXED BY outbox_open WHERE state = ? AND state IN ('ready', 'sending') AND id > ? ORDER BY id LIMIT ?");
         Ok(self
             .db
             .prepare_cached(&sql)?
@@ -460,13 +465,17 @@ impl Store {
             "SELECT {OUTBOX} FROM outbox INDEXED BY outbox_lane
              WHERE channel = ? AND account = ? AND chat = ? AND thread = ? AND state IN ('ready', 'sending') ORDER BY id LIMIT 1"
         );
-        Ok(self.db.prepare_cached(&sql)?.query_row((&t.channel, &t.account, &t.chat, &t.thread), outbox).optional()?)
+        Ok(self
+            .db()?
+            .prepare_cached(&sql)?
+            .query_row((&t.channel, &t.account, &t.chat, &t.thread), outbox)
+            .optional()?)
     }
 
     /// `(rows, oldest time)` still owed.
     pub fn outbox_owed(&self) -> Result<(i64, Option<Wall>)> {
-        let mut q = self.db.prepare_cached(
-            "SELECT count(*), min(at) FROM (SELECT at FROM outbox WHERE state IN ('ready', 'sending') LIMIT 10000)",
+        let mut q = self.db()?.prepare_cached(
+            "SELECT count(*), min(at) FROM (SELECT at FROM outbox INDEXED BY outbox_open WHERE state IN ('ready', 'sending') LIMIT 10000)",
         )?;
         Ok(q.query_row([], |r| Ok((r.get(0)?, r.get(1)?)))?)
     }
@@ -475,58 +484,91 @@ impl Store {
 
     pub fn session(&self, key: &str) -> Result<Option<SessionRow>> {
         let sql = format!("SELECT {SESSION} FROM session WHERE key = ?");
-        Ok(self.db.prepare_cached(&sql)?.query_row([key], session).optional()?)
+        Ok(self.db()?.prepare_cached(&sql)?.query_row([key], session).optional()?)
     }
 
     /// All sessions, most recently active first.
     pub fn sessions(&self, limit: usize) -> Result<Vec<SessionRow>> {
-        let sql = format!("SELECT {SESSION} FROM session ORDER BY last_at DESC, key LIMIT ?");
-        Ok(self.db.prepare_cached(&sql)?.query_map([limit as i64], session)?.collect::<rusqlite::Result<_>>()?)
+        let sql = format!("SELECT {SESSION} FROM session ORDER BY minute DESC, key LIMIT ?");
+        let mut q = self.db()?.prepare_cached(&sql)?;
+        let mut list: Vec<SessionRow> = q.query_map([limit as i64], session)?.collect::<rusqlite::Result<_>>()?;
+        list.sort_by_key(|s| std::cmp::Reverse(s.last_at)); // the index knows minutes
+        Ok(list)
     }
 
     pub fn count_sessions(&self) -> Result<usize> {
-        Ok(self.db.prepare_cached("SELECT count(*) FROM session")?.query_row([], |r| r.get::<_, i64>(0))? as usize)
+        Ok(self.db()?.prepare_cached("SELECT count(*) FROM session")?.query_row([], |r| r.get::<_, i64>(0))? as usize)
     }
 
+    /// Stores a session. The list's index is touched once a minute at most.
     pub fn put_session(&self, s: &SessionRow) -> Result<()> {
-        self.db
-            .prepare_cached("INSERT OR REPLACE INTO session VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
+        let minute = s.last_at / 60_000;
+        let changed = self
+            .db()?
+            .prepare_cached(
+                "UPDATE session SET agent = ?2, role = ?3, role_manual = ?4, file = ?5, last = ?6, mode = ?7, model = ?8,
+                 thinking = ?9, count = ?10, last_at = ?11, reset_at = ?12, title = ?13 WHERE key = ?1",
+            )?
             .execute((
-            &s.key,
-            &s.sid,
-            &s.agent,
-            &s.role,
-            s.role_manual,
-            s.file.to_string_lossy(),
-            json(&s.last),
-            &s.mode,
-            &s.model,
-            &s.thinking,
-            s.count,
-            s.last_at,
-            s.created,
-            s.reset_at,
-            &s.title,
-        ))?;
+                &s.key,
+                &s.agent,
+                &s.role,
+                s.role_manual,
+                s.file.to_string_lossy(),
+                json(&s.last),
+                &s.mode,
+                &s.model,
+                &s.thinking,
+                s.count,
+                s.last_at,
+                s.reset_at,
+                &s.title,
+            ))?;
+        if changed > 0 {
+            self.db()?
+                .prepare_cached("UPDATE session SET minute = ?2 WHERE key = ?1 AND minute <> ?2")?
+                .execute((&s.key, minute))?;
+            return Ok(());
+        }
+        self.db()?
+            .prepare_cached("INSERT INTO session VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
+            .execute((
+                &s.key,
+                &s.sid,
+                &s.agent,
+                &s.role,
+                s.role_manual,
+                s.file.to_string_lossy(),
+                json(&s.last),
+                &s.mode,
+                &s.model,
+                &s.thinking,
+                s.count,
+                s.last_at,
+                s.created,
+                s.reset_at,
+                &s.title,
+                minute,
+            ))?;
         Ok(())
     }
 
     pub fn delete_session(&self, key: &str) -> Result<()> {
-        self.db.prepare_cached("DELETE FROM session WHERE key = ?")?.execute([key])?;
+        self.db()?.prepare_cached("DELETE FROM session WHERE key = ?")?.execute([key])?;
         Ok(())
     }
 
     // ---- cursors
 
     pub fn set_cursor(&self, channel: &str, account: &str, value: &str, at: Wall) -> Result<()> {
-        self.db
+        self.db()?
             .prepare_cached("INSERT OR REPLACE INTO cursor VALUES(?, ?, ?, ?)")?
             .execute((channel, account, value, at))?;
         Ok(())
     }
 
     pub fn cursor(&self, channel: &str, account: &str) -> Result<Option<String>> {
-        let mut q = self.db.prepare_cached("SELECT value FROM cursor WHERE channel = ? AND account = ?")?;
+        let mut q = self.db()?.prepare_cached("SELECT value FROM cursor WHERE channel = ? AND account = ?")?;
         Ok(q.query_row([channel, account], |r| r.get(0)).optional()?)
     }
 
@@ -534,12 +576,12 @@ impl Store {
 
     /// Rows written before the clock was trusted get this moment as their time.
     pub fn confirm_clock(&self, at: Wall, lifetime: i64) -> Result<()> {
-        self.db.execute(
-            "UPDATE inbox SET at = ?, clock_ok = 1 WHERE clock_ok = 0 AND state IN ('queued', 'in_turn')",
+        self.db()?.execute(
+            "UPDATE inbox INDEXED BY inbox_open SET at = ?, clock_ok = 1 WHERE state IN ('queued', 'in_turn', 'executing') AND clock_ok = 0",
             [at],
         )?;
-        self.db.execute(
-            "UPDATE outbox SET at = ?1, clock_ok = 1, expires_at = ?1 + ?2 WHERE clock_ok = 0 AND state IN ('ready', 'sending')",
+        self.db()?.execute(
+            "UPDATE outbox INDEXED BY outbox_open SET at = ?1, clock_ok = 1, expires_at = ?1 + ?2 WHERE state IN ('ready', 'sending') AND clock_ok = 0",
             [at, lifetime],
         )?;
         Ok(())
@@ -548,22 +590,40 @@ impl Store {
     /// Empties texts of what is over and older than `before`, and removes inbox rows older than `gone`,
     /// at most 200 rows each. Returns whether there may be more.
     pub fn clean(&self, before: Wall, gone: Wall, keep_keys: i64) -> Result<bool> {
-        let mut n = 0;
-        n += self.db.execute(
-            "UPDATE turn SET prompt = '', media = '[]' WHERE id IN (SELECT id FROM turn WHERE state IN ('finished', 'failed') AND at < ? AND prompt <> '' LIMIT 200)",
-            [before],
-        )?;
-        n += self.db.execute(
-            "UPDATE outbox SET body = '' WHERE id IN (SELECT id FROM outbox WHERE state IN ('sent', 'failed', 'skipped', 'expired') AND at < ? AND body <> '' LIMIT 200)",
-            [before],
-        )?;
-        n += self.db.execute(
-            "DELETE FROM inbox WHERE id IN (SELECT id FROM inbox WHERE state IN ('answered', 'merged', 'injected', 'command', 'silent', 'dropped', 'failed')
-             AND at < ?1 AND id < (SELECT max(id) - ?2 FROM inbox) LIMIT 200)",
+        let db = self.db()?;
+        let mut more = false;
+        for (mark, emptied) in [
+            (
+                "cleaned_turn",
+                "UPDATE turn SET prompt = '', media = '[]' WHERE id > ?1 AND id <= ?2 AND state <> 'prompting'",
+            ),
+            (
+                "cleaned_outbox",
+                "UPDATE outbox SET body = '' WHERE id > ?1 AND id <= ?2 AND state NOT IN ('ready', 'sending')",
+            ),
+        ] {
+            // Rows are as old as their ids: up to the first that is too young, 200 at a time.
+            let old = match mark {
+                "cleaned_turn" => "SELECT max(id), count(*) FROM (SELECT id, at FROM turn WHERE id > ?1 ORDER BY id LIMIT 200) WHERE at < ?2",
+                _ => "SELECT max(id), count(*) FROM (SELECT id, at FROM outbox WHERE id > ?1 ORDER BY id LIMIT 200) WHERE at < ?2",
+            };
+            let from = self.meta_int(mark)?;
+            let (to, n): (Option<Row>, i64) =
+                db.prepare_cached(old)?.query_row([from, before], |r| Ok((r.get(0)?, r.get(1)?)))?;
+            if let Some(to) = to {
+                db.prepare_cached(emptied)?.execute([from, to])?;
+                self.set_meta_int(mark, to)?;
+            }
+            more |= n == 200;
+        }
+        let n = db.execute(
+            "DELETE FROM inbox WHERE id IN (SELECT id FROM (SELECT id, state, at FROM inbox
+             WHERE id < (SELECT max(id) - ?2 FROM inbox) ORDER BY id LIMIT 400)
+             WHERE at < ?1 AND state NOT IN ('queued', 'in_turn', 'executing') LIMIT 200)",
             [gone.min(before), keep_keys],
         )?;
-        self.db.execute_batch("PRAGMA incremental_vacuum(256)")?;
-        Ok(n >= 200)
+        db.execute_batch("PRAGMA incremental_vacuum(256)")?;
+        Ok(more || n >= 200)
     }
 }
 

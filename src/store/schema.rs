@@ -1,4 +1,7 @@
 //! Tables and numbered migrations (core.md 22.6). A migration is never changed once released.
+//!
+//! Every page that a message touches is written to the disk twice: there are no more indexes than queries need,
+//! and most hold only what is still open. Row ids come from [`super::Ids`], which never gives one twice.
 
 use rusqlite::{Connection, Result};
 
@@ -8,47 +11,50 @@ CREATE TABLE meta(k TEXT PRIMARY KEY, v) WITHOUT ROWID;
 CREATE TABLE cursor(channel TEXT, account TEXT, value TEXT NOT NULL, updated INTEGER NOT NULL,
     PRIMARY KEY(channel, account)) WITHOUT ROWID;
 CREATE TABLE inbox(
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    dkey TEXT UNIQUE, dkey2 TEXT UNIQUE,
+    id INTEGER PRIMARY KEY,
+    dkey TEXT, dkey2 TEXT,
     kind TEXT NOT NULL, session TEXT NOT NULL, agent TEXT NOT NULL, state TEXT NOT NULL,
     prio INTEGER NOT NULL, at INTEGER NOT NULL, clock_ok INTEGER NOT NULL,
     source TEXT NOT NULL, text TEXT NOT NULL, media TEXT NOT NULL,
     turn INTEGER, inj INTEGER, attempts INTEGER NOT NULL DEFAULT 0, body_hash TEXT, reason TEXT);
-CREATE INDEX inbox_queue ON inbox(session, state, prio DESC, id);
-CREATE INDEX inbox_state ON inbox(state, at);
+CREATE UNIQUE INDEX inbox_key ON inbox(dkey) WHERE dkey IS NOT NULL;
+CREATE UNIQUE INDEX inbox_key2 ON inbox(dkey2) WHERE dkey2 IS NOT NULL;
+CREATE INDEX inbox_open ON inbox(state, session, id) WHERE state IN ('queued', 'in_turn', 'executing');
 CREATE INDEX inbox_turn ON inbox(turn) WHERE turn IS NOT NULL;
 CREATE INDEX inbox_session ON inbox(session, id);
 CREATE TABLE turn(
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER PRIMARY KEY,
     session TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL, prompt TEXT NOT NULL, media TEXT NOT NULL,
     plain INTEGER NOT NULL, file TEXT NOT NULL, file_len INTEGER NOT NULL, proc INTEGER NOT NULL, pid INTEGER NOT NULL,
     at INTEGER NOT NULL, at_boot INTEGER NOT NULL, stop TEXT, model TEXT, usage TEXT);
-CREATE INDEX turn_state ON turn(state);
+CREATE INDEX turn_open ON turn(session, id) WHERE state = 'prompting';
 CREATE INDEX turn_session ON turn(session, id);
 CREATE TABLE segment(
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER PRIMARY KEY,
     turn INTEGER, session TEXT NOT NULL, n INTEGER, origin TEXT NOT NULL, inbox INTEGER,
     text TEXT NOT NULL, media TEXT NOT NULL, target TEXT NOT NULL, at INTEGER NOT NULL);
-CREATE UNIQUE INDEX segment_turn ON segment(turn, n);
+CREATE UNIQUE INDEX segment_turn ON segment(turn, n) WHERE turn IS NOT NULL;
 CREATE INDEX segment_session ON segment(session, id);
 CREATE INDEX segment_inbox ON segment(inbox) WHERE inbox IS NOT NULL;
 CREATE TABLE outbox(
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    dkey TEXT UNIQUE, segment INTEGER, chunk INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY,
+    dkey TEXT, segment INTEGER, chunk INTEGER NOT NULL,
     channel TEXT NOT NULL, account TEXT NOT NULL, chat TEXT NOT NULL, thread TEXT NOT NULL,
     kind TEXT NOT NULL, body TEXT NOT NULL, state TEXT NOT NULL, how TEXT, attempts INTEGER NOT NULL DEFAULT 0,
     next_at INTEGER, expires_at INTEGER NOT NULL, at INTEGER NOT NULL, clock_ok INTEGER NOT NULL,
     platform_id TEXT, body_hash TEXT, error TEXT);
-CREATE INDEX outbox_state ON outbox(state, next_at);
+CREATE UNIQUE INDEX outbox_key ON outbox(dkey) WHERE dkey IS NOT NULL;
+CREATE INDEX outbox_open ON outbox(state, id) WHERE state IN ('ready', 'sending');
 CREATE INDEX outbox_lane ON outbox(channel, account, chat, thread, id) WHERE state IN ('ready', 'sending');
 CREATE INDEX outbox_segment ON outbox(segment, chunk);
-CREATE INDEX outbox_platform ON outbox(channel, account, platform_id);
+CREATE INDEX outbox_platform ON outbox(channel, account, platform_id) WHERE platform_id IS NOT NULL;
 CREATE TABLE session(
     key TEXT PRIMARY KEY, sid TEXT NOT NULL UNIQUE, agent TEXT NOT NULL, role TEXT, role_manual INTEGER NOT NULL,
     file TEXT NOT NULL, last TEXT NOT NULL, mode TEXT, model TEXT, thinking TEXT,
     count INTEGER NOT NULL, last_at INTEGER NOT NULL, created INTEGER NOT NULL,
-    reset_at INTEGER NOT NULL, title TEXT) WITHOUT ROWID;
-CREATE INDEX session_last ON session(last_at DESC, key);
+    reset_at INTEGER NOT NULL, title TEXT,
+    minute INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX session_minute ON session(minute DESC, key);
 "];
 
 /// Brings the store to the newest version. Returns the version found (0: new).

@@ -48,6 +48,7 @@ pub fn run<E>(
     let mut side: Option<Connection> = None;
     let mut dirty = false; // written since the last checkpoint
     let mut synced = 0; // since the last checkpoint
+    let mut copied = 0; // length of the log at the last checkpoint that was not made for idleness
     let mut failures = 0u32;
     if let Some(dir) = store.parent() {
         let _ = File::open(dir).and_then(|d| d.sync_all()); // the new files' names
@@ -109,13 +110,16 @@ pub fn run<E>(
         }
         let size = wal.metadata().map_or(0, |m| m.len());
         stats.wal_bytes.store(size, Relaxed);
-        if size > RESTART_AT {
-            checkpoint(store, &mut side, "RESTART");
-            synced = 0;
-        } else if size > PASSIVE_AT {
-            checkpoint(store, &mut side, "PASSIVE");
-            synced = 0;
-        }
+        copied = copied.min(size); // it began anew and was cut
+        let mode = match size {
+            s if s > RESTART_AT && s >= copied + PASSIVE_AT / 4 => "RESTART",
+            // While somebody writes without a pause, it grows on: not again for every message.
+            s if s > PASSIVE_AT && s >= copied + PASSIVE_AT / 4 => "PASSIVE",
+            _ => continue,
+        };
+        checkpoint(store, &mut side, mode);
+        copied = size;
+        synced = 0;
     }
     checkpoint(store, &mut side, "TRUNCATE");
 }

@@ -33,6 +33,8 @@ pub struct ModelPi {
     unwritten: Vec<Entry>,
     compacting: bool,
     pub dying: bool,
+    /// Neither reads nor writes any more.
+    pub hung: bool,
     pub spawned: bool,
 }
 
@@ -72,6 +74,7 @@ impl ModelPi {
             unwritten: Vec::new(),
             compacting: false,
             dying: false,
+            hung: false,
             spawned: false,
         }
     }

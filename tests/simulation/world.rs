@@ -52,6 +52,8 @@ struct Msg {
     stranger: bool,
 }
 
+/// Bytes of one page in the log.
+const FRAME: u64 = 1024 + 24;
 const PLATFORMS: [&str; 2] = ["pa", "pb"];
 const SENDERS: [&str; 2] = ["u1", "u2"];
 const TABS: [&str; 3] = ["a", "b", "c"];
@@ -244,8 +246,8 @@ impl World {
                 (pi_gateway::store::sync::wal_path(&self.path), pi_gateway::store::sync::wal_path(&next));
             std::fs::copy(&self.path, &next).map_err(|e| e.to_string())?;
             let mut log = std::fs::read(old_wal).unwrap_or_default();
-            let lost = (log.len() as u64).saturating_sub(self.synced) / 4120;
-            let keep = self.synced + self.rng.below(lost + 1) * 4120;
+            let lost = (log.len() as u64).saturating_sub(self.synced) / FRAME;
+            let keep = self.synced + self.rng.below(lost + 1) * FRAME;
             log.truncate(keep as usize);
             std::fs::write(new_wal, log).map_err(|e| e.to_string())?;
             self.state = None;
@@ -460,7 +462,7 @@ impl World {
         self.finish_job()?;
         self.outcome()?;
         self.child_news()?;
-        let before = self.procs.values().any(|p| p.busy());
+        let before = self.procs.values().any(|p| p.busy() && !p.hung);
         self.pi_moves()?;
         if !before && self.jobs.is_empty() && self.calls.is_empty() && self.spawns.is_empty() && self.exits.is_empty() {
             self.leap()?;
@@ -502,11 +504,6 @@ impl World {
             (true, 9) => "/reload".into(),
             (true, _) => "/status".into(),
         };
-        if matches!(text.as_str(), "/new" | "/stop") || self.rules.mode == Mode::Interrupt {
-            for m in self.msgs.iter_mut().filter(|m| m.session == session) {
-                m.excused = true;
-            }
-        }
         let excused = self.rules.mode == Mode::Interrupt;
         self.msgs.push(Msg {
             key: format!("k{n}"),
@@ -524,6 +521,18 @@ impl World {
         self.deliver()
     }
 
+    /// A command that ends the session's turn without an answer: whoever may be in it.
+    fn excuse(&mut self, command: usize) {
+        let Msg { session, text, .. } = &self.msgs[command];
+        if !matches!(text.as_str(), "/new" | "/stop") {
+            return;
+        }
+        let session = session.clone();
+        for m in self.msgs.iter_mut().filter(|m| m.session == session) {
+            m.excused = true;
+        }
+    }
+
     /// Clients and platforms send what is not acknowledged, sometimes twice or out of order.
     fn deliver(&mut self) -> Result<(), String> {
         let again = self.faults && self.rng.one_in(10);
@@ -537,6 +546,7 @@ impl World {
             return Ok(());
         }
         let first = open[self.rng.below(open.len() as u64) as usize];
+        self.excuse(first); // a late or repeated `/stop` meets messages written after it
         let id = ReqId(self.next_req);
         self.next_req += 1;
         match self.msgs[first].platform {
@@ -588,6 +598,7 @@ impl World {
                 };
                 for i in &open {
                     self.msgs[*i].asked = Some(id);
+                    self.excuse(*i);
                 }
                 self.asks.insert(id, open);
                 self.feed(Event::Inbound { id, batch: Box::new(batch) })
@@ -703,11 +714,18 @@ impl World {
     }
 
     fn pi_moves(&mut self) -> Result<(), String> {
-        let busy: Vec<ProcId> = self.procs.iter().filter(|(_, p)| p.busy() && !p.dying).map(|(id, _)| *id).collect();
+        let busy = self.procs.iter().filter(|(_, p)| p.busy() && !p.dying && !p.hung);
+        let busy: Vec<ProcId> = busy.map(|(id, _)| *id).collect();
         if busy.is_empty() {
             return Ok(());
         }
         let id = busy[self.rng.below(busy.len() as u64) as usize];
+        let hangs = self.faults && self.rng.one_in(400);
+        if let Some(p) = self.procs.get_mut(&id).filter(|_| hangs) {
+            p.hung = true; // for ever: only a kill ends it
+            self.note(format!("pi {} hangs", id.0));
+            return Ok(());
+        }
         let Some(p) = self.procs.get_mut(&id) else { return Ok(()) };
         match p.tick(&mut self.files, &mut self.rng, &mut self.made) {
             Some(event) => self.feed(Event::Pi { proc: id, event: Box::new(event) }),
@@ -845,7 +863,7 @@ impl World {
             && self.sweeps.is_empty()
             && self.spawns.is_empty()
             && self.exits.is_empty()
-            && self.procs.values().all(|p| p.dying || p.stdin.is_empty()))
+            && self.procs.values().all(|p| p.dying || p.hung || p.stdin.is_empty()))
         {
             return Ok(false);
         }
@@ -955,7 +973,11 @@ impl World {
                 return Err(format!("the agent saw {token} {seen} times"));
             }
             let answered = matches!(row.state.as_str(), "answered" | "merged" | "injected");
-            if answered && answers == 0 && !m.excused && !self.switched(m) && !(lossy && m.platform.is_some()) {
+            // pi hung: the message got the notice of that.
+            let turn = row.turn.map_or(Ok(Vec::new()), |t| store.segments_of(t)).map_err(err)?;
+            let hung = turn.iter().any(|g| g.text.ends_with("without activity)"));
+            let excused = m.excused || self.switched(m) || hung || (lossy && m.platform.is_some());
+            if answered && answers == 0 && !excused {
                 return Err(format!("{token} is {} but no answer arrived", row.state));
             }
             if answers > 1 && !self.retried(m) {
