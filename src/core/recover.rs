@@ -279,7 +279,7 @@ impl State {
     }
 
     pub(super) fn on_verified(&mut self, s: &mut Session, done: JobDone) -> Result<()> {
-        let JobDone::FileRead(found) = done else { return Ok(()) }; // failed: again at the deadline
+        let JobDone::FileRead(mut found) = done else { return Ok(()) }; // failed: again at the deadline
         let Stage::Verify { proc, file_len, .. } = std::mem::replace(&mut s.stage, Stage::Idle) else { return Ok(()) };
         let (members, rest): (Vec<_>, Vec<_>) =
             std::mem::take(&mut s.queue).into_iter().partition(|m| found.ids.contains(&self.msg_id(m)));
@@ -288,19 +288,30 @@ impl State {
             s.verify = Verify::Clear;
             return self.prompt_turn(s, Work::Queue, proc, file_len);
         }
-        // It gets its number again, so that every later look into the file finds it.
         let id = turn_marker(&found.head).and_then(|m| row_of(&self.store.id, 't', m));
-        let id = match id {
-            Some(id) if self.store.turn(id)?.is_none() => Some(id),
-            _ => None,
+        let known = match id {
+            Some(id) => self.store.turn(id)?.is_some(),
+            None => false,
         };
-        let mut t = Box::new(self.new_turn(s, members, id)?);
+        if known {
+            // Only the message was forgotten, not its turn: what that said has been delivered.
+            for entry in &mut found.entries {
+                if let FoundEntry::Assistant(m) = entry {
+                    m.text.clear();
+                }
+            }
+        }
+        // A forgotten turn gets its number again, so that every later look into the file finds it.
+        let mut t = Box::new(self.new_turn(s, members, id.filter(|_| !known))?);
         t.row.file = s.row.file.clone();
         self.store.set_turn(&t.row)?;
         for m in &t.members {
             self.store.set_inbox(m.id, st::IN_TURN, Some(t.row.id), None, None)?;
         }
         let state = self.replay(s, &mut t, &found)?;
+        if known && state == Reading::Complete {
+            return self.finish(s, *t, End { text: String::new(), failed: None, silent: true });
+        }
         self.go_on(s, t, state, Why::Restart, false)
     }
 

@@ -41,7 +41,7 @@ impl http::Operator for Operator {
     }
 
     fn reload(&self) -> Result<(), String> {
-        self.reloader.get().map_or(Err("the gateway is starting".into()), |r| r.now())
+        self.reloader.get().map_or(Err("the gateway is starting".into()), |r| r.apart())
     }
 
     fn restart(&self) -> Result<(), http::NoRestart> {

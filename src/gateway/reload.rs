@@ -15,6 +15,8 @@ use crate::message::Request;
 
 /// Editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(500);
+/// Reading a configuration takes more than a connection's thread has, bytes.
+const STACK: usize = 512 << 10;
 
 pub struct Reloader {
     path: PathBuf,
@@ -24,6 +26,10 @@ pub struct Reloader {
     door: Arc<Door>,
     state: Mutex<State>,
     pending: AtomicBool,
+}
+
+fn thread() -> std::thread::Builder {
+    std::thread::Builder::new().name("reload".into()).stack_size(STACK)
 }
 
 struct State {
@@ -54,11 +60,17 @@ impl Reloader {
             this.pending.store(false, Ordering::SeqCst);
             let _ = this.now(); // it has said in the log what is wrong
         };
-        let thread = std::thread::Builder::new().name("reload".into()).stack_size(512 << 10);
-        if let Err(e) = thread.spawn(run) {
+        if let Err(e) = thread().spawn(run) {
             self.pending.store(false, Ordering::SeqCst);
             log::error!("no thread to reload the configuration: {e}");
         }
+    }
+
+    /// Reloads on a thread of its own and waits for it.
+    pub fn apart(self: &Arc<Self>) -> Result<(), String> {
+        let this = self.clone();
+        let run = thread().spawn(move || this.now()).map_err(|e| format!("no thread to reload: {e}"))?;
+        run.join().unwrap_or_else(|_| Err("the reload stumbled; it is in the log".into()))
     }
 
     /// The effective configuration without secrets.

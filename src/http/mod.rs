@@ -16,6 +16,7 @@ mod images;
 mod json;
 mod logins;
 mod meter;
+mod operate;
 mod page;
 mod port;
 mod routes;

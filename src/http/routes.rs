@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::head::percent;
 use super::port::Port;
 use super::settings::Limits;
-use super::{chat, page, status};
+use super::{chat, operate, page, status};
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +78,10 @@ pub static ROUTES: &[Route] = &[
     route("POST", "/api/session/reset", Door::Key, status::reset),
     route("POST", "/api/session/think", Door::Key, status::think),
     route("POST", "/api/session/model", Door::Key, status::model),
+    route("GET", "/api/config", Door::Key, operate::config),
+    route("GET", "/api/gateway/config", Door::Key, operate::config),
+    route("POST", "/api/gateway/reload", Door::Key, operate::reload),
+    route("POST", "/api/gateway/restart", Door::Key, operate::restart),
     chat("/api/chat", chat::whole),
     chat("/api/chat/stream", chat::stream),
 ];

@@ -102,3 +102,21 @@ fn sessions_are_listed_shown_and_changed() {
     let pool = ask(h.addr, "GET", "/api/pool", "", "").json();
     assert_eq!(pool["processes"][0]["sessionKey"], MAIN);
 }
+
+#[test]
+fn the_gateway_shows_its_configuration_and_reloads_on_request() {
+    let h = House::new();
+    let key = &format!("Authorization: Bearer {SECRET}\r\n");
+    for path in ["/api/config", "/api/gateway/config"] {
+        let r = ask(h.addr, "GET", path, key, "");
+        assert_eq!((r.status, r.json()["gateway"]["auth"]["token"].as_str()), (200, Some("***")), "{path}");
+        assert_eq!(ask(h.addr, "GET", path, "", "").status, 401);
+    }
+    let r = ask(h.addr, "POST", "/api/gateway/reload", key, "");
+    assert_eq!(r.json(), json!({"ok": true, "message": "Config reloaded"}));
+    let r = ask(h.addr, "POST", "/api/gateway/restart", key, "");
+    assert_eq!(r.refusal(), (403, "forbidden".into()));
+    let mut ws = Ws::open(h.addr, "/ws", key).unwrap_or_else(|r| panic!("{}", r.text()));
+    assert_eq!(ws.call("config.get", json!({}))["payload"]["gateway"]["port"], 52134);
+    assert_eq!(ws.call("config.reload", json!({}))["payload"], json!({"ok": true}));
+}

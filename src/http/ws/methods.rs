@@ -21,9 +21,11 @@ use crate::http::status;
 use crate::message::{ChatRequest, Request, Source, UiAnswer};
 
 /// Names of all methods, for `features`.
-const METHODS: [&str; 17] = [
+const METHODS: [&str; 19] = [
     "connect",
     "ping",
+    "config.get",
+    "config.reload",
     "health",
     "status",
     "subscribe",
@@ -169,6 +171,11 @@ impl Session {
         let ok = || Finish::Ok(json!({"ok": true}));
         match method {
             "health" | "status" => Ok(Some(status::health_body(&self.port, true, true).1)),
+            "config.get" => Ok(Some(self.port.operator.config())),
+            "config.reload" => {
+                let done = self.port.operator.reload();
+                done.map(|()| Some(json!({"ok": true}))).map_err(|why| Fault::new(500, "internal", why))
+            }
             "subscribe" => self.subscribe(&m),
             "chat.send" => self.send(id, m),
             "chat.abort" => {
