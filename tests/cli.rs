@@ -1,6 +1,9 @@
 //! The command line as its users meet it: the built binary, a clean environment, a home of its own.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/port.rs"]
+mod port;
+
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -8,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use pi_gateway::store::Store;
+use port::free_port;
 use serde_json::Value;
 
 /// A pi that says its version and answers `get_state`.
@@ -105,10 +109,6 @@ impl Home {
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Ran { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 // ---------------------------------------------------------------- frame

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::support::gateway::{free_port, Gateway};
+use super::support::gateway::Gateway;
+use super::support::port::free_port;
 use super::MAIN;
 
 #[test]

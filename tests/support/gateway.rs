@@ -3,7 +3,7 @@
 //! Stop and start it as often as a test likes: the data stays until the runner is dropped.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
+use super::port::free_port;
 use super::raw_http::{ask, Response, Ws};
 use super::DEADLINE;
 
@@ -22,11 +23,6 @@ pub struct Gateway {
     args: Vec<String>,
     child: Option<Child>,
     starts: u32,
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Gateway {

@@ -115,6 +115,7 @@ pub fn well() -> Script {
         Request::SetModel { model, .. } if model.starts_with("no/") => {
             Some(Answer::Error { code: Code::NotFound, message: "Session not found".into() })
         }
+        Request::SetModel { .. } | Request::SetThinking { .. } => Some(Answer::Bool(true)),
         _ => Some(Answer::Ok),
     })
 }

@@ -10,6 +10,7 @@ pub mod home;
 pub mod llm;
 pub mod patient;
 pub mod pi;
+pub mod port;
 pub mod process;
 pub mod raw_http;
 pub mod rpc;
