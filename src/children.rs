@@ -9,6 +9,7 @@ mod before_exec;
 mod leftovers;
 mod stderr;
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
 use std::ops::ControlFlow;
@@ -18,7 +19,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{bounded, Receiver, Sender};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
@@ -80,7 +81,6 @@ pub enum MainEvent {
 enum Ask {
     Spawn(Box<SpawnSpec>, Sender<Result<Spawned, String>>),
     Signal(ChildId, Sig),
-    Turn(ChildId, Option<Mono>),
     Sweep { id: ProcId, mark: String, pid: u32, since: Mono },
 }
 
@@ -89,7 +89,11 @@ enum Ask {
 pub struct ChildrenHandle {
     asks: Sender<Ask>,
     bell: Arc<OwnedFd>,
+    turns: Turns,
 }
+
+/// Since when a process works on its turn. Looked at when it dies: noting it wakes nobody.
+type Turns = Arc<Mutex<HashMap<ChildId, Mono>>>;
 
 impl ChildrenHandle {
     /// The answer comes over the receiver, or the receiver ends when the gateway stops.
@@ -103,8 +107,12 @@ impl ChildrenHandle {
         self.ask(Ask::Signal(id, sig))
     }
     /// If the process dies, what bears its mark and started after that moment dies with it (boot clock, ms).
-    pub fn note_turn(&self, id: ChildId, since: Option<Mono>) -> bool {
-        self.ask(Ask::Turn(id, since))
+    pub fn note_turn(&self, id: ChildId, since: Option<Mono>) {
+        let mut turns = self.turns.lock().unwrap_or_else(|e| e.into_inner());
+        match since {
+            Some(since) => turns.insert(id, since),
+            None => turns.remove(&id),
+        };
     }
     /// Ends what a process of an earlier life left: the process itself if `pid` still bears the mark (SIGTERM,
     /// 3 s, SIGKILL), then everything with the mark that started after `since`. Reported as `Swept`.
@@ -126,7 +134,6 @@ struct Child {
     id: ChildId,
     pid: Pid,
     mark: Option<String>,
-    turn: Option<Mono>,
     stderr: Ring,
 }
 
@@ -146,6 +153,7 @@ pub struct Children {
     _ring: Arc<OwnedFd>,
     signals: Signals,
     children: Vec<Child>,
+    turns: Turns,
     hunts: Vec<(Hunt, Then)>,
     watched: Vec<(OwnedFd, Call)>,
 }
@@ -158,10 +166,11 @@ impl Children {
         bell_tx.set_nonblocking(true)?;
         bell.set_nonblocking(true)?;
         let ring: Arc<OwnedFd> = Arc::new(bell_tx.into());
-        let handle = ChildrenHandle { asks: asks_tx, bell: ring.clone() };
+        let turns = Turns::default();
+        let handle = ChildrenHandle { asks: asks_tx, bell: ring.clone(), turns: turns.clone() };
         let signals = Signals::new()?;
         let (children, hunts, watched) = (vec![], vec![], vec![]);
-        Ok((Children { asks, bell, _ring: ring, signals, children, hunts, watched }, handle))
+        Ok((Children { asks, bell, _ring: ring, signals, children, turns, hunts, watched }, handle))
     }
 
     /// Calls `call` on this thread whenever `fd` is readable or at its end, until it returns `false`. It must take
@@ -249,11 +258,6 @@ impl Children {
                     result.unwrap_or_else(|e| log::warn!("cannot send {sig:?} to process {}: {e}", child.pid));
                 }
             }
-            Ask::Turn(id, since) => {
-                if let Some(child) = self.children.iter_mut().find(|c| c.id == id) {
-                    child.turn = since;
-                }
-            }
             Ask::Sweep { id, mark, pid, since } => {
                 self.hunts.push((Hunt::new(mark, since, Some(pid)), Then::Swept(id)));
             }
@@ -286,7 +290,7 @@ impl Children {
         let known = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let pid_known = known.ok_or_else(|| format!("{program} has no process number"))?;
         let stderr = Ring::new(format!("{} [{pid}]", name(spec.id)), stderr.into());
-        self.children.push(Child { id: spec.id, pid: pid_known, mark: spec.mark, turn: None, stderr });
+        self.children.push(Child { id: spec.id, pid: pid_known, mark: spec.mark, stderr });
         Ok(Spawned { pid, stdin, stdout })
     }
 
@@ -308,7 +312,8 @@ impl Children {
             let mut child = self.children.swap_remove(at);
             child.stderr.drain();
             let info = exit_info(status, child.stderr.text());
-            match (child.mark, child.turn) {
+            let turn = self.turns.lock().unwrap_or_else(|e| e.into_inner()).remove(&child.id);
+            match (child.mark, turn) {
                 (Some(mark), Some(since)) => {
                     self.hunts.push((Hunt::new(mark, since, None), Then::Exit(child.id, info)));
                 }

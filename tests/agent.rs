@@ -187,7 +187,7 @@ fn a_killed_pi_goes_on_from_its_file_also_in_another_folder() {
     let pi = home.start(&file);
     pi.turn(&format!("[turn:a]\n{}", say("my dog is called Rex", "my dog is called Rex")));
     pi.prompt(&format!("[turn:b]\n{}", say("tool", "[[tool:bash {\"command\":\"sleep 30\"}]]")));
-    assert!(home.handle.note_turn(ChildId::Pi(ID), Some(0)));
+    home.handle.note_turn(ChildId::Pi(ID), Some(0));
     pi.until(|e| matches!(e, PiEvent::ToolStart { .. }));
     assert_eq!(home.end(pi, Sig::Kill).signal, Some(9));
     let found = session_file::read(&file, "b", 0, false).unwrap();

@@ -89,7 +89,7 @@ fn c24_given_a_crash_in_a_turn_then_only_what_that_turn_started_dies_and_the_exi
     let (old, other) = (home.number_in("old"), home.number_in("other"));
     let before = now_mono() + 20; // two ticks of the clock of /proc
     until(|| (now_mono() > before).then_some(()));
-    assert!(home.handle.note_turn(ChildId::Pi(ProcId(1)), Some(now_mono())));
+    home.handle.note_turn(ChildId::Pi(ProcId(1)), Some(now_mono()));
     pi.stdin.write_all(b"go\n").unwrap();
     let mut line = String::new();
     BufReader::new(&mut pi.stdout).read_line(&mut line).unwrap();

@@ -160,6 +160,7 @@ impl State {
         let recycle = rules.generation != self.rules.generation;
         self.rules = rules;
         if recycle {
+            self.new_pi = false; // it may be another one from now on
             self.recycle();
         }
         self.arm(Due::Warm, self.now.mono);

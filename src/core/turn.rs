@@ -11,6 +11,8 @@ use crate::store::{inbox_state as st, InboxRow, Result, TurnRow};
 const PROMPT_WAIT: u64 = 120_000;
 /// The answer to `get_state`.
 pub(super) const BARRIER_WAIT: u64 = 30_000;
+/// A new pi says `agent_settled` right behind `agent_end`; after this it is asked.
+pub(super) const SETTLE_WAIT: u64 = 2_000;
 const ABORT_WAIT: u64 = 10_000;
 /// Crashes of one turn before it is given up.
 pub const MAX_ATTEMPTS: i64 = 3;
@@ -70,6 +72,10 @@ pub enum Phase {
     },
     /// A run is on, or will be in a moment.
     Running,
+    /// `agent_end` came from a new pi, which says `agent_settled` by itself; asked if that does not come.
+    Ended {
+        until: Mono,
+    },
     /// `get_state` was asked: is anything still going on?
     Barrier {
         cmd: CmdId,
@@ -346,7 +352,7 @@ impl State {
         }
         match t.phase {
             Phase::Prompting { until, .. } if !t.row.plain => due = due.min(until),
-            Phase::Barrier { until, .. } => due = due.min(until),
+            Phase::Barrier { until, .. } | Phase::Ended { until } => due = due.min(until),
             _ => {}
         }
         if let Some((_, until)) = t.aborting {
@@ -367,10 +373,14 @@ impl State {
             self.give_up_proc(s);
             return Ok(());
         }
+        if matches!(t.phase, Phase::Ended { until } if until <= now) {
+            self.ask_barrier(s);
+            return Ok(());
+        }
         let hung = match t.phase {
             Phase::Prompting { until, .. } => !t.row.plain && until <= now,
             Phase::Barrier { until, .. } => until <= now,
-            Phase::Running => false,
+            Phase::Running | Phase::Ended { .. } => false,
         };
         if hung {
             // No answer to a command: the process is useless. The turn goes on with another one.

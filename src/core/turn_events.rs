@@ -2,7 +2,7 @@
 
 use super::prompt;
 use super::session::{Session, Stage};
-use super::turn::{Phase, BARRIER_WAIT};
+use super::turn::{Phase, BARRIER_WAIT, SETTLE_WAIT};
 use super::State;
 use crate::message::*;
 use crate::store::Result;
@@ -46,7 +46,7 @@ impl State {
                 t.tools_open = 0;
                 t.retrying = will_retry; // the wait begins here, `auto_retry_start` comes later
                 if !will_retry {
-                    self.ask_barrier(s);
+                    self.run_ended(s);
                 }
                 Ok(())
             }
@@ -68,6 +68,9 @@ impl State {
             }
             PiEvent::CompactionStart { reason } => {
                 t.compacting = Some(reason);
+                if matches!(t.phase, Phase::Ended { .. }) {
+                    self.ask_barrier(s); // the answer may be complete
+                }
                 Ok(())
             }
             PiEvent::CompactionEnd { will_retry, .. } => {
@@ -83,6 +86,17 @@ impl State {
             }
             PiEvent::Settled { .. } => self.turn_idle(s),
             _ => Ok(()),
+        }
+    }
+
+    /// `agent_end` came, and no retry: is it over?
+    fn run_ended(&mut self, s: &mut Session) {
+        if !self.new_pi {
+            return self.ask_barrier(s);
+        }
+        let until = self.now.mono + SETTLE_WAIT;
+        if let Some(t) = s.turn() {
+            t.phase = Phase::Ended { until };
         }
     }
 

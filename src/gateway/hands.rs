@@ -1,8 +1,9 @@
 //! The sessions' hands: one thread per session that is doing something; jobs in order, gone after a minute.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -81,6 +82,8 @@ struct Worker {
 
 impl Worker {
     fn run(self) {
+        let name = format!("{}.jsonl", crate::rules::file_name(&self.session));
+        let mut transcript = Transcript::new(self.transcripts.join(name));
         loop {
             let (id, job) = match self.jobs.recv_timeout(IDLE) {
                 Ok(next) => next,
@@ -96,19 +99,22 @@ impl Worker {
                     }
                 }
             };
-            let silent = matches!(job, Job::Transcript { .. });
-            let work = || perform(&self.transcripts, &self.chores, job);
+            if let Job::Transcript { lines, .. } = &job {
+                transcript.append(lines);
+                continue;
+            }
+            let work = || perform(&self.chores, job);
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
                 .unwrap_or_else(|_| JobDone::Failed { why: "the work panicked; it is in the log".into() });
             fault::point("job done");
-            if !silent && !self.mind.tell(Event::Job { id, done: Box::new(done) }) {
+            if !self.mind.tell(Event::Job { id, done: Box::new(done) }) {
                 return;
             }
         }
     }
 }
 
-fn perform(transcripts: &Path, chores: &Chores, job: Job) -> JobDone {
+fn perform(chores: &Chores, job: Job) -> JobDone {
     let found = |result: std::io::Result<_>| match result {
         Ok(found) => JobDone::FileRead(found),
         Err(e) => JobDone::Failed { why: e.to_string() },
@@ -124,13 +130,7 @@ fn perform(transcripts: &Path, chores: &Chores, job: Job) -> JobDone {
             found(session_file::read(&path, &marker, from, position_only))
         }
         Job::FindMessages { path, ids } => found(session_file::find_messages(&path, &ids)),
-        Job::Transcript { session, lines } => {
-            let path = transcripts.join(format!("{}.jsonl", crate::rules::file_name(&session)));
-            if let Err(e) = append(&path, &lines) {
-                log::warn!("transcript {}: {e}", path.display());
-            }
-            JobDone::Done
-        }
+        Job::Transcript { .. } => JobDone::Done, // the worker's own
         Job::CopySession { from, to, cwd } => match session_file::copy(&from, &cwd, &to) {
             Ok(()) => JobDone::Done,
             Err(e) => JobDone::Failed { why: e.to_string() },
@@ -139,8 +139,43 @@ fn perform(transcripts: &Path, chores: &Chores, job: Job) -> JobDone {
     }
 }
 
-/// Appends lines; at 5 MiB the file becomes `.1`, `.1` becomes `.2`, and so on to `.3`.
-fn append(path: &Path, lines: &[String]) -> std::io::Result<()> {
+/// A session's transcript, open while its hands are at work.
+struct Transcript {
+    path: PathBuf,
+    file: Option<(File, u64)>,
+}
+
+impl Transcript {
+    fn new(path: PathBuf) -> Transcript {
+        Transcript { path, file: None }
+    }
+
+    fn append(&mut self, lines: &[String]) {
+        if let Err(e) = self.try_append(lines) {
+            log::warn!("transcript {}: {e}", self.path.display());
+            self.file = None;
+        }
+    }
+
+    /// Appends lines; at 5 MiB the file becomes `.1`, `.1` becomes `.2`, and so on to `.3`.
+    fn try_append(&mut self, lines: &[String]) -> std::io::Result<()> {
+        // Moved or deleted meanwhile: begun anew.
+        if self.file.as_ref().is_some_and(|(f, _)| f.metadata().is_ok_and(|m| m.nlink() == 0)) {
+            self.file = None;
+        }
+        if self.file.as_ref().is_none_or(|(_, size)| *size > TRANSCRIPT) {
+            self.file = Some(open(&self.path)?);
+        }
+        let Some((file, size)) = &mut self.file else { return Ok(()) };
+        let text = lines.join("\n") + "\n";
+        file.write_all(text.as_bytes())?;
+        *size += text.len() as u64;
+        Ok(())
+    }
+}
+
+/// The transcript's file and its size; a full one is put aside before.
+fn open(path: &Path) -> std::io::Result<(File, u64)> {
     if let Some(dir) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
@@ -151,8 +186,9 @@ fn append(path: &Path, lines: &[String]) -> std::io::Result<()> {
         }
         std::fs::rename(path, old(1))?;
     }
-    let mut file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    file.write_all((lines.join("\n") + "\n").as_bytes())
+    let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    let size = file.metadata()?.len();
+    Ok((file, size))
 }
 
 #[cfg(test)]
@@ -190,7 +226,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.jsonl");
         std::fs::write(&path, vec![b'x'; TRANSCRIPT as usize + 1]).unwrap();
-        append(&path, &["{}".into()]).unwrap();
+        Transcript::new(path.clone()).append(&["{}".into()]);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}\n");
         assert!(dir.path().join("t.jsonl.1").exists());
     }

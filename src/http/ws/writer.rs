@@ -26,6 +26,8 @@ use crate::message::Answer;
 
 /// Live text of one session taken in one pass, bytes.
 const PASS: usize = 16 << 10;
+/// Frames are gathered up to this size and written together, bytes.
+const GATHER: usize = 8 << 10;
 /// A close frame was sent: the client gets this long to answer.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Dialogs that end sooner than this are not shown to a client that just came.
@@ -48,6 +50,8 @@ pub struct Writer {
     seq: u64,
     eid: u64,
     next_tick: Instant,
+    /// Frames not written yet: they leave before this thread sleeps.
+    gathered: Vec<u8>,
 }
 
 /// The connection is over.
@@ -63,7 +67,7 @@ impl Drop for Writer {
 impl Writer {
     pub fn new(port: Arc<Port>, sock: Arc<TcpStream>, out: Arc<Outbox>, bell: Receiver<()>) -> Writer {
         let next_tick = next_tick(&port);
-        Writer { port, sock, out, bell, calls: Vec::new(), seen: None, seq: 0, eid: 0, next_tick }
+        Writer { port, sock, out, bell, calls: Vec::new(), seen: None, seq: 0, eid: 0, next_tick, gathered: Vec::new() }
     }
 
     /// Until the connection is over; then the socket is shut down.
@@ -89,22 +93,34 @@ impl Writer {
             Next::Live => {
                 self.begin();
                 if !self.show_live()? {
-                    self.sleep(None);
+                    self.sleep(None)?;
                 }
                 Ok(())
             }
-            Next::Held(until) => {
-                self.sleep(until);
-                Ok(())
-            }
+            Next::Held(until) => self.sleep(until),
             Next::Close(close) => self.part(&close),
-            Next::Gone => Err(Over),
+            Next::Gone => {
+                self.flush()?; // the answer to the client's close
+                Err(Over)
+            }
         }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Over> {
+        self.gathered.extend_from_slice(bytes);
+        match self.gathered.len() < GATHER {
+            true => Ok(()),
+            false => self.flush(),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), Over> {
+        let bytes = std::mem::take(&mut self.gathered); // an idle connection keeps no buffer
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let t = &self.port.settings.get().times;
-        wire::put(&self.sock, bytes, t.stall, t.write).map_err(|e| {
+        wire::put(&self.sock, &bytes, t.stall, t.write).map_err(|e| {
             if wire::timed_out(&e) {
                 self.port.meter.dropped("stalled");
             }
@@ -132,7 +148,8 @@ impl Writer {
         Ok(())
     }
 
-    fn sleep(&self, until: Option<Instant>) {
+    fn sleep(&mut self, until: Option<Instant>) -> Result<(), Over> {
+        self.flush()?;
         let calls = self.calls.iter().map(|c| c.end);
         let end = calls.chain(until).fold(self.next_tick, Instant::min);
         let mut select = Select::new();
@@ -144,6 +161,7 @@ impl Writer {
         }
         let _ = select.ready_deadline(end); // whatever it was, the next step looks
         let _ = self.bell.try_recv();
+        Ok(())
     }
 
     // ---------------------------------------------------------------- answers
@@ -318,6 +336,7 @@ impl Writer {
             self.put(&frame)?;
         }
         self.put(&frames::close(close.code, &close.reason))?;
+        self.flush()?;
         let _ = self.sock.shutdown(Shutdown::Write); // the client may be gone
         let end = Instant::now() + FAREWELL;
         while !self.out.is_gone() && Instant::now() < end {

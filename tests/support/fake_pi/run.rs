@@ -5,6 +5,7 @@ mod play;
 #[path = "tools.rs"]
 mod tools;
 
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -161,10 +162,11 @@ pub fn run(shared: &Shared, text: String, images: usize) {
             End::Error(_, true) if !overflowed => {
                 overflowed = true;
                 drop(pi);
-                if compact(shared, "overflow", true) {
+                let done;
+                (pi, done) = compact(shared, "overflow", true);
+                if done {
                     continue;
                 }
-                pi = shared.lock();
             }
             End::Error(_, true) if !new => {
                 let text = "\"Context overflow recovery failed after one compact-and-retry attempt. Try reducing context or switching to a larger-context model.\"";
@@ -177,8 +179,7 @@ pub fn run(shared: &Shared, text: String, images: usize) {
                 let window = pi.model["contextWindow"].as_u64().unwrap_or(128_000);
                 if !aborted && pi.context_tokens + 2000 > window {
                     drop(pi);
-                    compact(shared, "threshold", false);
-                    pi = shared.lock();
+                    (pi, _) = compact(shared, "threshold", false);
                     let next =
                         pi.replacement.take().or_else(|| pi.steering.pop_front()).or_else(|| pi.follow_up.pop_front());
                     if let Some(text) = next {
@@ -196,7 +197,7 @@ pub fn run(shared: &Shared, text: String, images: usize) {
     }
 }
 
-fn finish(shared: &Shared, mut pi: std::sync::MutexGuard<'_, Pi>) {
+fn finish(shared: &Shared, mut pi: MutexGuard<'_, Pi>) {
     pi.running = false;
     pi.aborting = false;
     pi.partial.clear();
@@ -280,7 +281,7 @@ impl Run<'_> {
         }
     }
 
-    fn broken(&mut self, mut pi: std::sync::MutexGuard<'_, Pi>, error: String) -> End {
+    fn broken(&mut self, mut pi: MutexGuard<'_, Pi>, error: String) -> End {
         let message = pi.assistant(&[], "error", Some(&error), (0, 0));
         pi.event("message_start", &[("message", &message)]);
         pi.event("message_end", &[("message", &message)]);
@@ -288,8 +289,9 @@ impl Run<'_> {
     }
 }
 
-/// An automatic compaction, `compaction_start` to `compaction_end`. False if it was aborted.
-fn compact(shared: &Shared, reason: &'static str, retry: bool) -> bool {
+/// An automatic compaction, `compaction_start` to `compaction_end`. False if it was aborted. The lock is still held:
+/// who reads of its end finds what comes after it.
+fn compact<'a>(shared: &'a Shared, reason: &'static str, retry: bool) -> (MutexGuard<'a, Pi>, bool) {
     {
         let mut pi = shared.lock();
         pi.compacting = Some(reason);
@@ -301,7 +303,7 @@ fn compact(shared: &Shared, reason: &'static str, retry: bool) -> bool {
     let reason = s(reason);
     if pi.aborting && pi.new {
         pi.event("compaction_end", &[("reason", &reason), ("aborted", "true"), ("willRetry", "false")]);
-        return false;
+        return (pi, false);
     }
     let result = compacted(&mut pi);
     pi.event(
@@ -313,7 +315,7 @@ fn compact(shared: &Shared, reason: &'static str, retry: bool) -> bool {
             ("willRetry", if retry { "true" } else { "false" }),
         ],
     );
-    true
+    (pi, true)
 }
 
 fn compacted(pi: &mut Pi) -> String {
