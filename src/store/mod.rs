@@ -139,7 +139,7 @@ impl Store {
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         if new {
             private(path)?;
-            // A message touches some 18 pages in two commits, and each goes to the log whole.
+            // A message touches some 14 pages in two commits, and each goes to the log whole.
             db.pragma_update(None, "page_size", 1024)?;
             db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         }

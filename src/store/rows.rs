@@ -311,9 +311,11 @@ impl Store {
         inj: Option<i64>,
         reason: Option<&str>,
     ) -> Result<()> {
-        self.db()?
-            .prepare_cached("UPDATE inbox SET state = ?, turn = ?, inj = ?, reason = ? WHERE id = ?")?
-            .execute((state, turn, inj, reason, id))?;
+        let db = self.db()?;
+        db.prepare_cached("UPDATE inbox SET state = ?, inj = ?, reason = ? WHERE id = ?")?
+            .execute((state, inj, reason, id))?;
+        // An index of its own: not written anew for what stays.
+        db.prepare_cached("UPDATE inbox SET turn = ?1 WHERE id = ?2 AND turn IS NOT ?1")?.execute((turn, id))?;
         Ok(())
     }
 
@@ -372,21 +374,28 @@ impl Store {
         Ok(self.db()?.prepare_cached(&sql)?.query_row([id], turn).optional()?)
     }
 
-    /// Turns whose end is not recorded, oldest first.
+    /// Turns whose end is not recorded, oldest first: a message of each is in it.
     pub fn open_turns(&self) -> Result<Vec<TurnRow>> {
-        let sql =
-            format!("SELECT {TURN} FROM turn INDEXED BY turn_open WHERE state = 'prompting' ORDER BY id LIMIT 1000");
+        let sql = format!(
+            "SELECT {TURN} FROM turn WHERE id IN (SELECT turn FROM inbox INDEXED BY inbox_open WHERE state = 'in_turn' AND state IN ('queued', 'in_turn', 'executing') LIMIT 10000)
+             AND state = 'prompting' ORDER BY id LIMIT 1000"
+        );
         Ok(self.db()?.prepare_cached(&sql)?.query_map([], turn)?.collect::<rusqlite::Result<_>>()?)
     }
 
     pub fn open_turn_of(&self, session: &str) -> Result<Option<TurnRow>> {
-        let sql = format!("SELECT {TURN} FROM turn INDEXED BY turn_open WHERE session = ? AND state = 'prompting' ORDER BY id DESC LIMIT 1");
+        let sql = format!(
+            "SELECT {TURN} FROM turn WHERE id IN (SELECT turn FROM inbox INDEXED BY inbox_open WHERE session = ? AND state = 'in_turn' AND state IN ('queued', 'in_turn', 'executing') LIMIT 1000)
+             AND state = 'prompting' ORDER BY id DESC LIMIT 1"
+        );
         Ok(self.db()?.prepare_cached(&sql)?.query_row([session], turn).optional()?)
     }
 
-    /// The newest turn of a session, if it failed.
+    /// The newest turn of a session, if it failed. The messages of a session's newest turn are among its newest.
     pub fn last_failed_turn(&self, session: &str) -> Result<Option<TurnRow>> {
-        let sql = format!("SELECT {TURN} FROM turn WHERE session = ? ORDER BY id DESC LIMIT 1");
+        let sql = format!(
+            "SELECT {TURN} FROM turn WHERE id = (SELECT max(turn) FROM (SELECT turn FROM inbox WHERE session = ? ORDER BY id DESC LIMIT 200))"
+        );
         let row = self.db()?.prepare_cached(&sql)?.query_row([session], turn).optional()?;
         Ok(row.filter(|t| t.state == "failed"))
     }
@@ -409,10 +418,18 @@ impl Store {
         Ok(self.db()?.prepare_cached(&sql)?.query_map([turn], segment)?.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// The segment that answers a message.
+    /// The segment that answers a message: of a turn, or by itself.
     pub fn segment_for(&self, inbox: Row) -> Result<Option<SegmentRow>> {
-        let sql = format!("SELECT {SEGMENT} FROM segment WHERE inbox = ? ORDER BY id DESC LIMIT 1");
-        Ok(self.db()?.prepare_cached(&sql)?.query_row([inbox], segment).optional()?)
+        let db = self.db()?;
+        let of_turn = format!(
+            "SELECT {SEGMENT} FROM segment WHERE turn = (SELECT turn FROM inbox WHERE id = ?1) AND inbox = ?1 ORDER BY id DESC LIMIT 1"
+        );
+        let alone = format!(
+            "SELECT {SEGMENT} FROM segment INDEXED BY segment_inbox WHERE inbox = ? AND turn IS NULL ORDER BY id DESC LIMIT 1"
+        );
+        let of_turn = db.prepare_cached(&of_turn)?.query_row([inbox], segment).optional()?;
+        let alone = db.prepare_cached(&alone)?.query_row([inbox], segment).optional()?;
+        Ok([of_turn, alone].into_iter().flatten().max_by_key(|s| s.id))
     }
 
     pub fn newest_segment(&self, session: &str) -> Result<Row> {

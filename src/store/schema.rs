@@ -27,15 +27,13 @@ CREATE TABLE turn(
     session TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL, prompt TEXT NOT NULL, media TEXT NOT NULL,
     plain INTEGER NOT NULL, file TEXT NOT NULL, file_len INTEGER NOT NULL, proc INTEGER NOT NULL, pid INTEGER NOT NULL,
     at INTEGER NOT NULL, at_boot INTEGER NOT NULL, stop TEXT, model TEXT, usage TEXT);
-CREATE INDEX turn_open ON turn(session, id) WHERE state = 'prompting';
-CREATE INDEX turn_session ON turn(session, id);
 CREATE TABLE segment(
     id INTEGER PRIMARY KEY,
     turn INTEGER, session TEXT NOT NULL, n INTEGER, origin TEXT NOT NULL, inbox INTEGER,
     text TEXT NOT NULL, media TEXT NOT NULL, target TEXT NOT NULL, at INTEGER NOT NULL);
 CREATE UNIQUE INDEX segment_turn ON segment(turn, n) WHERE turn IS NOT NULL;
 CREATE INDEX segment_session ON segment(session, id);
-CREATE INDEX segment_inbox ON segment(inbox) WHERE inbox IS NOT NULL;
+CREATE INDEX segment_inbox ON segment(inbox) WHERE inbox IS NOT NULL AND turn IS NULL;
 CREATE TABLE outbox(
     id INTEGER PRIMARY KEY,
     dkey TEXT, segment INTEGER, chunk INTEGER NOT NULL,
