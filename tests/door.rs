@@ -8,6 +8,8 @@ mod pages;
 #[path = "support/raw_http.rs"]
 mod raw_http;
 
+#[path = "door/agent.rs"]
+mod agent;
 #[path = "door/chat.rs"]
 mod chat;
 #[path = "door/end.rs"]

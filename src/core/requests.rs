@@ -105,6 +105,10 @@ impl State {
                     None => self.refuse(id, Code::NoActiveSession, "No active session"),
                 }
             }
+            Request::SessionOf { proc } => {
+                let session = self.procs.get(&proc).and_then(|p| p.session.as_ref());
+                self.answer(id, Answer::Session(session.map(|key| key.to_string())), false);
+            }
             Request::Models => {
                 let live = self.procs.values().find(|p| p.usable()).map(|p| p.id);
                 match (live, &self.pi_models) {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
 use crossbeam_channel::Sender;
 
+use super::doors::Doors;
 use super::hands::Hands;
 use super::operator::Operator;
 use super::settings;
@@ -12,8 +13,8 @@ use crate::agent::process::PiProcess;
 use crate::agent::profile::{self, Instance};
 use crate::ask::{Answers, Mind};
 use crate::children::{ChildId, ChildrenHandle};
-use crate::config::{token, Config, Env, Paths};
-use crate::http::Door;
+use crate::config::{Config, Env, Paths};
+use crate::http::PiTokens;
 use crate::live::Board;
 use crate::message::*;
 use crate::roles;
@@ -26,7 +27,9 @@ pub struct Carrier {
     pub hands: Hands,
     pub board: Arc<Board>,
     /// Opened last; frames before that have no viewers.
-    pub door: OnceLock<Arc<Door>>,
+    pub doors: OnceLock<Arc<Doors>>,
+    /// Of the living pi processes.
+    pub tokens: Arc<PiTokens>,
     pub config: RwLock<Arc<Config>>,
     pub env: Env,
     pub store_id: String,
@@ -58,7 +61,8 @@ impl Carrier {
             children,
             hands,
             board,
-            door: OnceLock::new(),
+            doors: OnceLock::new(),
+            tokens: Arc::default(),
             config: RwLock::new(config),
             env,
             store_id,
@@ -95,8 +99,8 @@ impl Carrier {
                 self.children.sweep(proc, self.mark(proc), pid, since);
             }
             Effect::Frame(frame) => {
-                if let Some(door) = self.door.get() {
-                    door.publish(&frame);
+                if let Some(doors) = self.doors.get() {
+                    doors.publish(&frame);
                 }
             }
             Effect::Restart => {
@@ -145,11 +149,10 @@ impl Carrier {
 
     fn spawn(self: &Arc<Self>, proc: ProcId, profile: &Profile, session_file: &std::path::Path) {
         let config = self.config.read().unwrap_or_else(|e| e.into_inner()).clone();
-        let url = self.door.get().and_then(|d| d.addresses().first().copied());
-        let url = url.map_or(String::new(), |a| format!("http://{a}"));
-        let launch = settings::launch(&config, profile, &self.env, &url);
+        let url = self.doors.get().map_or("", |d| d.agent_url());
+        let launch = settings::launch(&config, profile, &self.env, url);
         let path = self.env.var("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").to_owned();
-        let token = token::generate().map(|t| t.expose().to_owned()).unwrap_or_default();
+        let token = self.tokens.issue(proc);
         let spec = profile::find(&launch, path.as_ref()).map(|program| {
             let instance = Instance { id: proc, mark: self.mark(proc), token: &token, session_file };
             profile::spawn_spec(profile, &launch, &program, instance, std::env::vars_os())
@@ -180,18 +183,21 @@ impl Carrier {
                     this.mind.tell(Event::Spawned { proc, pid });
                 }
                 Err(why) => {
+                    this.tokens.revoke(proc);
                     this.mind.tell(Event::SpawnFailed { proc, why: why.into() });
                 }
             }
         };
         let thread = std::thread::Builder::new().name(format!("pi-{}-start", proc.0)).stack_size(256 << 10);
         if let Err(e) = thread.spawn(start) {
+            self.tokens.revoke(proc);
             log::error!("no thread to start pi: {e}"); // the mind's deadline for the start passes
         }
     }
 
     /// A process was reaped: what it still wrote is read, then the mind is told.
     pub fn ended(self: &Arc<Self>, proc: ProcId, info: ExitInfo) {
+        self.tokens.revoke(proc); // what it left behind may know the token
         let this = self.clone();
         let end = move || {
             let p = this.procs().remove(&proc);

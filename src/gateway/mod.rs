@@ -3,6 +3,7 @@
 
 mod carry;
 mod chores;
+mod doors;
 mod hands;
 mod lock;
 mod logging;

@@ -13,6 +13,8 @@ use crate::http;
 #[derive(Default)]
 pub struct Operator {
     reloader: OnceLock<Arc<Reloader>>,
+    /// A stop has begun; another signal would end the process at once.
+    stopping: AtomicBool,
     restarting: AtomicBool,
 }
 
@@ -25,10 +27,17 @@ impl Operator {
         self.restarting.load(Ordering::SeqCst)
     }
 
-    /// Begins to stop as for SIGTERM; the end of it starts the gateway anew. False: that is under way already.
+    /// A stop begins. False: it had begun already.
+    pub fn stopping(&self) -> bool {
+        !self.stopping.swap(true, Ordering::SeqCst)
+    }
+
+    /// Begins to stop as for SIGTERM; the end of it starts the gateway anew. False: a stop is under way already
+    /// (a turn in the drain may ask for this, through the agent door).
     pub fn restart_now(&self) -> bool {
-        let first = !self.restarting.swap(true, Ordering::SeqCst);
+        let first = self.stopping();
         if first {
+            self.restarting.store(true, Ordering::SeqCst);
             let _ = kill_process(getpid(), Signal::TERM); // to ourselves: cannot fail
         }
         first

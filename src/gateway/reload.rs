@@ -8,9 +8,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::carry::Carrier;
+use super::doors::Doors;
 use super::{logging, settings, start, Options};
 use crate::config::{self, Config, Env, Loaded};
-use crate::http::{AgentLabel, Door};
+use crate::http::AgentLabel;
 use crate::message::Request;
 
 /// Editors write in several steps.
@@ -23,7 +24,7 @@ pub struct Reloader {
     options: Options,
     env: Env,
     carrier: Arc<Carrier>,
-    door: Arc<Door>,
+    doors: Arc<Doors>,
     state: Mutex<State>,
     pending: AtomicBool,
 }
@@ -38,10 +39,10 @@ struct State {
 }
 
 impl Reloader {
-    pub fn new(loaded: Loaded, options: Options, env: Env, carrier: Arc<Carrier>, door: Arc<Door>) -> Arc<Reloader> {
+    pub fn new(loaded: Loaded, options: Options, env: Env, carrier: Arc<Carrier>, doors: Arc<Doors>) -> Arc<Reloader> {
         let path = loaded.path.clone();
         let state = Mutex::new(State { loaded, generation: 0 });
-        Arc::new(Reloader { path, options, env, carrier, door, state, pending: AtomicBool::new(false) })
+        Arc::new(Reloader { path, options, env, carrier, doors, state, pending: AtomicBool::new(false) })
     }
 
     /// The file in use.
@@ -140,6 +141,6 @@ impl Reloader {
         let label = label.unwrap_or_else(|| start::choose_agent(&mut loaded.config.clone(), &self.options, &self.env));
         let mut port = settings::port(&loaded.config, &paths, secret, label, !self.options.no_gui);
         port.config_error = problem;
-        self.door.apply(port);
+        self.doors.apply(&loaded.config, port);
     }
 }

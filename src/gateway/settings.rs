@@ -165,7 +165,25 @@ fn unique<'a>(list: impl Iterator<Item = &'a String>) -> Vec<PathBuf> {
     seen
 }
 
-/// What the port is opened with, or swapped to.
+/// Connections of the agent door, per pi process and at least.
+const PER_PI: usize = 4;
+const AGENT_CONNECTIONS: usize = 32;
+
+/// The agent door's part of it: on loopback, with limits by the number of pi processes, and nothing for browsers.
+pub fn agent_port(c: &Config, public: &http::Settings) -> http::Settings {
+    let connections = (PER_PI * c.agent.pool.max as usize).max(AGENT_CONNECTIONS);
+    http::Settings {
+        listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, c.gateway.agent_port))],
+        limits: http::Limits { connections, ..public.limits.clone() },
+        times: public.times.clone(),
+        cors: http::Cors::SameOrigin,
+        version: public.version.clone(),
+        main_session: public.main_session.clone(),
+        ..http::Settings::default()
+    }
+}
+
+/// What the public port is opened with, or swapped to.
 pub fn port(c: &Config, paths: &Paths, secret: Option<String>, agent: http::AgentLabel, page: bool) -> http::Settings {
     let g = &c.gateway;
     let listen = match g.bind {

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 
 use super::carry::Carrier;
+use super::doors::Doors;
 use super::logging::Log;
 use crate::ask::Mind;
 use crate::cli::exit;
 use crate::clock;
-use crate::http::Door;
 use crate::message::{Event, Sig};
 
 /// What has to be ended, in this order.
 pub struct Shutdown {
     pub carrier: Arc<Carrier>,
-    pub door: Arc<Door>,
+    pub doors: Arc<Doors>,
     pub mind: Mind,
     pub drained: Receiver<()>,
     pub core_thread: JoinHandle<()>,
@@ -33,6 +33,7 @@ const STORE: Duration = Duration::from_secs(5);
 impl Shutdown {
     /// Begins on a thread of its own: main goes on reaping. Ends the process.
     pub fn begin(self) {
+        self.carrier.operator.stopping();
         let thread = std::thread::Builder::new().name("shutdown".into()).stack_size(256 << 10);
         if thread.spawn(move || self.run()).is_err() {
             std::process::exit(exit::OK.into()); // as after a second signal: safe
@@ -43,12 +44,12 @@ impl Shutdown {
         let drain = self.carrier.config.read().unwrap_or_else(|e| e.into_inner()).gateway.drain;
         log::info!("stopping; running turns get {} s", drain.as_secs());
         let again = self.carrier.operator.restarting();
-        self.door.drain(if again { "restarting" } else { "stopping" }, None);
+        self.doors.drain(if again { "restarting" } else { "stopping" }, None);
         let deadline = clock::mono() + drain.as_millis() as u64;
         self.mind.tell(Event::Drain { deadline });
         let _ = self.drained.recv_timeout(drain + Duration::from_secs(1)); // the rest is left to recovery
         self.stop_pi();
-        self.door.close(again);
+        self.doors.close(again);
         self.mind.tell(Event::End);
         join(self.core_thread, STORE);
         join(self.sync_thread, STORE); // ends when core is gone: last sync, checkpoint

@@ -10,6 +10,7 @@ use crossbeam_channel::bounded;
 
 use super::carry::Carrier;
 use super::chores::Chores;
+use super::doors::{Doors, Shut};
 use super::hands::Hands;
 use super::mailbox::StoreMailbox;
 use super::operator::Operator;
@@ -192,9 +193,15 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     let (sync_stats, core_stats) = (Arc::<sync::SyncStats>::default(), Arc::<LoopStats>::default());
     let mailbox = StoreMailbox { reader, sync: sync_stats.clone(), core: core_stats.clone() };
     let parts = http::Parts { mind: mind.clone(), board, mailbox: Arc::new(mailbox), operator: operator.clone() };
-    let door = Door::open(port, parts).map_err(|why| (exit::UNAVAILABLE, explain_port(&why, config.gateway.port)))?;
-    let door = Arc::new(door);
-    let _ = carrier.door.set(door.clone()); // set once, here
+    let doors = Doors::open(&config, port, parts, carrier.tokens.clone()).map_err(|shut| {
+        let why = match shut {
+            Shut::Public(why) => explain_port(&why, config.gateway.port),
+            Shut::Agent(why) => format!("the agent door: {why}; set gateway.agentPort to a free port, or to 0"),
+        };
+        (exit::UNAVAILABLE, why)
+    })?;
+    let doors = Arc::new(doors);
+    let _ = carrier.doors.set(doors.clone()); // set once, here
     step("listening");
 
     let (covered_tx, covered) = bounded(COVERED);
@@ -230,17 +237,17 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
         thread("core", 1 << 20, move || core.run(store))?
     };
     watch_clock(&mind)?;
-    greet(&paths, &loaded, &door, secret.as_deref(), token_file.as_deref(), &agent);
-    let url = door.addresses().first().map(|a| format!("http://{a}")).unwrap_or_default();
+    greet(&paths, &loaded, &doors.public, secret.as_deref(), token_file.as_deref(), &agent);
+    let url = doors.public.addresses().first().map(|a| format!("http://{a}")).unwrap_or_default();
     if let Err(e) = pid_lock.write(&url) {
         log::warn!("{}: {e}", pid_file.display());
     }
     step("started");
 
-    let reloader = Reloader::new(loaded, options, env.clone(), carrier.clone(), door.clone());
+    let reloader = Reloader::new(loaded, options, env.clone(), carrier.clone(), doors.clone());
     operator.know(reloader.clone());
     let shutdown =
-        Shutdown { carrier: carrier.clone(), door, mind: mind.clone(), drained, core_thread, sync_thread, log };
+        Shutdown { carrier: carrier.clone(), doors, mind: mind.clone(), drained, core_thread, sync_thread, log };
     serve(main, carrier, programs, mind, reloader, shutdown, pid_lock)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,7 +12,8 @@ use crate::message::Frame;
 
 use super::exchange::Reply;
 use super::fault::Fault;
-use super::port::{Parts, Port};
+use super::pi_tokens::PiTokens;
+use super::port::{Entry, Parts, Port};
 use super::settings::{Limits, Settings};
 use super::{guard, serve};
 
@@ -32,9 +33,19 @@ pub struct Door {
 }
 
 impl Door {
-    /// Binds all addresses and serves at once.
+    /// The public door: binds all addresses and serves at once.
     pub fn open(settings: Settings, parts: Parts) -> Result<Door, String> {
         settings.check()?;
+        Door::bind(&settings.clone(), Port::new(settings, parts))
+    }
+
+    /// The agent door of the same gateway: an acceptor, a table of connections and permits of its own, for the
+    /// holders of these tokens only. `settings.auth` plays no part there.
+    pub fn beside(&self, settings: Settings, tokens: Arc<PiTokens>) -> Result<Door, String> {
+        Door::bind(&settings.clone(), self.port.beside(settings, tokens))
+    }
+
+    fn bind(settings: &Settings, port: Port) -> Result<Door, String> {
         let mut listeners = Vec::new();
         for addr in &settings.listen {
             let listener = match TcpListener::bind(addr) {
@@ -50,11 +61,12 @@ impl Door {
         }
         let table = Arc::new(Table::new(&settings.limits));
         let addresses = listeners.iter().map(|(a, _)| *a).collect();
-        let door = Door { port: Arc::new(Port::new(settings, parts)), table, addresses, acceptors: Mutex::default() };
+        let door = Door { port: Arc::new(port), table, addresses, acceptors: Mutex::default() };
+        let name = door.port.entry.name();
         for (addr, listener) in listeners {
             let (port, table) = (door.port.clone(), door.table.clone());
             let run = move || accept(&listener, &port, &table);
-            let thread = std::thread::Builder::new().name("http-accept".into()).stack_size(STACK).spawn(run);
+            let thread = std::thread::Builder::new().name(format!("{name}-accept")).stack_size(STACK).spawn(run);
             let thread = thread.map_err(|e| format!("no thread for {addr}: {e}"))?;
             door.acceptors.lock().unwrap_or_else(|e| e.into_inner()).push(thread);
         }
@@ -71,9 +83,12 @@ impl Door {
         self.port.hub.publish(frame);
     }
 
-    /// New settings. Addresses and connection limits stay as they were; a changed secret closes the WebSockets
-    /// that the old one opened.
+    /// New settings. Addresses and connection limits stay as they were, but for the agent door's limit, which
+    /// follows the number of pi processes; a changed secret closes the WebSockets that the old one opened.
     pub fn apply(&self, settings: Settings) {
+        if let Entry::Agent(_) = self.port.entry {
+            self.table.most.store(settings.limits.connections, Ordering::Relaxed);
+        }
         let auth = settings.auth.clone();
         let old = self.port.settings.set(settings);
         if old.auth != auth {
@@ -122,7 +137,7 @@ impl Door {
             }
             let _ = TcpStream::connect_timeout(&to, Duration::from_secs(1)); // only to wake it
             if thread.join().is_err() {
-                log::error!("http-accept panicked");
+                log::error!("{}-accept panicked", self.port.entry.name());
             }
         }
     }
@@ -146,7 +161,7 @@ struct Table {
     empty: Condvar,
     next: AtomicU64,
     closed: AtomicBool,
-    most: usize,
+    most: AtomicUsize,
     per_address: usize,
 }
 
@@ -157,7 +172,7 @@ impl Table {
             empty: Condvar::new(),
             next: AtomicU64::new(1),
             closed: AtomicBool::new(false),
-            most: limits.connections,
+            most: limits.connections.into(),
             per_address: limits.per_address,
         }
     }
@@ -169,7 +184,7 @@ impl Table {
         let ip = ip.to_canonical();
         let mut open = self.lock();
         let here = || open.values().filter(|c| c.ip == ip).count();
-        if open.len() >= self.most || !ip.is_loopback() && here() >= self.per_address {
+        if open.len() >= self.most.load(Ordering::Relaxed) || !ip.is_loopback() && here() >= self.per_address {
             return None;
         }
         let n = self.next.fetch_add(1, Ordering::Relaxed);
@@ -244,7 +259,7 @@ fn accept(listener: &TcpListener, port: &Arc<Port>, table: &Arc<Table>) {
 }
 
 fn spawn(port: &Arc<Port>, sock: Arc<TcpStream>, ip: IpAddr, place: Place) {
-    let name = format!("http-{}", place.n);
+    let name = format!("{}-{}", port.entry.name(), place.n);
     let port = port.clone();
     let run = move || {
         let mark = || {

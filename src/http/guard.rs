@@ -11,6 +11,7 @@ use super::head::Head;
 use super::logins::{Logins, LIFE_MS};
 use super::settings::{Auth, Cors, Settings};
 use super::throttle::Throttle;
+use crate::message::ProcId;
 
 const COOKIE: &str = "pigw";
 
@@ -26,6 +27,8 @@ pub enum Access {
     Bearer,
     Query,
     Cookie,
+    /// A pi process, at the agent door.
+    Pi(ProcId),
 }
 
 impl Access {
@@ -40,6 +43,7 @@ impl Access {
             Access::Local => "local",
             Access::Bearer | Access::Query => "secret",
             Access::Cookie => "cookie",
+            Access::Pi(_) => "pi",
         }
     }
 }
@@ -91,7 +95,7 @@ pub fn wall() -> i64 {
 }
 
 /// `Bearer x` in any case, or the bare secret.
-fn bearer(value: &str) -> &str {
+pub fn bearer(value: &str) -> &str {
     match value.split_at_checked(7) {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer ") => rest.trim(),
         _ => value,

@@ -1,10 +1,12 @@
-//! The port: one TCP address carries the page, the JSON API, server-sent events and the WebSocket.
+//! The port: one TCP address carries the page, the JSON API, server-sent events and the WebSocket. A second one,
+//! the agent door, serves pi's tools alone, so that nobody's waiting can shut them out.
 //!
 //! Own acceptor and request loop, because tiny_http's server cannot face a network (gateway-api.md 3.1);
 //! its `Response` prints the answers, tungstenite frames the WebSocket. One thread per connection, one more
 //! per WebSocket; every wait has a deadline. Knows the vocabulary, the mind's door (`ask`) and the live
 //! view; never `core`, a channel or the store (history comes through [`Mailbox`]).
 
+mod agent;
 mod body;
 mod chat;
 mod door;
@@ -18,6 +20,7 @@ mod logins;
 mod meter;
 mod operate;
 mod page;
+mod pi_tokens;
 mod port;
 mod routes;
 mod serve;
@@ -30,5 +33,6 @@ mod ws;
 
 pub use door::Door;
 pub use fault::Fault;
+pub use pi_tokens::PiTokens;
 pub use port::{HistoryMessage, Mailbox, NoRestart, Operator, Parts};
 pub use settings::{AgentLabel, Auth, Cors, Limits, Net, Settings, Swap, Times};

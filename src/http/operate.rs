@@ -27,6 +27,6 @@ pub fn restart(port: &Port, _: &mut dyn Exchange) -> Handled {
             let why = "Restart is disabled. Set gateway.commands.restart: true in config.";
             Err(Fault::new(403, "forbidden", why))
         }
-        Err(NoRestart::Pending) => Err(Fault::new(409, "conflict", "A restart is under way already")),
+        Err(NoRestart::Pending) => Err(Fault::new(409, "conflict", "The gateway is stopping already")),
     }
 }

@@ -10,6 +10,7 @@ use crate::message::{Answer, Request, Snapshot, Wall};
 
 use super::guard::Guard;
 use super::meter::Meter;
+use super::pi_tokens::PiTokens;
 use super::settings::{Settings, Swap};
 use super::ws::hub::Hub;
 
@@ -57,7 +58,7 @@ pub trait Operator: Send + Sync {
 pub enum NoRestart {
     /// `gateway.commands.restart` is off.
     Disabled,
-    /// One is under way.
+    /// It is stopping already.
     Pending,
 }
 
@@ -70,7 +71,25 @@ pub struct Parts {
     pub operator: Arc<dyn Operator>,
 }
 
+/// Who is served, and what.
+pub(crate) enum Entry {
+    Public,
+    /// pi processes by their tokens, with the few routes their tools need.
+    Agent(Arc<PiTokens>),
+}
+
+impl Entry {
+    /// What its threads are called by.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Entry::Public => "http",
+            Entry::Agent(_) => "agent",
+        }
+    }
+}
+
 pub(crate) struct Port {
+    pub entry: Entry,
     pub settings: Swap<Settings>,
     pub mind: Mind,
     pub board: Arc<Board>,
@@ -78,7 +97,8 @@ pub(crate) struct Port {
     pub operator: Arc<dyn Operator>,
     pub hub: Hub,
     pub guard: Guard,
-    pub meter: Meter,
+    /// One for both doors.
+    pub meter: Arc<Meter>,
     /// Requests that wait for a turn.
     pub waiting: Permits,
     pub big_bodies: Permits,
@@ -95,7 +115,23 @@ const SNAPSHOT_WAIT: Duration = Duration::from_secs(2);
 
 impl Port {
     pub fn new(settings: Settings, parts: Parts) -> Port {
+        Port::made(Entry::Public, settings, parts, Arc::default())
+    }
+
+    /// A port for pi, with the same parts and the same meter, everything else of its own.
+    pub fn beside(&self, settings: Settings, tokens: Arc<PiTokens>) -> Port {
+        let parts = Parts {
+            mind: self.mind.clone(),
+            board: self.board.clone(),
+            mailbox: self.mailbox.clone(),
+            operator: self.operator.clone(),
+        };
+        Port::made(Entry::Agent(tokens), settings, parts, self.meter.clone())
+    }
+
+    fn made(entry: Entry, settings: Settings, parts: Parts, meter: Arc<Meter>) -> Port {
         Port {
+            entry,
             guard: Guard::new(&settings),
             settings: Swap::new(settings),
             mind: parts.mind,
@@ -103,7 +139,7 @@ impl Port {
             mailbox: parts.mailbox,
             operator: parts.operator,
             hub: Hub::default(),
-            meter: Meter::default(),
+            meter,
             waiting: Permits::default(),
             big_bodies: Permits::default(),
             strangers: Permits::default(),

@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::head::percent;
 use super::port::Port;
 use super::settings::Limits;
-use super::{chat, operate, page, status};
+use super::{agent, chat, operate, page, status};
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Door {
     Key,
     /// As `Key`, or loopback with `gateway.metrics.public`.
     Metrics,
+    /// A pi process's token.
+    Pi,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +61,12 @@ const fn health(pattern: &'static str, handler: Handler) -> Route {
     Route { draining: true, ..route("GET", pattern, Door::Open, handler) }
 }
 
-pub static ROUTES: &[Route] = &[
+const fn tool(method: &'static str, pattern: &'static str, handler: Handler) -> Route {
+    route(method, pattern, Door::Pi, handler)
+}
+
+/// At the public door.
+pub static PUBLIC: &[Route] = &[
     route("GET", "/", Door::Open, page::index),
     route("GET", "/web/*", Door::Open, page::file),
     route("GET", "/favicon.ico", Door::Open, page::favicon),
@@ -78,12 +85,22 @@ pub static ROUTES: &[Route] = &[
     route("POST", "/api/session/reset", Door::Key, status::reset),
     route("POST", "/api/session/think", Door::Key, status::think),
     route("POST", "/api/session/model", Door::Key, status::model),
+    route("GET", "/api/session/status", Door::Key, status::of_session),
     route("GET", "/api/config", Door::Key, operate::config),
     route("GET", "/api/gateway/config", Door::Key, operate::config),
     route("POST", "/api/gateway/reload", Door::Key, operate::reload),
     route("POST", "/api/gateway/restart", Door::Key, operate::restart),
     chat("/api/chat", chat::whole),
     chat("/api/chat/stream", chat::stream),
+];
+
+/// At the agent door: what pi's tools need (gateway-api.md 1.7), nothing else.
+pub static AGENT: &[Route] = &[
+    tool("GET", "/api/agent/setup", agent::setup),
+    tool("GET", "/api/session/status", status::of_session),
+    tool("GET", "/api/gateway/config", operate::config),
+    tool("POST", "/api/gateway/reload", operate::reload),
+    tool("POST", "/api/gateway/restart", operate::restart),
 ];
 
 /// The `{}` parts of a path that fits the pattern, not yet decoded.
@@ -105,10 +122,10 @@ fn fits<'a>(pattern: &str, path: &'a str) -> Option<Vec<&'a str>> {
 }
 
 /// The route and its arguments; 404, 405 with `Allow`, or 400 for an argument that is not percent-encoded.
-pub fn find(method: &str, path: &str) -> Result<(&'static Route, Vec<String>), Fault> {
+pub fn find(routes: &'static [Route], method: &str, path: &str) -> Result<(&'static Route, Vec<String>), Fault> {
     let method = if method == "HEAD" { "GET" } else { method };
     let mut allow = Vec::new();
-    for route in ROUTES {
+    for route in routes {
         let Some(args) = fits(route.pattern, path) else { continue };
         if route.method == method {
             let args: Option<Vec<String>> = args.into_iter().map(percent).collect();
@@ -145,9 +162,9 @@ mod tests {
             ("DELETE", "/api/chat", Err(405)),
             ("HEAD", "/api/chat", Err(405)),
         ] {
-            let found = find(method, path).map(|(r, _)| r.pattern).map_err(|f| f.status);
+            let found = find(PUBLIC, method, path).map(|(r, _)| r.pattern).map_err(|f| f.status);
             assert_eq!(found, expected, "{method} {path}");
         }
-        assert_eq!(find("PUT", "/health").err().unwrap().allow.as_deref(), Some("GET, HEAD, OPTIONS"));
+        assert_eq!(find(PUBLIC, "PUT", "/health").err().unwrap().allow.as_deref(), Some("GET, HEAD, OPTIONS"));
     }
 }

@@ -6,13 +6,15 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::agent;
 use super::body::{self, Broken};
 use super::exchange::{Call, Exchange, Handled, Reply};
 use super::fault::Fault;
 use super::guard::{self, Access, Peer};
 use super::head::{self, Head, Length};
 use super::logins::random;
-use super::port::Port;
+use super::pi_tokens::PiTokens;
+use super::port::{Entry, Port};
 use super::routes::{self, Door, Route};
 use super::settings::Settings;
 use super::wire::{self, timed_out, Wire};
@@ -124,7 +126,7 @@ impl<'a> Request<'a> {
             Ok(Admitted::Options(reply)) => ("options", Ok(reply)),
             Ok(Admitted::Route(route)) => match self.read_body(route) {
                 Ok(()) => {
-                    let handled = self.dispatch(route);
+                    let handled = self.admit_body().and_then(|()| self.dispatch(route));
                     return self.answer(route.pattern, handled, true);
                 }
                 Err(Broken::Gone) => return Next::Close,
@@ -142,7 +144,11 @@ impl<'a> Request<'a> {
     fn admit(&mut self) -> Result<Admitted, Fault> {
         let (s, head, peer) = (&self.s, &self.call.head, &self.call.peer);
         guard::host(s, peer, head)?;
-        let found = routes::find(&head.method, &head.path);
+        let port = self.port;
+        if let Entry::Agent(tokens) = &port.entry {
+            return self.admit_pi(tokens);
+        }
+        let found = routes::find(routes::PUBLIC, &head.method, &head.path);
         if self.port.draining() && !matches!(&found, Ok((r, _)) if r.draining) {
             let fault = Fault::new(503, "shutting_down", "The gateway is stopping; try again in a moment");
             self.call.head.keep = false;
@@ -175,6 +181,31 @@ impl<'a> Request<'a> {
         let (route, args) = found?;
         self.call.args = args;
         Ok(Admitted::Route(route))
+    }
+
+    /// The same at the agent door: a pi token, a route, nothing else. A token may come with the body.
+    fn admit_pi(&mut self, tokens: &PiTokens) -> Result<Admitted, Fault> {
+        if self.port.draining() {
+            self.call.head.keep = false;
+            return Err(Fault::new(503, "shutting_down", "The gateway is stopping"));
+        }
+        let head = &self.call.head;
+        let found = routes::find(routes::AGENT, &head.method, &head.path);
+        self.call.access = agent::access(self.port, tokens, head, found.is_ok())?;
+        if head.wants_websocket() {
+            return Err(Fault::new(403, "forbidden", "There is no WebSocket here"));
+        }
+        let (route, args) = found?;
+        self.call.args = args;
+        Ok(Admitted::Route(route))
+    }
+
+    /// Checks that need the body.
+    fn admit_body(&mut self) -> Result<(), Fault> {
+        match &self.port.entry {
+            Entry::Public => Ok(()),
+            Entry::Agent(tokens) => agent::admit(self.port, tokens, &mut self.call),
+        }
     }
 
     fn read_body(&mut self, route: &Route) -> Result<(), Broken> {

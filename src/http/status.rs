@@ -9,10 +9,10 @@ use crate::message::{Answer, Request, SessionInfo, Snapshot};
 use super::exchange::{Exchange, Handled, Reply};
 use super::fault::Fault;
 use super::guard::wall;
-use super::json::{session_key, Members};
+use super::json::{self, session_key, Members};
 use super::meter::{rss_kb, BOUNDS};
 use super::port::Port;
-use super::shapes;
+use super::{agent, shapes};
 
 /// `/health`: counts for everybody nearby, names only for those with the key (R59).
 pub fn health(port: &Port, ex: &mut dyn Exchange) -> Handled {
@@ -213,6 +213,27 @@ pub fn session(port: &Port, ex: &mut dyn Exchange) -> Handled {
         Some(s) => Ok(Reply::json(&json!({"session": shapes::session(s)}))),
         None => Err(Fault::new(404, "not_found", "Session not found")),
     }
+}
+
+/// What pi counts of the conversation, also in the middle of a turn (1.4, R26).
+pub fn of_session(port: &Port, ex: &mut dyn Exchange) -> Handled {
+    let session = agent::session(port, ex.call())?;
+    let (stats, state) = match port.mind.ask(Request::Stats { session: session.clone() }, port.settings.get().times.ask)
+    {
+        Answer::Stats { stats, state } => (stats, state),
+        other => return Err(Fault::from_answer(other)),
+    };
+    let inactive = || Fault::new(404, "no_active_session", "No active session");
+    let info = fetch(port, Some(session))?.into_iter().next().ok_or_else(inactive)?;
+    let read = |raw: &str| {
+        let unread = |why| Fault::new(502, "upstream_failed", format!("pi's answer cannot be read: {why}"));
+        json::parse(raw.as_bytes()).map_err(unread)
+    };
+    let stats = read(&stats)?;
+    Ok(Reply::json(&json!({
+        "sessionKey": info.key, "stats": agent::shown_stats(&stats), "statsRaw": stats, "state": read(&state)?,
+        "messageCount": info.message_count, "isStreaming": info.streaming, "lastActivity": info.last_activity,
+    })))
 }
 
 /// Body and session of a route whose `sessionKey` is optional; an empty body is an empty object.

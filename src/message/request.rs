@@ -36,6 +36,8 @@ pub enum Request {
     Renew { session: String },
     /// What pi counts of the conversation. Answer: `Stats`, or `Error(no_active_session)` without a live process.
     Stats { session: String },
+    /// The session that a pi process is bound to. Answer: `Session`.
+    SessionOf { proc: ProcId },
     /// Models of any live pi, else the last known list. Answer: `Models`, or `Error(no_active_session)`.
     Models,
     /// Slash commands of the gateway and of pi. Answer: `Commands`.
@@ -77,6 +79,8 @@ pub enum Answer {
         stats: Arc<str>,
         state: Arc<str>,
     },
+    /// `None`: there is no such process, or it waits for a session.
+    Session(Option<String>),
     /// pi's own JSON: an array.
     Models(Arc<str>),
     Commands(Vec<CommandInfo>),
