@@ -13,6 +13,8 @@ mod config;
 mod disk;
 #[path = "bad_input/life.rs"]
 mod life;
+#[path = "bad_input/salvage.rs"]
+mod salvage;
 
 pub const MAIN: &str = "agent:main:webchat:default";
 

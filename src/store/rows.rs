@@ -374,7 +374,8 @@ impl Store {
 
     /// Turns whose end is not recorded, oldest first.
     pub fn open_turns(&self) -> Result<Vec<TurnRow>> {
-        let sql = format!("SELECT {TURN} FROM turn INDEXED BY turn_open WHERE state = 'prompting' ORDER BY id LIMIT 1000");
+        let sql =
+            format!("SELECT {TURN} FROM turn INDEXED BY turn_open WHERE state = 'prompting' ORDER BY id LIMIT 1000");
         Ok(self.db()?.prepare_cached(&sql)?.query_map([], turn)?.collect::<rusqlite::Result<_>>()?)
     }
 
