@@ -1,4 +1,5 @@
 //! Crash points for tests: `PI_GW_CRASH=<n>` ends the process like `kill -9` at the n-th point it passes.
+//! `PI_GW_HOLD=<file>` makes the mind stand still before a commit as long as that file exists.
 //! Debug builds only.
 
 /// A place where a crash must be harmless.
@@ -17,7 +18,15 @@ mod debug {
     static PASSED: AtomicU64 = AtomicU64::new(0);
     static AT: OnceLock<Option<u64>> = OnceLock::new();
 
+    static HOLD: OnceLock<Option<std::path::PathBuf>> = OnceLock::new();
+
     pub fn point(name: &str) {
+        let hold = HOLD.get_or_init(|| std::env::var_os("PI_GW_HOLD").map(Into::into));
+        if let Some(file) = hold.as_ref().filter(|_| name == "before commit") {
+            while file.exists() {
+                std::thread::sleep(std::time::Duration::from_millis(2)); // the file's going is the only sign
+            }
+        }
         let at = *AT.get_or_init(|| std::env::var("PI_GW_CRASH").ok().and_then(|v| v.parse().ok()));
         let Some(at) = at else { return };
         let n = PASSED.fetch_add(1, Ordering::SeqCst) + 1;

@@ -12,6 +12,7 @@ use super::carry::Carrier;
 use super::chores::Chores;
 use super::hands::Hands;
 use super::mailbox::StoreMailbox;
+use super::notify::{watchdog_period, Manager, Watchdog};
 use super::operator::Operator;
 use super::programs::Programs;
 use super::reload::Reloader;
@@ -266,6 +267,14 @@ fn serve(
         }
         Err(e) => log::info!("the configuration file is not watched: {e}"),
     }
+    let manager = Manager::from_env();
+    if let Some(manager) = &manager {
+        manager.tell("READY=1");
+        if let Some(period) = watchdog_period() {
+            let mut watchdog = Watchdog::new(manager.clone(), mind.clone());
+            main.every(period, move || watchdog.tick());
+        }
+    }
     let mut shutdown = Some(shutdown);
     let done = main.run(|event| {
         match event {
@@ -276,7 +285,10 @@ fn serve(
             }
             MainEvent::Reload => reloader.soon(),
             MainEvent::Stop => match shutdown.take() {
-                Some(s) => s.begin(),
+                Some(s) => {
+                    manager.iter().for_each(|m| m.tell("STOPPING=1"));
+                    s.begin();
+                }
                 None => std::process::exit(exit::OK.into()), // the second signal: always safe
             },
         }
