@@ -15,6 +15,8 @@ mod disk;
 mod life;
 #[path = "bad_input/salvage.rs"]
 mod salvage;
+#[path = "bad_input/stop.rs"]
+mod stop;
 #[path = "bad_input/watchdog.rs"]
 mod watchdog;
 
