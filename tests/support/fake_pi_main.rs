@@ -312,8 +312,10 @@ fn main() {
         });
     }
     serve(&shared);
-    while deaf {
-        thread::park(); // not even a closed stdin ends it
+    if deaf {
+        loop {
+            thread::park(); // not even a closed stdin ends it
+        }
     }
     let mut pi = shared.lock();
     let kill_tools = pi.new;
