@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crossbeam_channel::{bounded, Receiver, Sender};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
@@ -156,6 +157,14 @@ pub struct Children {
     turns: Turns,
     hunts: Vec<(Hunt, Then)>,
     watched: Vec<(OwnedFd, Call)>,
+    tick: Option<Tick>,
+}
+
+/// Something to be done again and again.
+struct Tick {
+    period: Mono,
+    next: Mono,
+    call: Box<dyn FnMut()>,
 }
 
 impl Children {
@@ -170,13 +179,19 @@ impl Children {
         let handle = ChildrenHandle { asks: asks_tx, bell: ring.clone(), turns: turns.clone() };
         let signals = Signals::new()?;
         let (children, hunts, watched) = (vec![], vec![], vec![]);
-        Ok((Children { asks, bell, _ring: ring, signals, children, turns, hunts, watched }, handle))
+        Ok((Children { asks, bell, _ring: ring, signals, children, turns, hunts, watched, tick: None }, handle))
     }
 
     /// Calls `call` on this thread whenever `fd` is readable or at its end, until it returns `false`. It must take
     /// what is there, or it is called again at once.
     pub fn watch(&mut self, fd: OwnedFd, call: impl FnMut(BorrowedFd<'_>) -> bool + 'static) {
         self.watched.push((fd, Box::new(call)));
+    }
+
+    /// Calls `call` on this thread every `period`; it must not wait.
+    pub fn every(&mut self, period: Duration, call: impl FnMut() + 'static) {
+        let period = (period.as_millis() as Mono).max(1);
+        self.tick = Some(Tick { period, next: now_mono() + period, call: Box::new(call) });
     }
 
     /// Runs until `on` breaks. Children that live then get their parent-death signal when the process ends.
@@ -197,6 +212,10 @@ impl Children {
                 news.push(MainEvent::Reload);
             }
             self.hunt(&mut news);
+            if let Some(tick) = self.tick.as_mut().filter(|t| t.next <= now_mono()) {
+                tick.next = now_mono() + tick.period;
+                (tick.call)();
+            }
             for event in news {
                 if on(event).is_break() {
                     return Ok(());
@@ -207,7 +226,7 @@ impl Children {
 
     /// Sleeps until something happens, and empties what is readable.
     fn wait(&mut self) -> io::Result<()> {
-        let next = self.hunts.iter().map(|(hunt, _)| hunt.next_look()).min();
+        let next = self.hunts.iter().map(|(hunt, _)| hunt.next_look()).chain(self.tick.as_ref().map(|t| t.next)).min();
         let timeout = next.map(|at| {
             let ms = at.saturating_sub(now_mono());
             Timespec { tv_sec: (ms / 1000) as i64, tv_nsec: (ms % 1000 * 1_000_000) as _ }

@@ -13,6 +13,12 @@ mod config;
 mod disk;
 #[path = "bad_input/life.rs"]
 mod life;
+#[path = "bad_input/salvage.rs"]
+mod salvage;
+#[path = "bad_input/stop.rs"]
+mod stop;
+#[path = "bad_input/watchdog.rs"]
+mod watchdog;
 
 pub const MAIN: &str = "agent:main:webchat:default";
 

@@ -16,6 +16,8 @@ mod chat;
 mod end;
 #[path = "door/guard.rs"]
 mod guard;
+#[path = "door/left.rs"]
+mod left;
 #[path = "door/status.rs"]
 mod status;
 #[path = "door/wire.rs"]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use pi_gateway::ask::{Answers, Mind};
 use pi_gateway::core::run::{Carry, Core};
 use pi_gateway::message::*;
 use pi_gateway::rules::Rules;
-use pi_gateway::store::sync::Covered;
+use pi_gateway::store::sync::{self, Covered, SyncStats};
 use pi_gateway::store::Store;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -134,4 +135,112 @@ fn c3_given_a_flood_from_every_side_then_everybody_gets_a_word_and_the_mind_stay
     });
     assert!(matches!(r.mind.ask(Request::Ping, Duration::from_secs(1)), Answer::Ok));
     println!("{} answered, {} told busy", words.into_inner().unwrap(), busy.into_inner().unwrap());
+}
+
+/// Core and the real sync thread; `largest` is the greatest length of the log seen after a sync.
+struct Written {
+    mind: Mind,
+    stats: Arc<SyncStats>,
+    largest: Arc<AtomicU64>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    path: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Written {
+    fn new() -> Written {
+        let dir = tempfile::tempdir().unwrap();
+        let path: PathBuf = dir.path().join("gateway.db");
+        let store = Store::open(&path).unwrap();
+        let (tx, inbox) = bounded(256);
+        let answers = Arc::new(Answers::default());
+        let mind = Mind::new(tx, answers.clone());
+        let carry: Carry = Arc::new(move |effect| {
+            if let Effect::Answer { id, answer, .. } = effect {
+                answers.give(id, *answer.0);
+            }
+        });
+        let (stats, largest) = (Arc::<SyncStats>::default(), Arc::<AtomicU64>::default());
+        let (sync, covered) = bounded(1024);
+        let syncing = {
+            let (path, stats, largest, carry) = (path.clone(), stats.clone(), largest.clone(), carry.clone());
+            move || {
+                let release = |effects: Vec<Effect>| {
+                    largest.fetch_max(sync::wal_path(&path).metadata().map_or(0, |m| m.len()), SeqCst);
+                    effects.into_iter().for_each(|e| carry(e));
+                };
+                sync::run(&path, &covered, &stats, release, |_| ());
+            }
+        };
+        let rules = Rules { max_waiting: 1 << 20, max_per_session: 1 << 20, transcripts: false, ..Rules::default() };
+        let rules = Arc::new(rules);
+        let core = Core { path: path.clone(), rules, inbox, sync, carry, stats: Arc::default() };
+        let threads = vec![std::thread::spawn(move || core.run(store)), std::thread::spawn(syncing)];
+        Written { mind, stats, largest, threads, path, _dir: dir }
+    }
+
+    /// So many messages of 32 KB from four sides, each acknowledged before its sender's next one.
+    fn flood(&self, messages: usize) {
+        let text = "long ".repeat(6 << 10);
+        std::thread::scope(|scope| {
+            for side in 0..4 {
+                let text = &text;
+                scope.spawn(move || {
+                    for n in 0..messages / 4 {
+                        let mut request = chat(side * 1000 + n);
+                        if let Request::Chat(c) = &mut request {
+                            c.text += text;
+                        }
+                        let answer = self.mind.ask(request, DEADLINE);
+                        assert!(matches!(answer, Answer::Accepted { .. }), "{answer:?}");
+                    }
+                });
+            }
+        });
+    }
+    fn counts(&self) -> (u64, u64) {
+        (self.stats.passive.load(SeqCst), self.stats.restarts.load(SeqCst))
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.mind.tell(Event::End);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join(); // a test that failed already says why
+        }
+    }
+}
+
+const MB: u64 = 1 << 20;
+
+#[test]
+fn c10_given_writes_without_a_pause_then_the_log_stays_small_and_nobody_waits_for_it_below_16_mb() {
+    let w = Written::new();
+    w.flood(2000);
+    let (largest, (passive, restarts)) = (w.largest.load(SeqCst), w.counts());
+    println!("64 MB: log up to {} MB, {passive} passive checkpoints, {restarts} restarts", largest >> 20);
+    assert!(passive > 0, "the log is copied while writes go on");
+    assert!(largest <= 32 * MB, "{largest}");
+    assert!(restarts == 0 || largest > 16 * MB, "a commit had to wait at {largest}");
+    assert!(w.path.metadata().unwrap().len() > 32 * MB, "what was in the log is in the store");
+}
+
+#[test]
+fn c10_given_a_reader_that_stays_in_an_old_snapshot_then_writes_go_on_and_after_it_the_log_is_cut() {
+    let w = Written::new();
+    w.flood(40);
+    let reader = rusqlite::Connection::open(&w.path).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    let old: i64 = reader.query_row("SELECT count(*) FROM inbox", [], |r| r.get(0)).unwrap();
+    w.flood(600);
+    let (largest, (_, restarts)) = (w.largest.load(SeqCst), w.counts());
+    assert!(largest > 16 * MB && restarts > 0, "{largest}, {restarts} restarts");
+    assert!(restarts <= 2 + largest / MB, "{restarts} attempts for {} MB", largest / MB);
+    assert_eq!(reader.query_row("SELECT count(*) FROM inbox", [], |r| r.get::<_, i64>(0)).unwrap(), old);
+    reader.execute_batch("COMMIT").unwrap();
+    w.flood(200);
+    let now = sync::wal_path(&w.path).metadata().unwrap().len();
+    assert!(now <= 16 * MB, "the log is still {} MB", now / MB);
+    assert!(w.largest.load(SeqCst) <= 40 * MB);
 }

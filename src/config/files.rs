@@ -93,6 +93,30 @@ mod tests {
     }
 
     #[test]
+    fn b22_given_a_file_that_is_replaced_again_and_again_then_nobody_ever_sees_half_of_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("f");
+        write_atomic(&file, &[b'a'; 1 << 20]).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0..20u8 {
+                    write_atomic(&file, &vec![b'a' + n; (1 << 20) - usize::from(n)]).unwrap();
+                    // Killed in the middle of the next one: what it leaves is in nobody's way.
+                    fs::write(beside(&file).unwrap().1, "half").unwrap();
+                }
+                done.store(true, std::sync::atomic::Ordering::SeqCst);
+            });
+            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                let seen = fs::read(&file).unwrap();
+                let first = seen[0];
+                assert_eq!(seen.len(), (1 << 20) - usize::from(first - b'a'));
+                assert!(seen.iter().all(|b| *b == first));
+            }
+        });
+    }
+
+    #[test]
     fn creating_never_replaces() {
         let temp = tempfile::tempdir().unwrap();
         let file = temp.path().join("f");

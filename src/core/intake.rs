@@ -129,6 +129,7 @@ impl State {
             images: &m.images,
             body_hash: hash,
         })?;
+        crate::fault::trip(&m.text);
         self.counters.accepted += 1;
         let run = self.store.ext('i', row);
         self.frame(Frame::Message { session: session.to_owned(), run, text: m.text.clone(), at: self.now.wall });

@@ -9,6 +9,7 @@ pub mod command_list;
 mod commands;
 pub mod failover;
 mod intake;
+mod invariants;
 mod lanes;
 mod pool;
 mod process_events;

@@ -25,6 +25,8 @@ pub struct Proc {
     /// Last use.
     pub used: Mono,
     pub asked: CmdId,
+    /// It ends because nobody needed it: no turn may be inside.
+    pub evicted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -174,6 +176,7 @@ impl State {
             since: self.now.mono,
             used: self.now.mono,
             asked: 0,
+            evicted: false,
         };
         self.procs.insert(id, p);
         self.arm(Due::Proc(id), until);
@@ -201,6 +204,7 @@ impl State {
             since: self.now.mono,
             used: self.now.mono,
             asked: 0,
+            evicted: false,
         };
         self.counters.spawns += 1;
         self.procs.insert(id, p);
@@ -290,6 +294,14 @@ impl State {
         self.arm(Due::Proc(id), until);
     }
 
+    /// Its place or its age is the reason.
+    fn evict(&mut self, id: ProcId) {
+        if let Some(p) = self.procs.get_mut(&id) {
+            p.evicted = true;
+        }
+        self.stop_proc(id);
+    }
+
     pub(super) fn kill_proc(&mut self, id: ProcId) {
         let until = self.now.mono + STOP_WAIT;
         let Some(p) = self.procs.get_mut(&id) else { return };
@@ -317,7 +329,7 @@ impl State {
                 let above_min = self.procs.values().filter(|p| !p.stopping()).count() > self.rules.pool_min;
                 let stale = p.profile.generation != self.rules.generation;
                 if idle && (over && above_min || stale) {
-                    self.stop_proc(id);
+                    self.evict(id);
                 } else {
                     self.arm(Due::Proc(id), self.now.mono + self.rules.pool_idle.max(1000));
                 }
@@ -362,7 +374,7 @@ impl State {
                     && p.session.as_ref().is_none_or(|k| self.sessions.get(k).is_none_or(|s| !s.running()))
             };
             match self.procs.values().filter(idle).min_by_key(|p| p.used).map(|p| p.id) {
-                Some(id) => self.stop_proc(id),
+                Some(id) => self.evict(id),
                 None => return Ok(()),
             }
         }

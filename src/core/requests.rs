@@ -215,7 +215,7 @@ impl State {
             outbox_ready: owed,
             outbox_oldest_ms: oldest.map_or(0, |at| (self.now.wall - at).max(0)),
             counters: self.counters.clone(),
-            problems: self.degraded.iter().cloned().collect(),
+            problems: self.degraded.iter().chain(&self.store.salvaged).cloned().collect(),
             clock_confirmed: self.clock_confirmed,
             draining: self.draining.is_some(),
         })

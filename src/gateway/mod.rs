@@ -8,6 +8,7 @@ mod hands;
 mod lock;
 mod logging;
 mod mailbox;
+mod notify;
 mod operator;
 mod programs;
 mod reload;

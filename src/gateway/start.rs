@@ -13,6 +13,7 @@ use super::chores::Chores;
 use super::doors::{Doors, Shut};
 use super::hands::Hands;
 use super::mailbox::StoreMailbox;
+use super::notify::{watchdog_period, Manager, Watchdog};
 use super::operator::Operator;
 use super::programs::Programs;
 use super::reload::Reloader;
@@ -273,6 +274,14 @@ fn serve(
         }
         Err(e) => log::info!("the configuration file is not watched: {e}"),
     }
+    let manager = Manager::from_env();
+    if let Some(manager) = &manager {
+        manager.tell("READY=1");
+        if let Some(period) = watchdog_period() {
+            let mut watchdog = Watchdog::new(manager.clone(), mind.clone());
+            main.every(period, move || watchdog.tick());
+        }
+    }
     let mut shutdown = Some(shutdown);
     let done = main.run(|event| {
         match event {
@@ -283,7 +292,10 @@ fn serve(
             }
             MainEvent::Reload => reloader.soon(),
             MainEvent::Stop => match shutdown.take() {
-                Some(s) => s.begin(),
+                Some(s) => {
+                    manager.iter().for_each(|m| m.tell("STOPPING=1"));
+                    s.begin();
+                }
                 None => std::process::exit(exit::OK.into()), // the second signal: always safe
             },
         }
@@ -306,8 +318,14 @@ fn run_dir(paths: &Paths) -> PathBuf {
     paths.pid_file().parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// A damaged store is put aside, loudly; a full or read-only disk is an exit with its reason.
+/// A damaged store is put aside, loudly, and what it still gives is taken over; a full or read-only disk is an exit
+/// with its reason.
 fn open_store(path: &Path) -> Result<Store, Failed> {
+    let failed = |e: store::Error| match e {
+        store::Error::ReadOnly(_) | store::Error::Full => (exit::CANNOT_WRITE, format!("{}: {e}", path.display())),
+        _ => (exit::INTERNAL, format!("{}: {e}", path.display())),
+    };
+    store::finish_salvage(path).map_err(failed)?;
     let checked = match store::take_suspicion(path) {
         true => Reader::open(path).and_then(|r| r.check()).and_then(|found| match found.as_str() {
             "ok" => Ok(()),
@@ -316,20 +334,12 @@ fn open_store(path: &Path) -> Result<Store, Failed> {
         false => Ok(()),
     };
     match checked.and_then(|()| Store::open(path)) {
-        Ok(store) => Ok(store),
         Err(store::Error::Corrupt(why)) => {
-            let aside = path.with_extension(format!("db.corrupt-{}", clock::now().wall));
-            log::error!("{}: {why}; it is put aside as {} and a new store is begun", path.display(), aside.display());
-            for suffix in ["", "-wal", "-shm"] {
-                let name = |p: &Path| PathBuf::from(format!("{}{suffix}", p.display()));
-                let _ = std::fs::rename(name(path), name(&aside)); // the side files may not exist
-            }
-            Store::open(path).map_err(|e| (exit::CANNOT_WRITE, format!("{}: {e}", path.display())))
+            let said = store::salvage(path, &why, clock::now().wall).map_err(failed)?;
+            log::error!("{said}");
+            Store::open(path).map_err(failed)
         }
-        Err(e @ (store::Error::ReadOnly(_) | store::Error::Full)) => {
-            Err((exit::CANNOT_WRITE, format!("{}: {e}", path.display())))
-        }
-        Err(e) => Err((exit::INTERNAL, format!("{}: {e}", path.display()))),
+        other => other.map_err(failed),
     }
 }
 

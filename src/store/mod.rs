@@ -5,6 +5,7 @@
 
 mod reader;
 pub mod rows;
+mod salvage;
 mod schema;
 pub mod sync;
 
@@ -18,6 +19,7 @@ use crate::message::Row;
 
 pub use reader::{HistoryLine, Owed, Reader, MANY};
 pub use rows::*;
+pub use salvage::{finish as finish_salvage, salvage};
 
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -84,6 +86,8 @@ pub struct Store {
     pub id: String,
     /// The last run ended without closing the store.
     pub unclean: bool,
+    /// It came out of a damaged one, which still lies beside it: what the operator has to know.
+    pub salvaged: Option<String>,
     ids: Ids,
     batch: Cell<Batch>,
 }
@@ -168,6 +172,7 @@ impl Store {
             path: path.to_owned(),
             id: String::new(),
             unclean: false,
+            salvaged: None,
             ids: Ids::default(),
             batch: Cell::default(),
         };
@@ -197,6 +202,7 @@ impl Store {
             store.set_meta_int("counter", store.meta_int("counter")? + JUMP)?;
         }
         store.set_meta("clean", "0")?;
+        store.salvaged = salvage::remembered(&store)?;
         store.commit()?;
         store.db.pragma_update(None, "synchronous", "NORMAL")?;
         if found == 0 {

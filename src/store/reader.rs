@@ -190,4 +190,14 @@ impl Reader {
         let mark = db.query_row("SELECT v FROM meta WHERE k = 'clean'", [], |r| r.get::<_, String>(0)).optional()?;
         Ok(mark.as_deref() == Some("1"))
     }
+
+    /// What was saved when this store took a damaged one's place, while that still lies beside it.
+    pub fn salvaged(&self) -> Result<Option<String>> {
+        let db = self.db.lock().unwrap_or_else(|e| e.into_inner());
+        let mark = |k: &str| db.query_row("SELECT v FROM meta WHERE k = ?", [k], |r| r.get::<_, String>(0)).optional();
+        match mark("salvaged_from")?.is_some_and(|aside| Path::new(&aside).exists()) {
+            true => Ok(mark("salvaged")?),
+            false => Ok(None),
+        }
+    }
 }

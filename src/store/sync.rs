@@ -19,6 +19,8 @@ pub const PASSIVE_AT: u64 = 1 << 20;
 const WORTH_IT: u32 = 32;
 /// Above this a commit may have to wait for it, bytes.
 const RESTART_AT: u64 = 16 << 20;
+/// So long at most: a reader that stays in an old snapshot must not hold up core through us.
+const RESTART_WAIT: Duration = Duration::from_millis(250);
 
 /// Figures for metrics.
 #[derive(Debug, Default)]
@@ -28,6 +30,10 @@ pub struct SyncStats {
     pub last_us: AtomicU64,
     pub max_us: AtomicU64,
     pub wal_bytes: AtomicU64,
+    /// Checkpoints that no commit waited for.
+    pub passive: AtomicU64,
+    /// Those that a commit may have waited for.
+    pub restarts: AtomicU64,
 }
 
 /// What core hands over after a commit: effects to release, and how.
@@ -111,12 +117,15 @@ pub fn run<E>(
         let size = wal.metadata().map_or(0, |m| m.len());
         stats.wal_bytes.store(size, Relaxed);
         copied = copied.min(size); // it began anew and was cut
+                                   // While somebody writes without a pause, it grows on: not again for every message.
         let mode = match size {
-            s if s > RESTART_AT && s >= copied + PASSIVE_AT / 4 => "RESTART",
-            // While somebody writes without a pause, it grows on: not again for every message.
+            s if s > RESTART_AT && s >= copied + PASSIVE_AT => "RESTART",
+            s if s > RESTART_AT => continue,
             s if s > PASSIVE_AT && s >= copied + PASSIVE_AT / 4 => "PASSIVE",
             _ => continue,
         };
+        let counter = if mode == "PASSIVE" { &stats.passive } else { &stats.restarts };
+        counter.fetch_add(1, Relaxed);
         checkpoint(store, &mut side, mode);
         copied = size;
         synced = 0;
@@ -137,6 +146,7 @@ fn checkpoint(store: &Path, side: &mut Option<Connection>, mode: &str) {
         Some(db) => db,
         None => match Connection::open(store) {
             Ok(db) => {
+                let _ = db.busy_timeout(RESTART_WAIT);
                 let _ = db.pragma_update(None, "cache_size", -64);
                 let _ = db.pragma_update(None, "wal_autocheckpoint", 0);
                 let _ = db.pragma_update(None, "synchronous", "NORMAL");

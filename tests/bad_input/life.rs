@@ -138,3 +138,68 @@ fn c27_given_a_second_sigterm_then_it_is_gone_at_once_and_nothing_is_lost() {
     g.wait_until("the owed answer", |g| messages(g).is_some_and(|l| l[0].settled()));
     check_once(&g, &["tok-a".into()], "second signal");
 }
+
+#[test]
+fn c7_given_a_message_that_makes_the_mind_panic_then_it_is_put_aside_and_the_session_still_works() {
+    let mut g = Gateway::demo(json!({})).env("PI_GW_PANIC", "poison").start();
+    assert!(!g.chat(MAIN, "hello").is_empty());
+    let client = Patient { addr: g.addr, token: g.token.clone() };
+    client.send(MAIN, "k1", "poison"); // until it is acknowledged
+    client.send(MAIN, "k1", "poison"); // the platform sends it again: known by its key
+    assert!(!g.chat(MAIN, "hello again").is_empty(), "the session still works");
+    assert_eq!(g.log().matches("a message could not be handled").count(), 1, "{}", g.log());
+    let put_aside = |g: &Gateway| {
+        let all = messages(g).unwrap();
+        assert_eq!(all.iter().map(|m| m.state.as_str()).collect::<Vec<_>>(), ["answered", "failed", "answered"]);
+        assert!(all[1].reason.as_ref().is_some_and(|r| r.contains("panic")), "{all:?}");
+    };
+    put_aside(&g);
+    g.kill9();
+    g.restart();
+    assert!(!g.history(MAIN).is_empty());
+    put_aside(&g);
+}
+
+#[test]
+fn b26_given_a_service_manager_then_a_restart_ends_with_a_code_that_brings_the_service_back() {
+    let config = json!({"gateway": {"commands": {"restart": true}}});
+    let mut g = Gateway::demo(config).env("INVOCATION_ID", "x").start();
+    let mut ws = g.page(MAIN);
+    ws.call("chat.send", json!({"sessionKey": MAIN, "text": "/restart", "idempotencyKey": "k1"}));
+    assert_eq!(g.wait_exit().code(), Some(75), "not 0: Restart=on-failure would leave it down");
+    g.restart(); // as the service manager does
+    let res = g.page(MAIN).call("chat.send", json!({"sessionKey": MAIN, "text": "/restart", "idempotencyKey": "k1"}));
+    assert_eq!(res["ok"], true, "{res}");
+    assert!(!g.chat(MAIN, "hello").is_empty(), "a repeat of the command does not restart it again");
+    assert_eq!(g.stop().code(), Some(0));
+}
+
+/// How often its threads have gone to sleep, all together.
+fn sleeps(pid: u32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let of = |status: String| {
+        let line = status.lines().find(|l| l.starts_with("voluntary_ctxt_switches"))?.to_owned();
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    tasks.filter_map(|t| of(std::fs::read_to_string(t.path().join("status")).ok()?)).sum()
+}
+
+#[test]
+fn c33_given_an_idle_gateway_then_it_sleeps() {
+    let g = Gateway::demo(json!({})).start();
+    assert!(!g.chat(MAIN, "hello").is_empty());
+    let mut idle = Client::new(g.addr);
+    idle.request("GET", "/health/live", "", "");
+    assert_eq!(idle.response().status, 200);
+    // Less than 20 times a minute: at most once in three seconds. What follows the chat may take a while to end.
+    let end = Instant::now() + super::support::DEADLINE;
+    loop {
+        let before = sleeps(g.pid());
+        std::thread::sleep(Duration::from_secs(3)); // measures; nothing is waited for
+        let woken = sleeps(g.pid()) - before;
+        if woken <= 1 {
+            return;
+        }
+        assert!(Instant::now() < end, "it woke {woken} times in three seconds");
+    }
+}

@@ -21,7 +21,11 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn run(seed: u64, trace: bool) -> Result<u64, String> {
-    let outcome = std::panic::catch_unwind(|| World::new(seed, trace).run());
+    run_with(seed, trace, None)
+}
+
+fn run_with(seed: u64, trace: bool, pool: Option<usize>) -> Result<u64, String> {
+    let outcome = std::panic::catch_unwind(|| World::new(seed, trace, pool).run());
     outcome.unwrap_or_else(|p| {
         let text = p.downcast_ref::<String>().cloned().or(p.downcast_ref::<&str>().map(|s| s.to_string()));
         Err(format!("panic: {}", text.unwrap_or_default()))
@@ -66,6 +70,19 @@ fn every_seed_keeps_the_promise() {
         println!("seed {seed}: {why}\n  repeat it with: make simulate SEED={seed}");
     }
     assert!(failures.is_empty());
+}
+
+/// Every run checks at every step that no two sessions share a process, that each prompt reaches a process with its
+/// session's directory and role, and that no process is taken from a turn. Here there is always a crowd for it.
+#[test]
+fn b13_c39_given_more_sessions_than_processes_then_none_is_shared_or_taken_from_a_turn() {
+    for pool in [1, 2] {
+        for seed in 900_000..900_150 {
+            if let Err(why) = run_with(seed, false, Some(pool)) {
+                panic!("pool of {pool}, seed {seed}: {why}");
+            }
+        }
+    }
 }
 
 #[test]

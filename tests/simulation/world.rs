@@ -77,6 +77,8 @@ pub struct World {
     jobs: Vec<(JobId, Job)>,
     sweeps: Vec<ProcId>,
     spawns: Vec<(ProcId, PathBuf)>,
+    /// What each process was started with.
+    profiles: BTreeMap<ProcId, Profile>,
     procs: BTreeMap<ProcId, ModelPi>,
     exits: Vec<ProcId>,
     files: Files,
@@ -103,7 +105,8 @@ fn fnv(hash: u64, text: &str) -> u64 {
 }
 
 impl World {
-    pub fn new(seed: u64, trace: bool) -> World {
+    /// `pool`: so many processes at most, else whatever the seed says.
+    pub fn new(seed: u64, trace: bool, pool: Option<usize>) -> World {
         let mut rng = Rng(seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
         let allow = SENDERS.iter().map(|s| s.to_string()).collect::<Vec<_>>();
         let mut rules = Rules {
@@ -119,6 +122,7 @@ impl World {
             resend_ambiguous: rng.one_in(2),
             ..Rules::default()
         };
+        rules.pool_max = pool.unwrap_or(rules.pool_max);
         for (n, name) in PLATFORMS.iter().enumerate() {
             rules
                 .channels
@@ -147,6 +151,7 @@ impl World {
             jobs: Vec::new(),
             sweeps: Vec::new(),
             spawns: Vec::new(),
+            profiles: BTreeMap::new(),
             procs: BTreeMap::new(),
             exits: Vec::new(),
             files: Files::new(),
@@ -304,6 +309,9 @@ impl World {
             Ok(effects)
         };
         let effects = done().map_err(|e| format!("step: {e}"))?;
+        if let Some(broken) = self.state.as_ref().and_then(State::broken_rule) {
+            return Err(broken);
+        }
         self.carry_all(effects)
     }
 
@@ -358,7 +366,10 @@ impl World {
                 self.calls.push((row, *op));
             }
             Effect::Job { id, job, .. } => self.jobs.push((id, *job)),
-            Effect::Spawn { proc, session_file, .. } => self.spawns.push((proc, session_file)),
+            Effect::Spawn { proc, session_file, profile } => {
+                self.profiles.insert(proc, *profile);
+                self.spawns.push((proc, session_file));
+            }
             Effect::Signal { proc, .. } => {
                 if let Some(p) = self.procs.get_mut(&proc) {
                     if !p.dying {
@@ -375,6 +386,7 @@ impl World {
                     if others.count() > 0 {
                         return Err(format!("two processes work on {file:?}"));
                     }
+                    self.at_home(proc)?;
                 }
                 if let Some(p) = self.procs.get_mut(&proc) {
                     p.stdin.push((id, *cmd));
@@ -383,6 +395,25 @@ impl World {
             Effect::Sweep { proc, .. } => self.sweeps.push(proc),
             Effect::Restart => return Err("nobody asked for a restart".into()),
             Effect::Show { .. } | Effect::Frame(_) | Effect::Notice(_) | Effect::Drained => {}
+        }
+        Ok(())
+    }
+
+    /// A prompt goes to a process that was started in the directory and with the role of its session.
+    fn at_home(&self, proc: ProcId) -> Result<(), String> {
+        let (Some(state), Some(p), Some(profile)) = (&self.state, self.procs.get(&proc), self.profiles.get(&proc))
+        else {
+            return Ok(());
+        };
+        let sessions = state.store().sessions(1000).map_err(|e| e.to_string())?;
+        let mine: Vec<_> = sessions.iter().filter(|s| s.file == p.file).collect();
+        let [session] = &mine[..] else {
+            return Err(format!("{} sessions own {:?}, the file of process {}", mine.len(), p.file, proc.0));
+        };
+        let role = session.role.as_deref().unwrap_or("default");
+        let cwd = state.rules().cwd(&session.agent, role);
+        if (&*profile.role, &profile.cwd, &profile.agent) != (role, &cwd, &session.agent) {
+            return Err(format!("process {} was started for {profile:?}, but works for {session:?}", proc.0));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 //! One lock guards everything, stdout included, so lines come out in an order the real, single-threaded pi
 //! could have chosen. Commands are served by the main thread, a run plays on a thread of its own.
 //! Settings come by environment: `FAKE_PI_FLAVOUR` (old, new), `FAKE_PI_HOME` (gates and diary),
-//! `FAKE_PI_EXIT_AT_START`, `FAKE_PI_START_MS`.
+//! `FAKE_PI_EXIT_AT_START`, `FAKE_PI_START_MS`, `FAKE_PI_DEAF` (nothing but SIGKILL ends it).
 
 mod directives;
 #[path = "fake_pi/run.rs"]
@@ -298,17 +298,25 @@ fn main() {
     let vars: HashMap<String, String> = env::vars().filter(|(key, _)| key.starts_with("PI_")).collect();
     pi.note(&json!({"start": {"args": args, "cwd": pi.process_cwd, "env": vars}}));
     let shared = Shared(Arc::new((Mutex::new(pi), Condvar::new())));
+    let deaf = setting("FAKE_PI_DEAF").is_some();
     for (signal, code) in [(libc::SIGTERM, 143), (libc::SIGHUP, 129)] {
         let (mut read, write) = UnixStream::pair().expect("a pair of sockets");
         signal_hook::low_level::pipe::register(signal, write).expect("a signal handler");
         let shared = shared.clone();
         thread::spawn(move || {
-            if read.read(&mut [0]).is_ok_and(|n| n > 0) {
-                shared.lock().exit(code, true);
+            while read.read(&mut [0]).is_ok_and(|n| n > 0) {
+                if !deaf {
+                    shared.lock().exit(code, true);
+                }
             }
         });
     }
     serve(&shared);
+    if deaf {
+        loop {
+            thread::park(); // not even a closed stdin ends it
+        }
+    }
     let mut pi = shared.lock();
     let kill_tools = pi.new;
     pi.exit(0, kill_tools)

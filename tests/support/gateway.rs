@@ -210,6 +210,11 @@ impl Gateway {
         line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("{field}: {text}"))
     }
 
+    /// Waits for a word in the log; works also while the port is closed.
+    pub fn wait_log(&self, word: &str) {
+        self.wait_until(word, |g| g.log().contains(word));
+    }
+
     /// Did it end by itself?
     pub fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.child.as_mut()?.try_wait().unwrap();

@@ -47,8 +47,10 @@ pub fn messages(g: &Gateway) -> Option<Vec<Message>> {
     let replies = q.query_map([], |r| Ok((r.get::<_, Option<i64>>(0)?, r.get::<_, String>(1)?))).ok()?;
     for reply in replies {
         let (inbox, text) = reply.ok()?;
-        let message = list.iter_mut().find(|m| Some(m.id) == inbox)?;
-        message.replies.push(text);
+        // A damaged store may have lost the message.
+        if let Some(message) = list.iter_mut().find(|m| Some(m.id) == inbox) {
+            message.replies.push(text);
+        }
     }
     Some(list)
 }

@@ -25,6 +25,13 @@ pub fn check(context: &Context) -> Vec<Check> {
         Ok(text) => Check::error("store", format!("{shown} is damaged: {text}")).remedy(DAMAGED),
         Err(error) => failed(format!("{shown} cannot be checked: {error}"), &error),
     }];
+    match reader.salvaged() {
+        Ok(Some(said)) => checks.push(
+            Check::warning("salvage", said).remedy("look whether something is missing, then delete the damaged file"),
+        ),
+        Ok(None) => {}
+        Err(error) => checks.push(failed(format!("{shown}: {error}"), &error)),
+    }
     let running = !matches!(context.instance, Ok(Instance::None));
     match reader.owed() {
         Ok(owed) => {
@@ -57,7 +64,7 @@ pub fn check(context: &Context) -> Vec<Check> {
 }
 
 const DAMAGED: &str =
-    "stop the gateway, keep a copy of gateway.db*, then: sqlite3 gateway.db .recover | sqlite3 new.db";
+    "stop the gateway, make an empty file gateway.db.damaged beside it and start: what can be read is saved";
 
 fn failed(text: String, error: &Error) -> Check {
     let check = Check::error("store", text);

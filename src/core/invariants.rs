@@ -1,0 +1,32 @@
+//! What must hold between two events, for the simulator (core.md 23). Reads, never changes.
+
+use std::collections::BTreeMap;
+
+use super::session::{Key, Stage};
+use super::State;
+use crate::message::ProcId;
+
+impl State {
+    /// One session per process, and nobody takes a process from a turn: the first rule that is broken.
+    pub fn broken_rule(&self) -> Option<String> {
+        let mut holders: BTreeMap<ProcId, &Key> = BTreeMap::new();
+        for s in self.sessions.values() {
+            let Some(id) = s.proc else { continue };
+            if let Some(other) = holders.insert(id, &s.key) {
+                return Some(format!("{other} and {} share process {}", s.key, id.0));
+            }
+            let Some(p) = self.procs.get(&id) else { continue };
+            if p.session.as_ref() != Some(&s.key) {
+                return Some(format!("process {} of {} thinks it belongs to {:?}", id.0, s.key, p.session));
+            }
+            let Stage::Turn(t) = &s.stage else { continue };
+            if t.proc != Some(id) || p.file.as_ref() != Some(&t.row.file) {
+                return Some(format!("the turn of {} runs elsewhere than in process {}", s.key, id.0));
+            }
+            if p.evicted {
+                return Some(format!("process {} was taken from the turn of {}", id.0, s.key));
+            }
+        }
+        (self.procs.len() > self.rules.pool_max).then(|| format!("{} processes are too many", self.procs.len()))
+    }
+}
