@@ -479,3 +479,33 @@ fn b20_given_messages_of_two_chats_in_one_session_then_each_chat_gets_its_own_an
     assert!(second.contains("from a program"), "{second}");
     assert_eq!(m.replies(), ["one", "two"]);
 }
+
+#[test]
+fn given_a_message_steered_in_before_the_first_word_then_the_one_answer_is_both_s() {
+    let mut m = Mind::new(rules());
+    let effects = m.say("first");
+    let (proc, cmd, _) = m.prompted(effects);
+    m.answer(proc, cmd, PiData::None);
+    m.pi(proc, PiEvent::AgentStart);
+    let effects = m.say("second");
+    let head = prompts(&effects).join("");
+    let id = written(&effects, |c| matches!(c, PiCmd::Steer { .. })).unwrap();
+    m.answer(proc, id, PiData::None);
+    m.pi(proc, PiEvent::UserStart { head });
+    m.pi(proc, PiEvent::Assistant(said("for both", "stop")));
+    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
+    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
+    m.answer(proc, id, PiData::State(PiState::default()));
+    let runs: Vec<_> = m
+        .frames
+        .iter()
+        .filter_map(|f| if let Frame::Reply { runs, .. } = f { Some(runs.clone()) } else { None })
+        .collect();
+    assert_eq!((runs.len(), runs[0].len()), (1, 2), "{runs:?}");
+    // Whoever waits for the first message hears the answer too.
+    let effects = m.ask(Request::Wait { row: 1 });
+    let heard = effects.iter().any(|e| {
+        matches!(e, Effect::Answer { answer: AnswerBox(a), .. } if matches!(&**a, Answer::Reply(r) if r.text == "for both"))
+    });
+    assert!(heard, "{effects:?}");
+}

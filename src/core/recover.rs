@@ -208,7 +208,6 @@ impl State {
         let mut n = 0;
         let mut said: Vec<String> = Vec::new();
         let mut state = Reading::Asked;
-        let session = t.row.session.clone();
         // A turn that the store forgot has its own marker in the file.
         let marker = turn_marker(&found.head).unwrap_or(&t.ext).to_owned();
         t.sent = !stored.is_empty();
@@ -225,7 +224,7 @@ impl State {
                     let to = t.addressee().cloned();
                     let text = std::mem::take(&mut said).join("\n\n");
                     if !stored.contains(&n) && !text.trim().is_empty() {
-                        self.add_reply(&session, Some(t.row.id), n, to.as_ref(), &text, false)?;
+                        self.add_reply(t, to.as_ref(), &text, false)?;
                         t.sent = true;
                     }
                     if let Some(i) = t.injected.iter_mut().find(|i| i.n == next) {

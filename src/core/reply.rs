@@ -23,6 +23,8 @@ struct Piece {
     origin: &'static str,
     /// Nothing of this reply follows.
     last: bool,
+    /// Runs that it answers, besides its addressee's.
+    runs: Vec<String>,
 }
 
 impl State {
@@ -47,7 +49,7 @@ impl State {
                 let run = self.store.ext('i', at.id);
                 self.frame(Frame::Error { session: s.key.to_string(), run, code: *code, message: why.clone() });
             }
-            self.add_reply(&s.key, Some(t.row.id), t.n, at.as_ref(), &end.text, true)?;
+            self.add_reply(&t, at.as_ref(), &end.text, true)?;
         }
         let mut back = Vec::new();
         for i in t.injected {
@@ -100,25 +102,29 @@ impl State {
         Ok(())
     }
 
-    /// Stores one segment of a turn's reply, addressed to the message it answers.
-    pub(super) fn add_reply(
-        &mut self,
-        key: &str,
-        turn: Option<Row>,
-        n: i64,
-        to: Option<&InboxRow>,
-        text: &str,
-        last: bool,
-    ) -> Result<()> {
+    /// Stores the current segment of a turn's reply, addressed to the message it answers.
+    pub(super) fn add_reply(&mut self, t: &Turn, to: Option<&InboxRow>, text: &str, last: bool) -> Result<()> {
         if text.trim().is_empty() {
             return Ok(());
         }
         let Some(to) = to else { return Ok(()) };
-        self.add_segment(key, Piece { turn, n: Some(n), origin: "reply", last }, to, text)
+        let runs = self.covered(t)?;
+        let piece = Piece { turn: Some(t.row.id), n: Some(t.n), origin: "reply", last, runs };
+        self.add_segment(&t.row.session, piece, to, text)
+    }
+
+    /// Runs of the messages that the current segment answers: its own, and those before it that pi has answered
+    /// together with it (a message handed in before the first word leaves nothing to say for the one before).
+    fn covered(&self, t: &Turn) -> Result<Vec<String>> {
+        let stored = if t.n == 0 { Vec::new() } else { self.store.segments_of(t.row.id)? };
+        let before = stored.iter().filter_map(|g| g.n).filter(|n| *n < t.n).max();
+        let first = t.members.iter().filter(|_| before.is_none());
+        let later = t.injected.iter().filter(|i| i.seen && i.n <= t.n && before.is_none_or(|b| i.n > b));
+        Ok(first.chain(later.map(|i| &i.row)).map(|m| self.store.ext('i', m.id)).collect())
     }
 
     fn add_segment(&mut self, key: &str, piece: Piece, to: &InboxRow, text: &str) -> Result<()> {
-        let Piece { turn, n, origin, last } = piece;
+        let Piece { turn, n, origin, last, mut runs } = piece;
         let target = Target::from(&to.source);
         let segment = self.store.add_segment(&NewSegment {
             turn,
@@ -132,13 +138,9 @@ impl State {
         })?;
         self.transcribe(&key.into(), "response", "assistant_reply", text);
         let run = self.store.ext('i', to.id);
-        let runs = match turn {
-            Some(turn) if n == Some(0) => {
-                let members = self.store.inbox_of_turn(turn)?;
-                members.iter().filter(|m| m.inj.is_none()).map(|m| self.store.ext('i', m.id)).collect()
-            }
-            _ => vec![run.clone()],
-        };
+        if !runs.contains(&run) {
+            runs.push(run.clone());
+        }
         let id = self.store.ext('s', segment);
         self.frame(Frame::Reply { session: key.to_owned(), run, runs, id, text: text.to_owned(), last });
         if !self.rules.mailbox(&target.channel) {
@@ -169,14 +171,15 @@ impl State {
         let Some(row) = to else { return Ok(()) };
         let Some(to) = self.store.inbox(row)? else { return Ok(()) };
         let origin = if fate == st::COMMAND { "command" } else { "notice" };
-        self.add_segment(&s.key, Piece { turn: None, n: None, origin, last: true }, &to, text)?;
+        self.add_segment(&s.key, Piece { turn: None, n: None, origin, last: true, runs: Vec::new() }, &to, text)?;
         self.store.set_inbox(row, fate, to.turn, to.inj, reason)?;
         self.settled(row)
     }
 
     /// A text of the gateway that changes nobody's fate.
     pub(super) fn remark(&mut self, s: &Session, to: &InboxRow, text: &str) -> Result<()> {
-        self.add_segment(&s.key, Piece { turn: None, n: None, origin: "notice", last: false }, to, text)
+        let piece = Piece { turn: None, n: None, origin: "notice", last: false, runs: Vec::new() };
+        self.add_segment(&s.key, piece, to, text)
     }
 
     /// Tells everybody who waits for this message's fate.
@@ -201,7 +204,8 @@ impl State {
         }
         let segment = match (self.store.segment_for(row)?, m.turn) {
             (Some(s), _) => Some(s),
-            (None, Some(turn)) if m.inj.is_none() => self.store.segments_of(turn)?.into_iter().find(|s| s.n == Some(0)),
+            // Answered together with others: by the first that was said after it.
+            (None, Some(turn)) => self.store.segments_of(turn)?.into_iter().find(|s| s.n >= Some(m.inj.unwrap_or(0))),
             _ => None,
         };
         let error = match m.state.as_str() {

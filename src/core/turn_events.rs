@@ -203,14 +203,17 @@ impl State {
         }
         t.pi_queue = t.pi_queue.saturating_sub(1);
         let text = std::mem::take(&mut t.said).join("\n\n");
-        let (turn, at, old_n) = (t.row.id, t.addressee().cloned(), t.n);
-        t.n = n;
         t.last = None; // what was complete was the answer before
         if !text.trim().is_empty() {
             t.sent = true;
         }
-        let proc = t.proc;
-        self.add_reply(&key, Some(turn), old_n, at.as_ref(), &text, false)?;
+        let (at, proc) = (t.addressee().cloned(), t.proc);
+        if let Stage::Turn(t) = &s.stage {
+            self.add_reply(t, at.as_ref(), &text, false)?;
+        }
+        if let Some(t) = s.turn() {
+            t.n = n;
+        }
         let run =
             s.turn().and_then(|t| t.addressee().map(|m| m.id)).map(|id| self.store.ext('i', id)).unwrap_or_default();
         if let Some(proc) = proc {
