@@ -22,8 +22,9 @@ run: build ## build and start the gateway here; without pi it runs a demo agent
 build: ## build the release binary (target/release/pi-gw)
 	$(CARGO) build --release --bin pi-gw
 
-test-deps: ## install the real pi, old and new, that tests run against (build/pi)
+test-deps: ## install what tests run against: the real pi, old and new (build/pi), and Chromium
 	tests/install-pi.sh
+	tests/install-browser.sh
 
 test: test-deps ## run every test
 	node --test tests/web/*.test.mjs
