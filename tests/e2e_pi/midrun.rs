@@ -89,8 +89,7 @@ pub fn b8_new_keeps_what_waits(new: bool) {
     let tool = json!({"command": format!("cat {}", fifo.display())});
     page.say(&format!("old-talk [[tool:bash {tool}]]"));
     page.pi_event("tool_execution_start");
-    let waits = page.say("waiting-message [[say:Answered.]]");
-    page.say("/new");
+    let waits = page.say_both("waiting-message [[say:Answered.]]", "/new");
     assert_eq!(page.reply(&waits), "Answered.");
     let request = w.asked("waiting-message");
     assert_eq!(request.roles, ["system", "user"], "{}", request.body);

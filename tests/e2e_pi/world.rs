@@ -160,6 +160,16 @@ impl Page {
         self.send(json!({"text": text}))
     }
 
+    /// Two messages in one breath: the second is there before pi can have answered to the first.
+    pub fn say_both(&mut self, first: &str, second: &str) -> String {
+        let ids = [first, second].map(|text| {
+            let params = json!({"text": text, "sessionKey": self.session});
+            self.ws.ask("chat.send", params)
+        });
+        let [first, _] = ids.map(|id| self.ws.res(id));
+        first["payload"]["runId"].as_str().unwrap().to_owned()
+    }
+
     pub fn send(&mut self, mut params: Value) -> String {
         params["sessionKey"] = self.session.as_str().into();
         let res = self.ws.call("chat.send", params);
