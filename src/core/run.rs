@@ -197,13 +197,7 @@ impl Core {
         end: &mut bool,
         outside: &mut Outside,
     ) -> Result<Vec<Effect>, Error> {
-        loop {
-            match state.store().begin() {
-                Ok(()) => break,
-                Err(Error::Busy) => log::debug!("the store is locked by another process; waiting"),
-                Err(e) => return Err(e),
-            }
-        }
+        state.store().begin()?; // the first statement takes the lock
         let mut effects = Vec::new();
         let mut next = Some(first);
         for _ in 0..BATCH {
