@@ -2,7 +2,9 @@
 
 use serde_json::{json, Map, Value};
 
-use crate::message::{Dialog, SessionInfo, Snapshot, Source};
+use super::fault::Fault;
+use super::json;
+use crate::message::{CommandInfo, Dialog, SessionInfo, Snapshot, Source};
 
 /// A pool process is idle when no session is bound to it.
 pub fn pool(s: &Snapshot) -> Value {
@@ -79,4 +81,18 @@ pub fn dialog(d: &Dialog) -> Value {
         o["options"] = d.options.iter().map(|t| json!({"value": t, "label": t})).collect();
     }
     o
+}
+
+/// An answer of pi, passed on as it is.
+pub fn of_pi(raw: &str) -> Result<Value, Fault> {
+    let unread = |why| Fault::new(502, "upstream_failed", format!("pi's answer cannot be read: {why}"));
+    json::parse(raw.as_bytes()).map_err(unread)
+}
+
+pub fn commands(list: &[CommandInfo]) -> Value {
+    let one = |c: &CommandInfo| {
+        let source = if c.pi { "pi" } else { "gateway" };
+        json!({"name": c.name, "args": c.args, "description": c.description, "source": source})
+    };
+    list.iter().map(one).collect()
 }

@@ -9,7 +9,7 @@ use crate::message::{Answer, Request, SessionInfo, Snapshot};
 use super::exchange::{Exchange, Handled, Reply};
 use super::fault::Fault;
 use super::guard::wall;
-use super::json::{self, session_key, Members};
+use super::json::{session_key, Members};
 use super::meter::{rss_kb, BOUNDS};
 use super::port::Port;
 use super::{agent, shapes};
@@ -225,13 +225,9 @@ pub fn of_session(port: &Port, ex: &mut dyn Exchange) -> Handled {
     };
     let inactive = || Fault::new(404, "no_active_session", "No active session");
     let info = fetch(port, Some(session))?.into_iter().next().ok_or_else(inactive)?;
-    let read = |raw: &str| {
-        let unread = |why| Fault::new(502, "upstream_failed", format!("pi's answer cannot be read: {why}"));
-        json::parse(raw.as_bytes()).map_err(unread)
-    };
-    let stats = read(&stats)?;
+    let stats = shapes::of_pi(&stats)?;
     Ok(Reply::json(&json!({
-        "sessionKey": info.key, "stats": agent::shown_stats(&stats), "statsRaw": stats, "state": read(&state)?,
+        "sessionKey": info.key, "stats": agent::shown_stats(&stats), "statsRaw": stats, "state": shapes::of_pi(&state)?,
         "messageCount": info.message_count, "isStreaming": info.streaming, "lastActivity": info.last_activity,
     })))
 }
@@ -298,13 +294,42 @@ pub fn think_level(m: &Members) -> Result<String, Fault> {
 
 pub fn model(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let (m, session) = members(port, ex)?;
-    let (provider, id) = model_name(&m)?;
-    let body = json!({"ok": true, "sessionKey": session, "provider": provider, "modelId": id});
-    choose(port, Request::SetModel { session, model: format!("{provider}/{id}") }, body)
+    let model = model_name(&m)?;
+    let body = model.payload(&session);
+    choose(port, Request::SetModel { session, model: model.name() }, body)
 }
 
-pub fn model_name(m: &Members) -> Result<(String, String), Fault> {
+/// A model as clients choose it.
+pub enum Model {
+    /// The configured one: what was chosen before is taken back.
+    Configured,
+    Of {
+        provider: String,
+        id: String,
+    },
+}
+
+impl Model {
+    /// As [`Request::SetModel`] takes it.
+    pub fn name(&self) -> String {
+        match self {
+            Model::Configured => String::new(),
+            Model::Of { provider, id } => format!("{provider}/{id}"),
+        }
+    }
+    pub fn payload(&self, session: &str) -> Value {
+        let (provider, id) = match self {
+            Model::Configured => (None, None),
+            Model::Of { provider, id } => (Some(provider), Some(id)),
+        };
+        json!({"ok": true, "sessionKey": session, "provider": provider, "modelId": id})
+    }
+}
+
+/// `model: "provider/id"` or `provider` and `modelId`; `model: "default"` is the configured one.
+pub fn model_name(m: &Members) -> Result<Model, Fault> {
     let pair = match m.text("model")? {
+        Some("default") => return Ok(Model::Configured),
         Some(model) => model.split_once('/').map(|(p, id)| (p.to_owned(), id.to_owned())),
         None => match (m.text("provider")?, m.text("modelId")?) {
             (Some(p), Some(id)) => Some((p.to_owned(), id.to_owned())),
@@ -312,5 +337,6 @@ pub fn model_name(m: &Members) -> Result<(String, String), Fault> {
         },
     };
     pair.filter(|(p, id)| !p.is_empty() && !id.is_empty())
+        .map(|(provider, id)| Model::Of { provider, id })
         .ok_or_else(|| Fault::invalid("Provide 'model' as 'provider/modelId' or separate 'provider' + 'modelId'"))
 }

@@ -8,6 +8,7 @@ mod frames;
 pub(crate) mod hub;
 mod methods;
 mod out;
+mod sessions;
 mod show;
 mod writer;
 
