@@ -1,14 +1,15 @@
 // The page: puts connection, outbox, conversation and view together. It knows the document's elements and the
 // user's keys; what can be decided without them is decided in those modules.
 
-import { Conversation } from './model.js';
+import { Completion } from './complete.js';
 import { Link } from './link.js';
+import { Conversation } from './model.js';
 import { Outbox } from './outbox.js';
-import { el, View } from './view.js';
+import { Picks, usageOf } from './picks.js';
+import { freshKey, hashOf, keyOf, MAIN, nameOf, SessionList, titleFrom } from './sessions.js';
+import { View } from './view.js';
 
 const $ = (id) => document.getElementById(id);
-const PREFIX = 'agent:main:webchat:';
-const NAME = /^[A-Za-z0-9._-]{1,64}$/;
 const PAGE = 50;
 const STATES = { connecting: 'Connecting', connected: 'Connected', offline: 'Offline', unauthorized: 'Not logged in' };
 
@@ -24,16 +25,13 @@ function uuid() {
 	return `${h.slice(0, 8)}-${h.slice(8, 12)}-${h.slice(12, 16)}-${h.slice(16, 20)}-${h.slice(20)}`;
 }
 
-function sessionInHash() {
-	const name = new URLSearchParams(location.hash.slice(1)).get('s') || 'default';
-	return PREFIX + (NAME.test(name) ? name : 'default');
-}
-
 // ---------------------------------------------------------------- state
 
-let sessionKey = sessionInHash();
+let sessionKey = keyOf(location.hash);
 let conversation = new Conversation(sessionKey);
+let methods = new Set(); // what this gateway can
 let sessions = [];
+const unread = new Set(); // conversations that got an answer while another one was on view
 let syncing = 0; // generation of the history fetch under way
 let refetch = null;
 
@@ -54,7 +52,15 @@ const outbox = new Outbox({
 	storage,
 	send: (params) => link.request('chat.send', params),
 	changed: (e) => { if (e.sessionKey === sessionKey) { conversation.setPending(e.key, { state: e.state, error: e.error }); draw(); } },
-	acknowledged: (e, payload) => { if (e.sessionKey === sessionKey) { conversation.acknowledged(e.key, payload.runId); if (payload.replayed) refetchSoon(); draw(); } },
+	acknowledged: (e, payload) => {
+		giveTitle(e);
+		// A message to another agent (`/coder …`) is answered in a conversation of its own.
+		if (payload.sessionKey && payload.sessionKey !== e.sessionKey) hint(`Sent to ${nameOf(payload.sessionKey)}: see the list of conversations.`);
+		if (e.sessionKey !== sessionKey) return;
+		conversation.acknowledged(e.key, payload.runId);
+		if (payload.replayed) refetchSoon();
+		draw();
+	},
 	unanswered: () => { if (link.state === 'connected') link.nudge(); },
 });
 
@@ -68,21 +74,14 @@ const view = new View($('messages'), {
 		draw(true);
 	},
 	discard: (key) => { outbox.discard(key); conversation.remove(key); draw(); },
+	again: () => send('/retry', []),
 });
 
 /** Modules for what most visits never show. */
-const lazy = async (name) => {
-	await looks();
-	return import(`./${name}.js`);
-};
+const lazy = (name) => import(`./${name}.js`);
+const ask = () => lazy('ask').catch((e) => { hint('Not connected.'); throw e; });
 
-let more = null;
-function looks() {
-	more ??= new Promise((done) => {
-		document.head.append(el('link', { rel: 'stylesheet', href: '/web/more.css', onload: done, onerror: () => { more = null; done(); } }));
-	});
-	return more;
-}
+const can = (method) => methods.has(method) && link.state === 'connected';
 
 let dialogs = null;
 let dialogsComing = false;
@@ -120,11 +119,13 @@ function connectionChanged(state) {
 	showConnection();
 	const out = state === 'unauthorized';
 	if (state === 'connected' && login) { login.close(); login = null; composer.focus(); }
-	for (const part of document.querySelectorAll('body > header, body > main, body > footer')) part.inert = out;
+	drawer(false);
 	if (out) {
 		showLogin(link.reason);
 		conversation = new Conversation(sessionKey); // nothing of it stays readable after a log-out
 		view.clear();
+		sessions = [];
+		drawSessions();
 	}
 	draw();
 }
@@ -141,10 +142,11 @@ function showConnection() {
 setInterval(() => { if (link.state === 'offline') showConnection(); }, 1000);
 
 function ready(info, resumed) {
+	methods = new Set(info.features?.methods);
 	$('demo').hidden = !info.demo || tabStorage?.getItem('pigw.demo') === 'hidden';
 	$('logout').hidden = !info.auth?.role || info.auth.role === 'none';
 	const agent = info.agent?.kind ? [info.agent.kind, info.agent.version].filter(Boolean).join(' ') : '';
-	document.querySelector('.brand').title = agent;
+	$('brand').title = agent;
 	for (const e of outbox.of(sessionKey)) conversation.addPending(pending(e));
 	if (!resumed || !conversation.loaded) {
 		conversation.resumedAt(0);
@@ -152,16 +154,22 @@ function ready(info, resumed) {
 	}
 	outbox.setOnline(true);
 	listSessions();
+	loadPicks();
 	draw();
 }
 
 function received(e) {
 	if (e.event === 'resync') { load(true); listSessions(); return; }
 	if (e.event === 'shutdown') { hint('The gateway is restarting.'); return; }
-	if (e.event === 'session.updated' || e.event === 'session.deleted') { listSoon(); return; }
-	const effects = conversation.apply(e);
-	follow(effects);
-	if (e.event === 'chat.reply') listSoon();
+	const key = e.payload.sessionKey ?? e.payload.session?.sessionKey;
+	if (e.event === 'session.updated') { sessionChanged(e.payload.session); return; }
+	if (e.event === 'session.deleted') { sessionGone(key); return; }
+	if (e.event === 'chat.reply' && key !== sessionKey) { unread.add(key); drawSessions(); }
+	follow(conversation.apply(e));
+	if (e.event === 'chat.reply' && key === sessionKey) {
+		loadUsage();
+		if (!picks.models.length) loadPicks();
+	}
 	draw();
 }
 
@@ -228,7 +236,9 @@ function paint() {
 	asked = c.dialogs.length > 0;
 	sendable();
 	stay();
-	document.title = `${c.running ? '… ' : ''}${label(sessionKey)} · pi`;
+	const name = nameOf(sessionKey, current());
+	document.title = `${c.running ? '… ' : ''}${name} · pi`;
+	if ($('title').textContent !== name) $('title').textContent = $('title').title = name;
 }
 
 const atEnd = () => scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 60;
@@ -255,10 +265,10 @@ function announce(text) {
 }
 
 let hintTimer = 0;
-function hint(text) {
+function hint(text, ms = 8000) {
 	$('hint').textContent = text;
 	clearTimeout(hintTimer);
-	hintTimer = setTimeout(() => { $('hint').textContent = ''; }, 8000);
+	hintTimer = setTimeout(() => { $('hint').textContent = ''; }, ms);
 }
 
 // ---------------------------------------------------------------- sending
@@ -270,18 +280,30 @@ function sendable() {
 function submit() {
 	const text = composer.value.trim();
 	if (tray?.busy) { hint('One moment, a picture is still being read.'); return; }
-	const images = tray?.images || [];
-	if (!text && images.length === 0) return;
-	const size = new Blob([text]).size + images.reduce((n, i) => n + i.data.length, 0) + 1024;
-	const most = link.policy.maxPayload || 8 * 1024 * 1024;
-	if (size > most) { hint(`Too large: ${(size / 1048576).toFixed(1)} MB of ${(most / 1048576).toFixed(0)} MB at once.`); return; }
-	const entry = outbox.add({ key: uuid(), sessionKey, text, images, at: Date.now() });
-	conversation.addPending(pending(entry));
+	if (!send(text, tray?.images || [])) return;
 	composer.value = '';
 	tray?.clear();
 	saveDraft();
 	fit();
+}
+
+/** @returns {boolean} whether it is on its way */
+function send(text, images) {
+	if (!text && images.length === 0) return false;
+	const size = new Blob([text]).size + images.reduce((n, i) => n + i.data.length, 0) + 1024;
+	const most = link.policy.maxPayload || 8 * 1024 * 1024;
+	if (size > most) { hint(`Too large: ${(size / 1048576).toFixed(1)} MB of ${(most / 1048576).toFixed(0)} MB at once.`); return false; }
+	conversation.addPending(pending(outbox.add({ key: uuid(), sessionKey, text, images, at: Date.now() })));
 	draw(true);
+	return true;
+}
+
+/** A new conversation is called by its first words. */
+function giveTitle(entry) {
+	const session = sessions.find((s) => s.sessionKey === entry.sessionKey);
+	if (!can('sessions.rename') || session?.title || session?.messageCount > 1 || nameOf(entry.sessionKey) !== 'New chat') return;
+	const title = titleFrom(entry.text);
+	if (title) link.request('sessions.rename', { sessionKey: entry.sessionKey, title }).catch(() => {}); // then it stays "New chat"
 }
 
 function fit() {
@@ -297,10 +319,27 @@ function saveDraft() {
 
 composer.addEventListener('input', () => { fit(); sendable(); saveDraft(); });
 composer.addEventListener('keydown', (e) => {
-	if (e.key !== 'Enter' || e.isComposing || e.keyCode === 229 || e.shiftKey || e.altKey) return;
+	if (e.isComposing || e.keyCode === 229) return;
+	if (completion.key(e)) { e.preventDefault(); e.stopPropagation(); return; }
+	if (e.key === 'ArrowUp' && !composer.value) {
+		const last = conversation.items.findLast((i) => i.kind === 'user' && i.text);
+		if (last) { e.preventDefault(); setText(last.text); }
+	}
+	if (e.key !== 'Enter' || e.shiftKey || e.altKey) return;
 	e.preventDefault();
 	submit();
 });
+
+function setText(text) {
+	composer.value = text;
+	composer.setSelectionRange(text.length, text.length);
+	fit();
+	sendable();
+	saveDraft();
+}
+
+const completion = new Completion($('complete'), composer, { changed: () => { setText(composer.value); composer.focus(); }, say: announce });
+
 $('form').addEventListener('submit', (e) => { e.preventDefault(); submit(); composer.focus(); });
 
 function abort() {
@@ -308,10 +347,32 @@ function abort() {
 	link.request('chat.abort', { sessionKey }).catch(refused);
 }
 $('abort').addEventListener('click', () => { abort(); composer.focus(); });
+
 document.addEventListener('keydown', (e) => {
-	if (e.key !== 'Escape' || e.isComposing || document.querySelector('dialog[open]') || login) return;
-	if (!dialogs?.cancelLast()) abort();
+	if (e.isComposing || document.querySelector('dialog[open]') || login) return;
+	const mod = e.ctrlKey || e.metaKey;
+	const key = e.key.toLowerCase();
+	if (e.key === 'Escape') {
+		if (drawer(false)) { $('menu').focus(); return; }
+		if ($('filter').contains(e.target) && $('filter').value) { $('filter').value = ''; drawSessions(); return; }
+		if (!dialogs?.cancelLast()) abort();
+	} else if (mod && !e.shiftKey && key === 'k') {
+		e.preventDefault();
+		drawer(true);
+		$('filter').focus();
+	} else if (mod && e.shiftKey && key === 'o') {
+		e.preventDefault();
+		newChat();
+	} else if (mod && key === '/') {
+		e.preventDefault();
+		showKeys();
+	} else if (key === '/' && !mod && !e.altKey && !/^(INPUT|TEXTAREA|SELECT)$/.test(e.target.tagName)) {
+		e.preventDefault();
+		composer.focus();
+	}
 });
+const showKeys = () => ask().then((m) => m.showKeys()).catch(() => {});
+$('keys').addEventListener('click', showKeys);
 
 // ---------------------------------------------------------------- pictures
 
@@ -345,66 +406,126 @@ addEventListener('drop', (e) => {
 
 // ---------------------------------------------------------------- conversations
 
-const label = (key) => { const name = key.slice(PREFIX.length); return name === 'default' ? 'Main chat' : name; };
+const current = () => sessions.find((s) => s.sessionKey === sessionKey);
 
-let listTimer = 0;
-function listSoon() {
-	clearTimeout(listTimer);
-	listTimer = setTimeout(listSessions, 1500);
-}
+const list = new SessionList($('sessions'), {
+	chosen: () => { drawer(false); composer.focus(); },
+	rename: async (s) => {
+		const title = await (await ask()).askTitle(s.title || '');
+		if (title !== null) link.request('sessions.rename', { sessionKey: s.sessionKey, title }).then(() => sessionChanged({ ...s, title }), refused);
+	},
+	remove: async (s) => {
+		if (await (await ask()).askDelete(nameOf(s.sessionKey, s))) link.request('sessions.delete', { sessionKey: s.sessionKey }).then(() => sessionGone(s.sessionKey), refused);
+	},
+});
 
 async function listSessions() {
 	if (link.state !== 'connected') return;
 	try {
-		const list = await link.request('sessions.list');
-		sessions = (Array.isArray(list) ? list : list?.sessions || []).filter((s) => s.sessionKey?.startsWith(PREFIX));
-		sessions.sort((a, b) => Number(b.lastActivity || 0) - Number(a.lastActivity || 0));
+		const answer = await link.request('sessions.list');
+		sessions = Array.isArray(answer) ? answer : answer?.sessions || [];
 		drawSessions();
-	} catch { /* the selector keeps what it has */ }
+		draw();
+	} catch { /* the list keeps what it has */ }
+}
+
+function sessionChanged(session) {
+	if (!session?.sessionKey) return;
+	sessions = [session, ...sessions.filter((s) => s.sessionKey !== session.sessionKey)];
+	drawSessions();
+	draw();
+}
+
+function sessionGone(key) {
+	sessions = sessions.filter((s) => s.sessionKey !== key);
+	if (key === sessionKey) {
+		if (key === `${MAIN}default`) load(true);
+		else goTo(`${MAIN}default`);
+	}
+	drawSessions();
 }
 
 function drawSessions() {
-	const keys = [...new Set([`${PREFIX}default`, sessionKey, ...sessions.slice(0, 100).map((s) => s.sessionKey)])];
-	const select = $('session');
-	const want = keys.map((k) => `${label(k)}${sessions.find((s) => s.sessionKey === k)?.isStreaming && k !== sessionKey ? ' …' : ''}`);
-	if (select.dataset.shown !== want.join('\n')) {
-		select.dataset.shown = want.join('\n');
-		select.replaceChildren(...keys.map((k, i) => el('option', { value: k }, want[i])));
-	}
-	select.value = sessionKey;
+	list.draw({ list: sessions, current: sessionKey, words: $('filter').value, unread, can });
+	picks.draw({ session: current(), can });
 }
 
 function switchTo(key) {
 	if (key === sessionKey) return;
 	sessionKey = key;
 	conversation = new Conversation(key);
+	unread.delete(key);
 	view.clear();
 	dialogs?.draw([]);
+	completion.close();
 	composer.value = tabStorage?.getItem(draftName()) || '';
 	fit();
 	tray?.clear();
+	$('usage').hidden = true;
 	drawSessions();
 	for (const e of outbox.of(key)) conversation.addPending(pending(e));
-	if (link.state === 'connected') link.start(); // subscriptions are made by `connect`
+	if (link.state === 'connected') {
+		link.request('subscribe', { sessions: [key] }).catch(() => link.start());
+		load(true);
+		loadUsage();
+	}
 	draw(true);
 }
 
-$('session').addEventListener('change', () => {
-	goTo($('session').value.slice(PREFIX.length));
-	composer.focus();
-});
-addEventListener('hashchange', () => switchTo(sessionInHash()));
+const goTo = (key) => { location.hash = hashOf(key); };
+addEventListener('hashchange', () => switchTo(keyOf(location.hash)));
 
-const goTo = (name) => { location.hash = name === 'default' ? '' : `s=${encodeURIComponent(name)}`; };
-
-$('new-session').addEventListener('click', async () => {
-	const name = await (await lazy('ask')).askName();
-	if (name && NAME.test(name)) goTo(name);
+function newChat() {
+	goTo(freshKey());
+	drawer(false);
 	composer.focus();
+}
+$('new-session').addEventListener('click', newChat);
+$('filter').addEventListener('input', drawSessions);
+$('filter').addEventListener('keydown', (e) => {
+	const first = $('sessions').querySelector('a');
+	if (!first || (e.key !== 'Enter' && e.key !== 'ArrowDown')) return;
+	e.preventDefault();
+	if (e.key === 'Enter') first.click(); else first.focus();
 });
+setInterval(drawSessions, 60_000); // "5 min" grows old
+
+// On narrow screens the list is a drawer over the page; on wide ones it stands beside it, and can be folded away.
+const narrow = matchMedia('(max-width: 56rem)');
+let pulled = false;
+let folded = storage?.getItem('pigw.folded') === 'yes';
+
+/** @returns {boolean} whether a drawer was open until now */
+function drawer(open) {
+	const was = pulled;
+	pulled = open && narrow.matches;
+	if (open && !narrow.matches) folded = false;
+	layout();
+	return was && !pulled;
+}
+
+function layout() {
+	const out = link.state === 'unauthorized';
+	const over = narrow.matches && pulled;
+	const shown = narrow.matches ? pulled : !folded;
+	document.body.classList.toggle('drawer', over);
+	document.body.classList.toggle('folded', folded);
+	$('page').inert = out || over;
+	$('side').inert = out || !shown;
+	$('menu').setAttribute('aria-expanded', String(shown));
+}
+
+$('menu').addEventListener('click', () => {
+	if (narrow.matches) { drawer(true); $('side-close').focus(); return; }
+	folded = !folded;
+	try { storage.setItem('pigw.folded', folded ? 'yes' : 'no'); } catch { /* no storage */ }
+	layout();
+});
+for (const id of ['side-close', 'veil']) $(id).addEventListener('click', () => { drawer(false); $('menu').focus(); });
+narrow.addEventListener('change', () => drawer(false));
 
 $('reset-session').addEventListener('click', async () => {
-	const sure = await (await lazy('ask')).askReset();
+	const sure = await (await ask()).askReset();
 	composer.focus();
 	if (sure) link.request('sessions.reset', { sessionKey }).then(refetchSoon, refused);
 });
@@ -423,6 +544,50 @@ $('older').addEventListener('click', async () => {
 		scroll.scrollTop = scroll.scrollHeight - height;
 	} catch (e) { refused(e); }
 	$('older').disabled = false;
+});
+
+// ---------------------------------------------------------------- model, thinking, role, usage
+
+const picks = new Picks($('picks'), {
+	choose: (what, value) => {
+		const [method, params] = {
+			model: ['session.model', { model: value }], thinking: ['session.think', { level: value }], role: ['roles.set', { role: value }],
+		}[what];
+		link.request(method, { sessionKey, ...params }).then(
+			(r) => hint(r?.applied === 'next' ? 'From the next answer on.' : 'Chosen.'),
+			(e) => { hint(e.code === 'not_found' && !current() ? 'Write a message first.' : e.code ? e.message : 'Not connected.'); drawSessions(); },
+		);
+	},
+});
+
+async function loadPicks() {
+	const asked = async (method, take) => { if (can(method)) take(await link.request(method).catch(() => ({}))); };
+	await Promise.all([
+		asked('models.list', (r) => { picks.models = r.models || []; }),
+		asked('roles.list', (r) => { picks.roles = (r.roles || []).map((x) => x?.name ?? x); }),
+		asked('commands.list', (r) => { completion.commands = r.commands || []; }),
+		loadUsage(),
+	]);
+	drawSessions();
+}
+
+let used = null;
+async function loadUsage() {
+	if (!can('usage.status')) return;
+	const key = sessionKey;
+	const answer = await link.request('usage.status', { sessionKey }).catch(() => null);
+	if (key !== sessionKey) return;
+	used = answer && usageOf(answer.stats);
+	$('usage').hidden = !used?.rows.length;
+	$('usage').textContent = used?.share === null ? 'Usage' : `${used?.share} %`;
+	$('usage').title = 'How much of its context the agent uses';
+	$('usage').setAttribute('aria-label', `Usage: ${used?.share ?? 'unknown'} % of the context`);
+}
+
+$('usage').addEventListener('click', async () => {
+	if (!await (await ask()).showUsage(used.rows, can('sessions.compact'))) return;
+	hint('Compacting …', 330_000);
+	link.request('sessions.compact', { sessionKey }, 330_000).then(() => { hint('Compacted.'); loadUsage(); }, refused);
 });
 
 // ---------------------------------------------------------------- log in, log out
@@ -460,6 +625,7 @@ addEventListener('resize', fit);
 conversation.beginSync();
 composer.value = tabStorage?.getItem(draftName()) || '';
 for (const e of outbox.of(sessionKey)) conversation.addPending(pending(e));
+layout();
 drawSessions();
 fit();
 link.start();

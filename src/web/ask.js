@@ -1,30 +1,41 @@
-// A small question of the page itself, in a native modal dialog (focus trap, Esc and backdrop come with it).
+// Small questions of the page itself, in a native modal dialog (focus trap, Esc and backdrop come with it).
 
 import { el } from './view.js';
 
-export function askName() {
-	const d = new Date();
-	const two = (n) => String(n).padStart(2, '0');
-	const suggestion = `chat-${two(d.getMonth() + 1)}${two(d.getDate())}-${two(d.getHours())}${two(d.getMinutes())}`;
-	return ask({ title: 'New conversation', text: 'It has a memory of its own. The others stay as they are.', field: suggestion, ok: 'Create' });
-}
+/** The new title ('' for none), or null. */
+export const askTitle = (title) => ask({ title: 'Rename conversation', label: 'Title', field: title, ok: 'Rename' });
 
-export async function askReset() {
-	return await ask({ title: 'Start afresh?', text: 'The agent forgets this conversation. A running answer is stopped.', ok: 'Start afresh' }) !== null;
+export const askReset = async () =>
+	await ask({ title: 'Start afresh?', text: 'The agent forgets this conversation. A running answer is stopped.', ok: 'Start afresh' }) !== null;
+
+export const askDelete = async (name) =>
+	await ask({ title: 'Delete conversation?', text: `“${name}” goes for good, with what the agent remembers of it.`, ok: 'Delete', bad: true }) !== null;
+
+/** What was counted; true if the conversation is to be compacted. */
+export const showUsage = async (rows, compact) =>
+	await ask({ title: 'Usage of this conversation', rows, ok: compact ? 'Compact' : null, text: compact ? 'Compacting replaces the older part by a summary, so that there is room again.' : null }) !== null;
+
+export function showKeys() {
+	const mod = /Mac|iP/.test(navigator.platform) ? '⌘' : 'Ctrl';
+	return ask({ title: 'Keyboard', rows: [
+		['Send', 'Enter'], ['New line', 'Shift+Enter'], ['Last message again', '↑ in an empty box'], ['Commands', '/'],
+		['Stop the answer, close', 'Esc'], ['Conversations', `${mod}+K`], ['New chat', `${mod}+Shift+O`], ['Write', '/ outside the box'], ['This list', `${mod}+/`],
+	] });
 }
 
 /** Resolves with the field's text ('' for a question without one), or null when it was cancelled. */
-function ask({ title, text, field, ok }) {
-	const input = field === undefined ? null : el('input', { id: 'ask-input', type: 'text', required: true, maxlength: '64', spellcheck: 'false', pattern: '[A-Za-z0-9._\\-]{1,64}', title: 'Letters, digits, dot, dash and underscore' });
+function ask({ title, text, label, field, rows, ok, bad }) {
+	const input = field === undefined ? null : el('input', { id: 'ask-input', type: 'text', maxlength: '120', dir: 'auto', autocomplete: 'off' });
 	if (input) input.value = field;
 	// The OK button comes first in the source, because Enter presses a form's first one; the style turns them round.
 	const form = el('form', { method: 'dialog' },
-		el('h2', { id: 'ask-title' }, title), text ? el('p', {}, text) : null,
-		input && el('label', { for: 'ask-input' }, 'Name'), input,
+		el('h2', { id: 'ask-title' }, title), text ? el('p', { dir: 'auto' }, text) : null,
+		rows && el('dl', {}, ...rows.flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, value)])),
+		input && el('label', { for: 'ask-input' }, label), input,
 		el('div', { class: 'row turned' },
-			el('button', { id: 'ask-ok', class: 'primary', type: 'submit', value: 'ok' }, ok),
-			el('button', { type: 'submit', value: '', formnovalidate: true }, 'Cancel')));
-	const box = el('dialog', { id: 'ask', class: 'ask', 'aria-labelledby': 'ask-title' }, form);
+			ok ? el('button', { id: 'ask-ok', class: bad ? 'bad' : 'primary', type: 'submit', value: 'ok' }, ok) : null,
+			el('button', { type: 'submit', value: '' }, ok ? 'Cancel' : 'Close')));
+	const box = el('dialog', { id: 'ask', class: 'ask', 'aria-labelledby': 'ask-title', onclick: (e) => { if (e.target === box) box.close(''); } }, form);
 	document.body.append(box);
 	box.showModal();
 	input?.select();

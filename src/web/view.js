@@ -168,7 +168,7 @@ export class View {
 			for (const item of conversation.items) {
 				let d = this.drawn.get(item.uid);
 				if (!d) {
-					d = item.kind === 'assistant' ? new Answer(item) : item.kind === 'user' ? new Question(item, this.on) : new Note(item);
+					d = item.kind === 'assistant' ? new Answer(this.on) : item.kind === 'user' ? new Question(item, this.on) : new Note(item);
 					this.drawn.set(item.uid, d);
 					d.update(item, conversation);
 				}
@@ -251,7 +251,7 @@ class Note {
 }
 
 class Answer {
-	constructor() {
+	constructor(on) {
 		this.early = el('div', { class: 'steps' });
 		this.earlyTitle = el('summary', {});
 		this.fold = el('details', { class: 'early', hidden: true }, this.earlyTitle, this.early);
@@ -261,7 +261,8 @@ class Answer {
 		this.status = el('div', { class: 'status', hidden: true });
 		this.copy = el('button', { type: 'button', class: 'copy', title: 'Copy', 'aria-label': 'Copy answer', onclick: () => copyText(this.md.text, this.copy) }, icon(COPY));
 		this.time = el('span', {});
-		this.under = el('div', { class: 'under', hidden: true }, this.copy, this.time);
+		this.again = el('button', { type: 'button', class: 'link', hidden: true, data: { testid: 'again' }, onclick: () => on.again() }, 'Try again');
+		this.under = el('div', { class: 'under', hidden: true }, this.copy, this.time, this.again);
 		this.drawn = [];
 		this.node = el('article', { class: 'item assistant', data: { role: 'assistant', testid: 'message' }, 'aria-label': 'pi' },
 			this.fold, this.steps, this.md.node, this.images, this.status, this.under);
@@ -271,6 +272,7 @@ class Answer {
 		tag(this.node, item);
 		this.node.classList.toggle('error', Boolean(item.failed));
 		if (item.failed) this.node.dataset.code = item.failed;
+		this.again.hidden = !item.failed;
 		this.#steps(item.steps || []);
 		// A huge last block is expensive to redraw for every delta.
 		const heavy = item.state === 'live' && item.text.length - (this.md.starts[this.md.starts.length - 1] || 0) > 8000;
