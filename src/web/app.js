@@ -31,7 +31,7 @@ let sessionKey = keyOf(location.hash);
 let conversation = new Conversation(sessionKey);
 let methods = new Set(); // what this gateway can
 let sessions = [];
-const unread = new Set(); // conversations that got an answer while another one was on view
+const news = new Map(); // what other conversations have to say: key -> text
 let syncing = 0; // generation of the history fetch under way
 let refetch = null;
 
@@ -164,7 +164,10 @@ function received(e) {
 	const key = e.payload.sessionKey ?? e.payload.session?.sessionKey;
 	if (e.event === 'session.updated') { sessionChanged(e.payload.session); return; }
 	if (e.event === 'session.deleted') { sessionGone(key); return; }
-	if (e.event === 'chat.reply' && key !== sessionKey) { unread.add(key); drawSessions(); }
+	if (key !== sessionKey) {
+		const text = { 'chat.reply': 'new answer', extension_ui_request: 'has a question', extension_ui_dismissed: '' }[e.event];
+		if (text !== undefined && key) { news.set(key, text); drawSessions(); }
+	}
 	follow(conversation.apply(e));
 	if (e.event === 'chat.reply' && key === sessionKey) {
 		loadUsage();
@@ -446,7 +449,7 @@ function sessionGone(key) {
 }
 
 function drawSessions() {
-	list.draw({ list: sessions, current: sessionKey, words: $('filter').value, unread, can });
+	list.draw({ list: sessions, current: sessionKey, words: $('filter').value, news, can });
 	picks.draw({ session: current(), can });
 }
 
@@ -454,7 +457,7 @@ function switchTo(key) {
 	if (key === sessionKey) return;
 	sessionKey = key;
 	conversation = new Conversation(key);
-	unread.delete(key);
+	news.delete(key);
 	view.clear();
 	dialogs?.draw([]);
 	completion.close();

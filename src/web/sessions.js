@@ -78,7 +78,7 @@ export class SessionList {
 		});
 	}
 
-	/** @param {{list:object[], current:string, words:string, unread:Set<string>, can:(method:string)=>boolean}} state */
+	/** @param {{list:object[], current:string, words:string, news:Map<string,string>, can:(method:string)=>boolean}} state */
 	draw(state) {
 		const shown = ordered(state.list, state.current, state.words);
 		const keys = new Set(shown.map((s) => s.sessionKey));
@@ -104,15 +104,15 @@ export class SessionList {
 		return row;
 	}
 
-	#update(row, s, { current, unread, can }) {
+	#update(row, s, { current, news, can }) {
 		row.session = s;
 		const name = nameOf(s.sessionKey, s);
 		const text = (node, value) => { if (node.textContent !== value) node.textContent = value; };
 		text(row.name, name);
 		const channel = s.lastChannel && s.lastChannel !== 'webchat' ? s.lastChannel : '';
-		const busy = s.isStreaming ? 'working' : unread.has(s.sessionKey) ? 'new answer' : '';
-		text(row.sub, [busy || ago(s.lastActivity), channel].filter(Boolean).join(' · '));
-		row.node.dataset.state = s.isStreaming ? 'busy' : busy ? 'unread' : '';
+		const told = s.sessionKey !== current && news.get(s.sessionKey) || (s.isStreaming ? 'working' : '');
+		text(row.sub, [told || ago(s.lastActivity), channel].filter(Boolean).join(' · '));
+		row.node.dataset.state = told === 'working' ? 'busy' : told ? 'news' : '';
 		if (s.sessionKey === current) row.link.setAttribute('aria-current', 'page');
 		else row.link.removeAttribute('aria-current');
 		const known = s.messageCount !== undefined;
