@@ -1,6 +1,7 @@
-//! The page as it is embedded: without comments and without white space that means nothing, which is a fifth of it.
-//! Names stay as they are, so that a message in a browser's console can be found in the source.
+//! The page as it is embedded: without comments, without white space that means nothing, and with short names for
+//! what a script keeps to itself. All that is a third of it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::{env, fs};
 
@@ -17,22 +18,16 @@ fn main() {
     }
 }
 
-/// By the ending of its name: scripts and styles lose comments and white space, others indentation only.
+/// By the ending of its name.
 pub fn slim(text: &str, name: &str) -> String {
     match name.rsplit('.').next() {
-        Some("js") => Slim::new(text, Kind::Script).run(),
-        Some("css") => Slim::new(text, Kind::Style).run(),
+        Some("js") => script(text),
+        Some("css") => style(text),
         _ => text.lines().map(str::trim).filter(|l| !l.is_empty()).flat_map(|l| [l, "\n"]).collect(),
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Script,
-    Style,
-}
-
-/// What lay between two tokens.
+/// White space before a token.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 enum Gap {
     None,
@@ -40,153 +35,269 @@ enum Gap {
     Line,
 }
 
-/// Goes over the tokens once. Strings, templates and regular expressions are copied as they are.
-struct Slim<'a> {
-    text: &'a str,
-    at: usize,
-    kind: Kind,
-    out: String,
+struct Token<'a> {
     gap: Gap,
-}
-
-impl<'a> Slim<'a> {
-    fn new(text: &'a str, kind: Kind) -> Slim<'a> {
-        Slim { text, at: 0, kind, out: String::new(), gap: Gap::None }
-    }
-
-    fn rest(&self) -> &'a str {
-        &self.text[self.at..]
-    }
-
-    fn run(mut self) -> String {
-        while let Some(c) = self.rest().chars().next() {
-            let script = self.kind == Kind::Script;
-            if c.is_whitespace() {
-                let gap = if c == '\n' { Gap::Line } else { Gap::Space };
-                self.gap = if gap > self.gap { gap } else { self.gap };
-                self.at += c.len_utf8();
-            } else if self.rest().starts_with("/*") {
-                self.at += self.rest().find("*/").map_or(self.rest().len(), |n| n + 2);
-            } else if script && self.rest().starts_with("//") {
-                self.at += self.rest().find('\n').unwrap_or(self.rest().len());
-            } else {
-                let len = match c {
-                    '"' | '\'' => quoted(self.rest(), c),
-                    '`' if script => template(self.rest()),
-                    '/' if script && self.begins_regex() => regex(self.rest()),
-                    _ if is_word(c) => self.rest().find(|c| !is_word(c)).unwrap_or(self.rest().len()),
-                    _ => c.len_utf8(),
-                };
-                self.put(len);
-            }
-        }
-        self.out.push('\n');
-        self.out
-    }
-
-    fn put(&mut self, len: usize) {
-        let token = &self.rest()[..len];
-        if let (Some(before), Some(after)) = (self.out.chars().last(), token.chars().next()) {
-            match self.kind {
-                Kind::Script if self.gap != Gap::None => self.out += between(before, after, self.gap),
-                Kind::Style => {
-                    if token == "}" && before == ';' {
-                        self.out.pop();
-                    }
-                    if self.gap != Gap::None && !"{};,:>".contains(before) && !"{};,>".contains(after) {
-                        self.out.push(' ');
-                    }
-                }
-                Kind::Script => {}
-            }
-        }
-        self.out += token;
-        self.gap = Gap::None;
-        self.at += len;
-    }
-
-    /// A slash after a value divides; elsewhere it begins a regular expression.
-    fn begins_regex(&self) -> bool {
-        let word: String = self.out.chars().rev().take_while(|c| is_word(*c)).collect::<Vec<_>>().iter().rev().collect();
-        match self.out.chars().last() {
-            _ if ["return", "typeof", "case", "of", "in"].contains(&word.as_str()) => true,
-            Some(c) => !is_word(c) && !")]}'\"`".contains(c),
-            None => true,
-        }
-    }
+    text: &'a str,
 }
 
 fn is_word(c: char) -> bool {
     c.is_alphanumeric() || "_$#@".contains(c) || !c.is_ascii()
 }
 
-/// What a script needs between two tokens that had white space between them.
-fn between(before: char, after: char, gap: Gap) -> &'static str {
-    let sign = "+-/".contains(before) && "+-/".contains(after);
-    if gap == Gap::Line {
-        // A line break may end a statement, but not after or before these.
-        let open = "{([,;:?&|=<>.!".contains(before) || "})],.;:?&|=".contains(after);
-        return if open && !sign { "" } else { "\n" };
-    }
-    if is_word(before) && is_word(after) || sign {
-        " "
-    } else {
-        ""
-    }
-}
-
-fn quoted(text: &str, quote: char) -> usize {
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            c if c == quote => return at + c.len_utf8(),
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-/// A template with all that is in its `${}`.
-fn template(text: &str) -> usize {
-    let mut at = 1;
-    let mut depth = 0;
+/// Words, strings, regular expressions, pieces of templates, and single other characters; no comments.
+fn tokens(text: &str, script: bool) -> Vec<Token<'_>> {
+    let mut out: Vec<Token> = Vec::new();
+    let (mut at, mut gap) = (0, Gap::None);
+    let mut braces: Vec<bool> = Vec::new(); // open "{"; true: the "${" of a template
     while let Some(c) = text[at..].chars().next() {
-        at += match c {
-            '\\' => 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8),
-            '`' if depth == 0 => return at + 1,
-            '$' if depth == 0 && text[at..].starts_with("${") => {
-                depth = 1;
-                2
-            }
-            '`' => template(&text[at..]),
-            '\'' | '"' if depth > 0 => quoted(&text[at..], c),
-            '{' if depth > 0 => {
-                depth += 1;
+        let rest = &text[at..];
+        if c.is_whitespace() {
+            let wider = if c == '\n' { Gap::Line } else { Gap::Space };
+            gap = if wider > gap { wider } else { gap };
+            at += c.len_utf8();
+            continue;
+        }
+        if rest.starts_with("/*") || script && rest.starts_with("//") {
+            let end = if rest.starts_with("//") { rest.find('\n') } else { rest.find("*/").map(|n| n + 2) };
+            at += end.unwrap_or(rest.len());
+            continue;
+        }
+        let len = match c {
+            '"' | '\'' => 1 + until(&rest[1..], |c, _| c == rest[..1].chars().next().unwrap_or(c)),
+            '`' if script => template(rest, &mut braces),
+            '}' if script && braces.pop() == Some(true) => template(rest, &mut braces),
+            '{' => {
+                braces.push(false);
                 1
             }
-            '}' if depth > 0 => {
-                depth -= 1;
-                1
-            }
-            c => c.len_utf8(),
+            '/' if script && begins_regex(&out) => 1 + until(&rest[1..], |c, class| c == '/' && !class),
+            _ if is_word(c) => rest.find(|c| !is_word(c)).unwrap_or(rest.len()),
+            _ => c.len_utf8(),
         };
+        out.push(Token { gap, text: &rest[..len] });
+        (at, gap) = (at + len, Gap::None);
+    }
+    out
+}
+
+/// Length up to and with the end; `end` hears whether it is in a `[class]`. A backslash hides what comes after it.
+fn until(text: &str, end: impl Fn(char, bool) -> bool) -> usize {
+    let (mut hidden, mut class) = (false, false);
+    for (at, c) in text.char_indices() {
+        if !hidden && end(c, class) {
+            return at + c.len_utf8();
+        }
+        class = if hidden { class } else { c == '[' || class && c != ']' };
+        hidden = !hidden && c == '\\';
     }
     text.len()
 }
 
-fn regex(text: &str) -> usize {
-    let (mut escaped, mut class) = (false, false);
+/// A piece of a template, from its first character to the backtick or `${` that ends it.
+fn template(text: &str, braces: &mut Vec<bool>) -> usize {
+    let mut hidden = false;
     for (at, c) in text.char_indices().skip(1) {
         match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '[' => class = true,
-            ']' => class = false,
-            '/' if !class => return at + 1,
+            _ if hidden => hidden = false,
+            '\\' => hidden = true,
+            '`' => return at + 1,
+            '{' if text[..at].ends_with('$') => {
+                braces.push(true);
+                return at + 1;
+            }
             _ => {}
         }
     }
     text.len()
+}
+
+/// A slash after a value divides; elsewhere it begins a regular expression.
+fn begins_regex(before: &[Token]) -> bool {
+    let Some(last) = before.last() else { return true };
+    let value = last.text.chars().last().is_some_and(|c| is_word(c) || ")]}'\"`/".contains(c));
+    !value || ["return", "typeof", "case", "of", "in"].contains(&last.text)
+}
+
+// ---------------------------------------------------------------- scripts
+
+fn script(text: &str) -> String {
+    let tokens = tokens(text, true);
+    let close = partners(&tokens);
+    let names = short_names(&tokens, &close);
+    let mut heads: BTreeSet<usize> = BTreeSet::new(); // the ")" of a loop or condition, after which a ";" is its body
+    for (open, end) in &close {
+        if open.checked_sub(1).is_some_and(|i| ["for", "while", "if"].contains(&tokens[i].text)) {
+            heads.insert(*end);
+        }
+    }
+    let mut out = String::new();
+    for (i, token) in tokens.iter().enumerate() {
+        let next = tokens.get(i + 1).map_or("", |t| t.text);
+        if token.text == ";" && next == "}" && !i.checked_sub(1).is_some_and(|before| heads.contains(&before)) {
+            continue;
+        }
+        let text = match token.text {
+            "const" => "let",
+            "true" => "!0",
+            "false" => "!1",
+            name => names.get(name).map_or(name, String::as_str),
+        };
+        if let (Some(before), Some(after)) = (out.chars().last(), text.chars().next()) {
+            out += between(before, after, token.gap);
+        }
+        out += text;
+    }
+    out + "\n"
+}
+
+/// What a script needs between two tokens.
+fn between(before: char, after: char, gap: Gap) -> &'static str {
+    let signs = "+-/".contains(before) && "+-/".contains(after);
+    match gap {
+        Gap::None => "",
+        // A line break may end a statement, but not after or before these. (What ends in "}" and needs a semicolon has
+        // one in our source.)
+        Gap::Line if !signs && ("{}([,;:?&|=<>.!".contains(before) || "})],.;:?&|=".contains(after)) => "",
+        Gap::Line => "\n",
+        Gap::Space if signs || is_word(before) && is_word(after) => " ",
+        Gap::Space => "",
+    }
+}
+
+/// Words of the language, and names that the browser gives: they stay.
+const KEPT: &str = " as async await break case catch class const constructor continue default delete do else export \
+    extends false finally for from function get if import in instanceof let new null of return set static super switch \
+    this throw true try typeof undefined var void while yield document location history navigator window self name event \
+    open close stop focus blur fetch scroll print status top parent length find origin screen closed frames arguments ";
+
+/// Names that a script declares and that are never a property, a key, a method or exported, and its `#private`
+/// ones. A name is replaced everywhere in the file by one that the file does not use, so scopes need no thought.
+fn short_names<'a>(tokens: &[Token<'a>], close: &BTreeMap<usize, usize>) -> BTreeMap<&'a str, String> {
+    let text = |i: usize| tokens.get(i).map_or("", |t| t.text);
+    let back = |i: usize, n: usize| i.checked_sub(n).map_or("", text);
+    let (mut count, mut kept, mut declared) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+    let mut open: Vec<(&str, bool)> = Vec::new(); // brackets around; true: the body of a class
+    let mut class = false;
+    for i in 0..tokens.len() {
+        let (t, before, after) = (text(i), back(i, 1), text(i + 1));
+        match t {
+            "class" => class = before != "{" && before != ",",
+            "{" | "(" | "[" => {
+                open.push((t, t == "{" && class));
+                class &= t != "{";
+                let declares = match t {
+                    "(" => {
+                        let end = close.get(&i).copied().unwrap_or(i);
+                        text(end + 1) == "=" && text(end + 2) == ">"
+                            || text(end + 1) == "{" && !["if", "for", "while", "switch"].contains(&before)
+                    }
+                    _ => before == "const" || before == "let",
+                };
+                if declares {
+                    let mut at = i + 1;
+                    while at < close.get(&i).copied().unwrap_or(i) {
+                        if text(at) == "(" {
+                            at = close.get(&at).copied().unwrap_or(at);
+                        } else if is_name(text(at)) && ["(", "[", "{", ",", ":", "."].contains(&back(at, 1)) {
+                            declared.insert(text(at));
+                        }
+                        at += 1;
+                    }
+                }
+            }
+            "}" | ")" | "]" => drop(open.pop()),
+            _ if t.ends_with("${") => open.push(("$", false)),
+            _ => {}
+        }
+        if t.starts_with('}') && t.len() > 1 && !t.ends_with("${") {
+            open.pop();
+        }
+        if !is_name(t) {
+            continue;
+        }
+        *count.entry(t).or_insert(0) += 1;
+        if t.starts_with('#') {
+            declared.insert(t);
+            continue;
+        }
+        let inside = open.last().copied().unwrap_or(("", false));
+        let spread = before == "." && back(i, 2) == ".";
+        let property = before == "." && !spread;
+        let key = after == ":" && (before == "{" || before == ",");
+        let member = inside.0 == "{" && [",", "{"].contains(&before) && [",", "}", "="].contains(&after);
+        let method = after == "("
+            && before != "function"
+            && close.get(&(i + 1)).is_some_and(|end| text(end + 1) == "{");
+        let exported = (1..4).any(|n| back(i, n) == "export") && before != "(" && before != "=";
+        if property || key || member || method || exported || inside.1 {
+            kept.insert(t);
+        }
+        if ["const", "let", "function", "class"].contains(&before) || after == "=" && text(i + 2) == ">" {
+            declared.insert(t);
+        }
+    }
+    let mut wanted: Vec<&str> = declared.into_iter().filter(|n| !kept.contains(n) && n.len() > 1).collect();
+    wanted.sort_by_key(|n| std::cmp::Reverse(count.get(n).copied().unwrap_or(0) * n.len()));
+    let mut fresh = (0..).map(short).filter(|n| !count.contains_key(n.as_str()) && !KEPT.contains(&format!(" {n} ")));
+    let mut names = BTreeMap::new();
+    for name in wanted {
+        let Some(new) = fresh.next() else { break };
+        let new = if name.starts_with('#') { format!("#{new}") } else { new };
+        if new.len() < name.len() && !count.contains_key(new.as_str()) {
+            names.insert(name, new);
+        }
+    }
+    names
+}
+
+fn is_name(t: &str) -> bool {
+    t.starts_with(|c: char| c.is_alphabetic() || "_$#".contains(c)) && is_word_all(t) && !KEPT.contains(&format!(" {t} "))
+}
+
+fn is_word_all(t: &str) -> bool {
+    t.chars().all(is_word)
+}
+
+/// `a` … `z`, `A` … `Z`, then with a second letter.
+fn short(n: usize) -> String {
+    let letter = |n: usize| char::from(if n < 26 { b'a' + n as u8 } else { b'A' + (n - 26) as u8 });
+    match n {
+        0..52 => letter(n).to_string(),
+        _ => format!("{}{}", letter(n % 52), short(n / 52 - 1)),
+    }
+}
+
+/// Where each bracket closes.
+fn partners(tokens: &[Token]) -> BTreeMap<usize, usize> {
+    let mut open = Vec::new();
+    let mut pairs = BTreeMap::new();
+    for (i, t) in tokens.iter().enumerate() {
+        match t.text {
+            "(" | "[" | "{" => open.push(i),
+            ")" | "]" | "}" => {
+                if let Some(from) = open.pop() {
+                    pairs.insert(from, i);
+                }
+            }
+            _ => {}
+        }
+    }
+    pairs
+}
+
+// ---------------------------------------------------------------- styles
+
+fn style(text: &str) -> String {
+    let mut out = String::new();
+    for token in tokens(text, false) {
+        if token.text == "}" && out.ends_with(';') {
+            out.pop();
+        }
+        let open = out.ends_with(['{', '}', ';', ',', ':', '>']) || ["{", "}", ";", ",", ">"].contains(&token.text);
+        if token.gap != Gap::None && !open && !out.is_empty() {
+            out.push(' ');
+        }
+        out += token.text;
+    }
+    out + "\n"
 }

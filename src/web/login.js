@@ -6,9 +6,9 @@ export class Login {
 	/** @param {(token:string)=>void} done called when the gateway has taken the token */
 	constructor(done) {
 		this.done = done;
-		this.token = el('input', { id: 'login-token', type: 'password', autocomplete: 'current-password', spellcheck: 'false', 'aria-describedby': 'login-error', data: { testid: 'login-token' } });
+		this.token = el('input', { id: 'login-token', type: 'password', autocomplete: 'current-password', spellcheck: 'false', 'aria-describedby': 'login-error' });
 		this.error = el('p', { id: 'login-error', class: 'error', role: 'alert' });
-		this.button = el('button', { id: 'login-submit', class: 'primary', type: 'submit', data: { testid: 'login-submit' } }, 'Log in');
+		this.button = el('button', { id: 'login-submit', class: 'primary', type: 'submit' }, 'Log in');
 		const form = el('form', { id: 'login-form', 'aria-labelledby': 'login-title', onsubmit: (e) => { e.preventDefault(); this.#submit(); } },
 			el('p', { class: 'pi', 'aria-hidden': 'true' }, 'π'),
 			el('h2', { id: 'login-title' }, 'Log in to this gateway'),

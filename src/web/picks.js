@@ -63,7 +63,7 @@ export class Picks {
 /** A native select under a text of our own: its width follows the choice, the keyboard and phones have their own. */
 function picker(home, name, label, on) {
 	const text = el('span', { 'aria-hidden': 'true' });
-	const select = el('select', { id: name, 'aria-label': label, data: { testid: name }, onchange: () => on.choose(name, select.value) });
+	const select = el('select', { id: name, 'aria-label': label, onchange: () => on.choose(name, select.value) });
 	const node = el('span', { class: 'pick', hidden: true }, text, select);
 	home.append(node);
 	return { node, text, select, label };
@@ -79,6 +79,6 @@ function fill(p, groups, value) {
 	// A choice that is not in the list is shown all the same.
 	if (![...p.select.options].some((o) => o.value === value)) p.select.prepend(el('option', { value }, value.split('/').pop()));
 	p.select.value = value;
-	p.text.textContent = p.select.selectedOptions[0]?.textContent || '';
+	p.text.textContent = value === 'default' && p.select.id !== 'role' ? p.label : p.select.selectedOptions[0]?.textContent || '';
 	p.node.title = `${p.label}: ${value}`;
 }

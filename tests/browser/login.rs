@@ -12,7 +12,7 @@ fn given_no_cookie_then_only_the_right_token_opens_the_page() {
     page.calm();
     page.send_keys("#login-token", &format!("wrong-token{ENTER}"));
     page.until("document.querySelector('#login-error').textContent === 'That token is not right.'");
-    assert_eq!(page.eval("document.querySelector('main').inert"), true, "the page behind it cannot be used");
+    assert_eq!(page.eval("document.querySelector("#page").inert"), true, "the page behind it cannot be used");
     page.eval("document.querySelector('#login-token').value = ''");
     page.send_keys("#login-token", &g.token);
     page.click("#login-submit");
