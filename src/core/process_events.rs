@@ -61,7 +61,11 @@ impl State {
                 Step::Starting | Step::Binding(_) | Step::Model(_) => {
                     let text = why_ended(info);
                     let unknown = text.contains("Unknown provider") || text.contains("nknown model");
-                    if unknown && !s.plain_model && self.wanted_for(s, &o.work).model.is_some() {
+                    let other = unknown && !s.plain_model && self.wanted_for(s, &o.work).model.is_some();
+                    if unknown && s.forget_model_of_turn() {
+                        return self.acquire(s); // R63: an unknown name keeps the default
+                    }
+                    if other {
                         s.plain_model = true;
                         let message = format!("pi does not know the configured model and uses its own default: {text}");
                         self.frame(Frame::Notice { session: s.key.to_string(), level: "warning".into(), message });

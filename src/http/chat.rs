@@ -54,6 +54,7 @@ fn prepare(port: &Port, ex: &mut dyn Exchange) -> Result<Asked, Fault> {
         source,
         text,
         dkey,
+        ..ChatRequest::default()
     };
     Ok(Asked { request, images, session, abort_when_gone, _permit: permit })
 }

@@ -14,11 +14,26 @@ pub struct Fault {
     pub retry: Option<u32>,
     /// `Allow`, with 405.
     pub allow: Option<String>,
+    /// The member of the request that is wrong (`/v1`).
+    pub param: Option<String>,
+    /// What was said before it failed (`/v1`, R67).
+    pub partial: Option<String>,
+}
+
+/// How a client wants to be told (R52).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// `error` is a string, as old clients expect.
+    Plain,
+    /// `error` is an object, for those that ask for it.
+    Object,
+    /// As OpenAI's clients read it: everything under `/v1/`.
+    OpenAi,
 }
 
 impl Fault {
     pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Fault {
-        Fault { status, code, message: message.into(), retry: None, allow: None }
+        Fault { status, code, message: message.into(), retry: None, allow: None, param: None, partial: None }
     }
     pub fn invalid(message: impl Into<String>) -> Fault {
         Fault::new(400, "invalid_request", message)
@@ -37,12 +52,37 @@ impl Fault {
         self
     }
 
-    /// The body: `error` is a string as old clients expect, or an object for those that ask for it.
-    pub fn json(&self, request: &str, object: bool) -> Value {
-        if object {
-            json!({"error": {"code": self.code, "message": self.message}, "requestId": request})
-        } else {
-            json!({"error": self.message, "code": self.code, "requestId": request})
+    pub fn param(mut self, name: impl Into<String>) -> Fault {
+        self.param = Some(name.into());
+        self
+    }
+
+    /// The body.
+    pub fn json(&self, request: &str, shape: Shape) -> Value {
+        match shape {
+            Shape::Plain => json!({"error": self.message, "code": self.code, "requestId": request}),
+            Shape::Object => json!({"error": {"code": self.code, "message": self.message}, "requestId": request}),
+            Shape::OpenAi => {
+                let mut error =
+                    json!({"message": self.message, "type": self.kind(), "code": self.code, "param": self.param});
+                if let Some(partial) = &self.partial {
+                    error["partial"] = json!(partial);
+                }
+                json!({"error": error})
+            }
+        }
+    }
+
+    /// `type` of an error of `/v1` (1.6, R67).
+    fn kind(&self) -> &'static str {
+        match self.status {
+            401 => "authentication_error",
+            403 | 421 => "permission_error",
+            429 => "rate_limit_error",
+            502 => "upstream_error",
+            504 => "timeout_error",
+            500.. => "server_error",
+            _ => "invalid_request_error",
         }
     }
 
@@ -69,6 +109,6 @@ impl Fault {
             Code::Timeout => (504, None),
             Code::Internal => (500, None),
         };
-        Fault { status, code: code.as_str(), message: message.into(), retry, allow: None }
+        Fault { retry, ..Fault::new(status, code.as_str(), message) }
     }
 }

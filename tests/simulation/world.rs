@@ -655,7 +655,7 @@ impl World {
             Job::ReadFile { .. } if self.faults && self.rng.one_in(12) => JobDone::Failed { why: "EIO".into() },
             Job::ReadFile { path, marker, .. } => JobDone::FileRead(self.read(&path, &marker)),
             Job::FindMessages { path, ids } => JobDone::FileRead(self.find(&path, &ids)),
-            Job::Transcript { .. } | Job::CopySession { .. } => JobDone::Done,
+            Job::Transcript { .. } | Job::CopySession { .. } | Job::ForgetFiles { .. } => JobDone::Done,
             Job::ListRoles => JobDone::Roles(vec!["boss".into()]),
             Job::CreateRole { role } => {
                 if self.roles.contains(&role) {
