@@ -28,6 +28,7 @@ mod settings;
 mod shapes;
 mod status;
 mod throttle;
+mod turn;
 mod wire;
 mod ws;
 
