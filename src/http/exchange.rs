@@ -83,6 +83,10 @@ impl Reply {
         if let Some(allow) = &fault.allow {
             reply = reply.with("Allow", allow.clone());
         }
+        if shape == Shape::OpenAi && matches!(fault.status, 409 | 502 | 504) {
+            // OpenAI's clients would ask again by themselves, and the agent would do its work twice.
+            reply = reply.with("X-Should-Retry", "false");
+        }
         if fault.status == 401 {
             reply = reply.with("WWW-Authenticate", "Bearer realm=\"pi-gw\"");
         }

@@ -8,7 +8,7 @@ use crate::ask::Mind;
 use crate::live::Board;
 use crate::message::{Answer, Request, Snapshot, Wall};
 
-use super::guard::Guard;
+use super::guard::{wall, Guard};
 use super::meter::Meter;
 use super::pi_tokens::PiTokens;
 use super::settings::{Settings, Swap};
@@ -106,6 +106,8 @@ pub(crate) struct Port {
     pub strangers: Permits,
     pub draining: AtomicBool,
     pub started: Instant,
+    /// The same by the wall clock, unix seconds.
+    pub born: i64,
     snapshot: Mutex<Option<(Instant, Arc<Snapshot>)>>,
 }
 
@@ -145,6 +147,7 @@ impl Port {
             strangers: Permits::default(),
             draining: AtomicBool::new(false),
             started: Instant::now(),
+            born: wall() / 1000,
             snapshot: Mutex::new(None),
         }
     }
