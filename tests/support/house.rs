@@ -116,6 +116,10 @@ pub fn well() -> Script {
             Some(Answer::Error { code: Code::NotFound, message: "Session not found".into() })
         }
         Request::SetModel { .. } | Request::SetThinking { .. } => Some(Answer::Bool(true)),
+        Request::Models => Some(Answer::Error {
+            code: Code::NoActiveSession,
+            message: "No active session. Send a message first.".into(),
+        }),
         _ => Some(Answer::Ok),
     })
 }
