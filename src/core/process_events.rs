@@ -4,6 +4,7 @@ use super::pool::{set_step, ProcState};
 use super::session::{RecoverStep, Session, Stage, Step};
 use super::{Due, State, Todo};
 use crate::message::*;
+use crate::routing::fleeting;
 use crate::store::Result;
 
 impl State {
@@ -40,6 +41,10 @@ impl State {
         self.arm(Due::Warm, self.now.mono + back.min(300_000));
         self.todo.push_back(Todo::Pool);
         let Some(key) = p.session else { return Ok(()) };
+        if fleeting(&key) && !self.sessions.contains_key(&key) {
+            self.todo.push_back(Todo::Fleeting(key)); // of an earlier state
+            return Ok(());
+        }
         self.with(&key, |core, s| core.session_lost_proc(s, id, &info, starting))
     }
 

@@ -21,6 +21,7 @@ impl State {
                 self.recover_session(&session)?;
             }
         }
+        self.recover_fleeting()?;
         for state in ["sending", "ready"] {
             let mut after = 0;
             loop {

@@ -1,9 +1,12 @@
 //! Messages that are one request with one answer (`/v1`): taking them back, and the sessions that live for one of
 //! them only (gateway-api.md R19, R64).
 
+use std::collections::BTreeSet;
+
 use super::session::{Key, Session, Stage, Work};
 use super::{State, Todo};
 use crate::message::*;
+use crate::routing::fleeting_prefix;
 use crate::store::{inbox_state as st, Result};
 
 impl State {
@@ -40,9 +43,9 @@ impl State {
             self.store.delete_session(key)?;
             self.frame(Frame::Deleted { session: key.to_string() });
         }
-        let proc = self.sessions.get(key).and_then(|s| s.proc);
+        let proc = self.procs.values().find(|p| p.session.as_ref() == Some(key)).map(|p| p.id);
         if let Some(proc) = proc {
-            self.stop_proc(proc);
+            self.stop_proc(proc); // its exit leads here again
             return Ok(());
         }
         self.used.remove(key);
@@ -51,6 +54,19 @@ impl State {
         self.next_job += 1;
         let dir = self.rules.sessions_dir.join(crate::rules::file_name(key));
         self.emit(Effect::Job { id, session: key.clone(), job: Box::new(Job::ForgetFiles { dir }), durable: false });
+        Ok(())
+    }
+}
+
+impl State {
+    /// At start: sessions of single requests that were over, but not gone yet.
+    pub(super) fn recover_fleeting(&mut self) -> Result<()> {
+        let agents: BTreeSet<&str> =
+            self.rules.agents.keys().map(String::as_str).chain([&*self.rules.routing.default]).collect();
+        for agent in agents {
+            let keys = self.store.sessions_beginning(&fleeting_prefix(agent))?;
+            self.todo.extend(keys.into_iter().map(|key| Todo::Fleeting(key.into())));
+        }
         Ok(())
     }
 }

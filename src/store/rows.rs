@@ -532,6 +532,15 @@ impl Store {
         Ok(list)
     }
 
+    /// Keys of sessions that begin like that.
+    pub fn sessions_beginning(&self, prefix: &str) -> Result<Vec<String>> {
+        let end = format!("{prefix}\u{7f}"); // behind every character of a key
+        let mut q =
+            self.db()?.prepare_cached("SELECT key FROM session WHERE key >= ? AND key < ? ORDER BY key LIMIT 1000")?;
+        let keys = q.query_map((prefix, end), |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
+        Ok(keys)
+    }
+
     pub fn count_sessions(&self) -> Result<usize> {
         Ok(self.db()?.prepare_cached("SELECT count(*) FROM session")?.query_row([], |r| r.get::<_, i64>(0))? as usize)
     }
