@@ -14,10 +14,17 @@ pub struct Fault {
     pub retry: Option<u32>,
     /// `Allow`, with 405.
     pub allow: Option<String>,
-    /// The member of the request that is wrong (`/v1`).
-    pub param: Option<String>,
-    /// What was said before it failed (`/v1`, R67).
-    pub partial: Option<String>,
+    /// What only `/v1` tells; boxed, because it is rare.
+    about: Option<Box<About>>,
+}
+
+/// More about an error of `/v1`.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct About {
+    /// The member of the request that is wrong.
+    param: Option<String>,
+    /// What was said before it failed (R67).
+    partial: Option<String>,
 }
 
 /// How a client wants to be told (R52).
@@ -33,7 +40,7 @@ pub enum Shape {
 
 impl Fault {
     pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Fault {
-        Fault { status, code, message: message.into(), retry: None, allow: None, param: None, partial: None }
+        Fault { status, code, message: message.into(), retry: None, allow: None, about: None }
     }
     pub fn invalid(message: impl Into<String>) -> Fault {
         Fault::new(400, "invalid_request", message)
@@ -52,8 +59,15 @@ impl Fault {
         self
     }
 
+    /// The member of the request that is wrong, for `/v1`.
     pub fn param(mut self, name: impl Into<String>) -> Fault {
-        self.param = Some(name.into());
+        self.about.get_or_insert_default().param = Some(name.into());
+        self
+    }
+
+    /// What was said before it failed, for `/v1`.
+    pub fn partial(mut self, text: impl Into<String>) -> Fault {
+        self.about.get_or_insert_default().partial = Some(text.into());
         self
     }
 
@@ -63,9 +77,11 @@ impl Fault {
             Shape::Plain => json!({"error": self.message, "code": self.code, "requestId": request}),
             Shape::Object => json!({"error": {"code": self.code, "message": self.message}, "requestId": request}),
             Shape::OpenAi => {
+                let about = self.about.as_deref();
+                let param = about.and_then(|a| a.param.as_ref());
                 let mut error =
-                    json!({"message": self.message, "type": self.kind(), "code": self.code, "param": self.param});
-                if let Some(partial) = &self.partial {
+                    json!({"message": self.message, "type": self.kind(), "code": self.code, "param": param});
+                if let Some(partial) = about.and_then(|a| a.partial.as_ref()) {
                     error["partial"] = json!(partial);
                 }
                 json!({"error": error})

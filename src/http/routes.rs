@@ -146,8 +146,9 @@ pub fn find(routes: &'static [Route], method: &str, path: &str) -> Result<(&'sta
         return Err(Fault::not_found());
     }
     allow.push("OPTIONS");
-    let fault = Fault::new(405, "method_not_allowed", format!("{path} knows only {}", allow.join(", ")));
-    Err(Fault { allow: Some(allow.join(", ")), ..fault })
+    let mut fault = Fault::new(405, "method_not_allowed", format!("{path} knows only {}", allow.join(", ")));
+    fault.allow = Some(allow.join(", "));
+    Err(fault)
 }
 
 #[cfg(test)]

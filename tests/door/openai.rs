@@ -29,8 +29,8 @@ fn post(h: &House, fields: &str, body: &str) -> Response {
 /// The newest message that the mind was given.
 fn asked(h: &House) -> ChatRequest {
     let all = h.asked.lock().unwrap();
-    let chats = all.iter().filter_map(|r| if let Request::Chat(c) = r { Some((**c).clone()) } else { None });
-    chats.last().unwrap()
+    let mut chats = all.iter().filter_map(|r| if let Request::Chat(c) = r { Some((**c).clone()) } else { None });
+    chats.next_back().unwrap()
 }
 
 fn error(r: &Response) -> (u16, Value) {

@@ -2,7 +2,7 @@
 
 use serde_json::{json, Value};
 
-use crate::http::fault::Fault;
+use crate::http::fault::{Fault, Shape};
 use crate::http::settings::Thinking;
 use crate::http::turn::{frame, Frames};
 use crate::live::News;
@@ -67,14 +67,16 @@ pub fn check(reply: ChatReply) -> Result<ChatReply, Fault> {
         }
         None => return Ok(reply),
     };
-    let mut fault = Fault::from_code(code, message.clone());
+    let fault = Fault::from_code(code, message.clone());
     // What was said stands before the note that says why it ended.
     let said = match late {
         true => reply.text.rsplit_once("\n\n").map(|(said, _)| said),
         false => reply.text.strip_suffix(&message).map(str::trim_end),
     };
-    fault.partial = said.filter(|said| !said.is_empty()).map(str::to_owned);
-    Err(fault)
+    Err(match said.filter(|said| !said.is_empty()) {
+        Some(said) => fault.partial(said),
+        None => fault,
+    })
 }
 
 /// Text that went out and cannot be taken back, against what the agent says now.
@@ -205,7 +207,7 @@ impl Frames for Chunks {
             }
             Err(fault) => {
                 self.tag(false);
-                self.out += &frame(&fault.json("", crate::http::fault::Shape::OpenAi));
+                self.out += &frame(&fault.json("", Shape::OpenAi));
             }
         }
         self.out += "data: [DONE]\n\n";
@@ -260,12 +262,13 @@ mod tests {
         assert!(check(reply("fine", "stop", None)).is_ok());
         let why = (Code::UpstreamFailed, "The model provider failed.".to_owned());
         let fault = check(reply("half\n\nThe model provider failed.", "error", Some(why.clone()))).unwrap_err();
-        assert_eq!((fault.status, fault.partial.as_deref()), (502, Some("half")));
-        assert_eq!(check(reply("The model provider failed.", "error", Some(why))).unwrap_err().partial, None);
+        let partial = |f: &Fault| f.json("", Shape::OpenAi)["error"]["partial"].as_str().map(str::to_owned);
+        assert_eq!((fault.status, partial(&fault).as_deref()), (502, Some("half")));
+        assert_eq!(partial(&check(reply("The model provider failed.", "error", Some(why))).unwrap_err()), None);
         let fault = check(reply("half\n\n(stopped after 5 min)", "too long", None)).unwrap_err();
-        assert_eq!((fault.status, fault.partial.as_deref()), (504, Some("half")));
+        assert_eq!((fault.status, partial(&fault).as_deref()), (504, Some("half")));
         assert!(fault.message.contains("(stopped after 5 min)"), "{}", fault.message);
-        assert_eq!(check(reply("(stopped after 5 min)", "too long", None)).unwrap_err().partial, None);
+        assert_eq!(partial(&check(reply("(stopped after 5 min)", "too long", None)).unwrap_err()), None);
         let silent = ChatReply { stop: "stop".into(), ..ChatReply::default() };
         assert!(check(silent).is_ok(), "the agent chose to say nothing");
         assert_eq!(check(ChatReply::default()).unwrap_err().status, 409, "/stop before it began");

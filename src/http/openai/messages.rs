@@ -147,6 +147,7 @@ pub fn whole(said: Vec<Said>) -> Prompt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::fault::Shape;
     use serde_json::json;
 
     fn said(list: Value) -> Vec<Said> {
@@ -219,7 +220,8 @@ mod tests {
             ),
         ] {
             let fault = read(Some(&list)).unwrap_err();
-            assert_eq!((fault.status, fault.param.as_deref()), (400, Some(param)), "{list}");
+            let told = fault.json("", Shape::OpenAi)["error"]["param"].clone();
+            assert_eq!((fault.status, told), (400, json!(param)), "{list}");
             assert!(fault.message.contains(words), "{}", fault.message);
         }
         assert_eq!(read(None).unwrap_err().message, "messages is required");
