@@ -8,7 +8,7 @@ use crate::ask::Mind;
 use crate::live::Board;
 use crate::message::{Answer, Request, Snapshot, Wall};
 
-use super::guard::Guard;
+use super::guard::{wall, Guard};
 use super::history::History;
 use super::meter::Meter;
 use super::pi_tokens::PiTokens;
@@ -108,6 +108,8 @@ pub(crate) struct Port {
     pub draining: AtomicBool,
     pub started: Instant,
     pub history: History,
+    /// The same by the wall clock, unix seconds.
+    pub born: i64,
     snapshot: Mutex<Option<(Instant, Arc<Snapshot>)>>,
 }
 
@@ -148,6 +150,7 @@ impl Port {
             draining: AtomicBool::new(false),
             started: Instant::now(),
             history: History::default(),
+            born: wall() / 1000,
             snapshot: Mutex::new(None),
         }
     }
