@@ -18,6 +18,8 @@ mod end;
 mod guard;
 #[path = "door/left.rs"]
 mod left;
+#[path = "door/openai.rs"]
+mod openai;
 #[path = "door/status.rs"]
 mod status;
 #[path = "door/wire.rs"]

@@ -27,6 +27,10 @@ impl State {
                 }
                 self.answer(id, Answer::Ok, false);
             }
+            Request::Withdraw { row } => {
+                self.withdraw(row)?;
+                self.answer(id, Answer::Ok, false);
+            }
             Request::Reset { session, all } => match self.load(&session, None)? {
                 Some(key) => {
                     self.with(&key, |core, s| core.reset(s, all))?;
@@ -197,6 +201,7 @@ impl State {
                 super::pool::ProcState::Stopping { .. } => "stopping",
             },
             since: p.since,
+            used: p.used,
             new_pi: self.new_pi,
         });
         let waits = |s: &&super::Session| matches!(&s.stage, Stage::Open(o) if o.step == super::session::Step::Slot);

@@ -8,7 +8,8 @@ use crate::ask::Mind;
 use crate::live::Board;
 use crate::message::{Answer, Request, Snapshot, Wall};
 
-use super::guard::Guard;
+use super::guard::{wall, Guard};
+use super::history::History;
 use super::meter::Meter;
 use super::pi_tokens::PiTokens;
 use super::settings::{Settings, Swap};
@@ -106,6 +107,9 @@ pub(crate) struct Port {
     pub strangers: Permits,
     pub draining: AtomicBool,
     pub started: Instant,
+    pub history: History,
+    /// The same by the wall clock, unix seconds.
+    pub born: i64,
     snapshot: Mutex<Option<(Instant, Arc<Snapshot>)>>,
 }
 
@@ -145,6 +149,8 @@ impl Port {
             strangers: Permits::default(),
             draining: AtomicBool::new(false),
             started: Instant::now(),
+            history: History::default(),
+            born: wall() / 1000,
             snapshot: Mutex::new(None),
         }
     }
@@ -163,6 +169,7 @@ impl Port {
         match self.mind.ask(Request::Snapshot, SNAPSHOT_WAIT) {
             Answer::Snapshot(s) => {
                 let s = Arc::new(*s);
+                self.history.accepted(s.counters.accepted);
                 *kept() = Some((Instant::now(), s.clone()));
                 Some(s)
             }

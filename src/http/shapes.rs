@@ -13,17 +13,21 @@ pub fn pool(s: &Snapshot) -> Value {
     let waiting = s.waiting_for_pool;
     json!({
         "total": total, "active": total - idle, "idle": idle, "maxCapacity": s.pool_max,
-        "waitingList": {"waiting": waiting, "totalEnqueued": 0, "totalDrained": 0, "totalExpired": 0},
+        // Nobody's wait expires: it ends with a process, or with /stop.
+        "waitingList": {
+            "waiting": waiting, "totalEnqueued": s.counters.pool_waits,
+            "totalDrained": s.counters.pool_waits.saturating_sub(waiting as u64), "totalExpired": 0,
+        },
         "totalProcesses": total, "running": total - idle, "waiting": waiting,
     })
 }
 
-/// `details` name sessions: only for those who have the key.
-pub fn queue(s: &Snapshot, details: bool) -> Value {
+/// `per_minute`: messages accepted. `details` name sessions: only for those who have the key.
+pub fn queue(s: &Snapshot, per_minute: f64, details: bool) -> Value {
     let pending: usize = s.queues.iter().map(|q| q.1).sum();
     let mut q = json!({
         "sessions": s.queues.len(), "totalPending": pending, "dropCount": s.counters.queue_drops,
-        "collectMergeCount": s.counters.merged, "enqueueRate": 0, "queued": pending,
+        "collectMergeCount": s.counters.merged, "enqueueRate": per_minute, "queued": pending,
     });
     if details {
         let list = s.queues.iter().map(|(key, n, busy)| json!({"sessionKey": key, "pending": n, "processing": busy}));

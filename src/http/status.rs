@@ -41,7 +41,7 @@ pub fn health_body(port: &Port, full: bool, counts: bool) -> (u16, Value) {
         let none = Snapshot::default();
         let snapshot = snapshot.as_deref().unwrap_or(&none);
         body["pool"] = shapes::pool(snapshot);
-        body["queue"] = shapes::queue(snapshot, full);
+        body["queue"] = shapes::queue(snapshot, port.history.rate(), full);
         body["sessions"] = json!(snapshot.sessions);
         body["channels"] = json!(s.channels);
     }
@@ -70,8 +70,7 @@ fn snapshot(port: &Port) -> Result<std::sync::Arc<Snapshot>, Fault> {
     port.snapshot().ok_or_else(|| Fault::busy("The core does not answer; try again in a moment"))
 }
 
-/// One sample. The original kept one every 10 s; an idle gateway does not wake for that, so `history` holds
-/// what was asked for.
+/// One sample.
 fn sample(port: &Port, s: &Snapshot) -> Value {
     let pending: usize = s.queues.iter().map(|q| q.1).sum();
     let mb = (rss_kb(None) as f64 / 1024.0 * 100.0).round() / 100.0;
@@ -86,6 +85,7 @@ fn sample(port: &Port, s: &Snapshot) -> Value {
 pub fn metrics(port: &Port, _: &mut dyn Exchange) -> Handled {
     let s = snapshot(port)?;
     let now = sample(port, &s);
+    let history = port.history.put(now.clone());
     let c = &s.counters;
     let ([p50, p95, p99], count) = port.meter.figures().percentiles();
     let children = s.procs.iter().map(|p| {
@@ -96,8 +96,8 @@ pub fn metrics(port: &Port, _: &mut dyn Exchange) -> Handled {
     pool["min"] = json!(s.pool_min);
     pool["max"] = json!(s.pool_max);
     let body = json!({
-        "timestamp": wall(), "current": now, "history": [now],
-        "pool": pool, "queue": shapes::queue(&s, true),
+        "timestamp": wall(), "current": now, "history": history,
+        "pool": pool, "queue": shapes::queue(&s, port.history.rate(), true),
         "counters": {
             "processSpawns": c.spawns, "processKills": c.kills, "processCrashes": c.crashes,
             "rpcTimeouts": c.rpc_timeouts, "queueDrops": c.queue_drops, "poolCapacityRejects": c.rejected,
@@ -136,10 +136,14 @@ fn text(port: &Port, o: &mut String) -> std::fmt::Result {
         writeln!(o, "# TYPE pigw_outbox_rows gauge\npigw_outbox_rows{{state=\"ready\"}} {}", s.outbox_ready)?;
         let resident: u64 = s.procs.iter().map(|p| rss_kb(Some(p.pid))).sum();
         gauge(o, "child_rss_bytes", resident as f64 * 1024.0)?;
-        counter(o, "messages_total")?;
         let c = &s.counters;
-        for (state, n) in [("accepted", c.accepted), ("answered", c.answered), ("failed", c.failed)] {
-            writeln!(o, "pigw_messages_total{{state=\"{state}\"}} {n}")?;
+        counter(o, "messages_total")?;
+        for (channel, n) in &c.channels {
+            writeln!(o, "pigw_messages_total{{channel=\"{channel}\"}} {n}")?;
+        }
+        counter(o, "message_outcomes_total")?;
+        for (outcome, n) in [("answered", c.answered), ("failed", c.failed), ("duplicate", c.duplicates)] {
+            writeln!(o, "pigw_message_outcomes_total{{outcome=\"{outcome}\"}} {n}")?;
         }
         counter(o, "errors_total")?;
         let kinds = [("crash", c.crashes), ("rpc_timeout", c.rpc_timeouts), ("queue_drop", c.queue_drops)];
@@ -188,7 +192,7 @@ pub fn pool(port: &Port, _: &mut dyn Exchange) -> Handled {
     let list = s.procs.iter().map(|p| {
         json!({
             "id": format!("rpc-{}", p.id.0), "sessionKey": p.session, "isAlive": true, "isIdle": p.session.is_none(),
-            "state": p.state, "pid": p.pid,
+            "lastActivity": wall() - crate::clock::mono().saturating_sub(p.used) as i64, "state": p.state, "pid": p.pid,
         })
     });
     Ok(Reply::json(&json!({"stats": shapes::pool(&s), "processes": list.collect::<Vec<_>>()})))

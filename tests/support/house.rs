@@ -158,6 +158,7 @@ pub fn snapshot() -> Snapshot {
         session: session.map(Into::into),
         state: "ready",
         since: 0,
+        used: 0,
         new_pi: true,
     };
     Snapshot {
@@ -167,6 +168,7 @@ pub fn snapshot() -> Snapshot {
         queues: vec![("agent:main:main:main".into(), 2, true)],
         sessions: 5,
         clock_confirmed: true,
+        counters: Counters { channels: [("webchat".to_owned(), 3)].into(), accepted: 3, ..Counters::default() },
         ..Snapshot::default()
     }
 }
