@@ -225,9 +225,8 @@ fn short_names<'a>(tokens: &[Token<'a>], close: &BTreeMap<usize, usize>) -> BTre
         let property = before == "." && !spread;
         let key = after == ":" && (before == "{" || before == ",");
         let member = inside.0 == "{" && [",", "{"].contains(&before) && [",", "}", "="].contains(&after);
-        let method = after == "("
-            && before != "function"
-            && close.get(&(i + 1)).is_some_and(|end| text(end + 1) == "{");
+        let method =
+            after == "(" && before != "function" && close.get(&(i + 1)).is_some_and(|end| text(end + 1) == "{");
         let exported = (1..4).any(|n| back(i, n) == "export") && before != "(" && before != "=";
         if property || key || member || method || exported || inside.1 {
             kept.insert(t);
@@ -251,7 +250,9 @@ fn short_names<'a>(tokens: &[Token<'a>], close: &BTreeMap<usize, usize>) -> BTre
 }
 
 fn is_name(t: &str) -> bool {
-    t.starts_with(|c: char| c.is_alphabetic() || "_$#".contains(c)) && is_word_all(t) && !KEPT.contains(&format!(" {t} "))
+    t.starts_with(|c: char| c.is_alphabetic() || "_$#".contains(c))
+        && is_word_all(t)
+        && !KEPT.contains(&format!(" {t} "))
 }
 
 fn is_word_all(t: &str) -> bool {
@@ -299,5 +300,18 @@ fn style(text: &str) -> String {
         }
         out += token.text;
     }
-    out + "\n"
+    short_variables(out + "\n")
+}
+
+/// Custom properties: only styles use them.
+fn short_variables(style: String) -> String {
+    let mut names: Vec<String> = style
+        .match_indices("--")
+        .map(|(at, _)| &style[at + 2..])
+        .map(|rest| rest[..rest.find(|c: char| !c.is_alphanumeric() && c != '-').unwrap_or(0)].to_owned())
+        .collect();
+    names.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b))); // a name may begin with another
+    names.dedup();
+    let longest_first = names.iter().filter(|n| !n.is_empty()).enumerate();
+    longest_first.fold(style, |style, (n, name)| style.replace(&format!("--{name}"), &format!("--{}", short(n))))
 }

@@ -5,12 +5,16 @@ mod support;
 
 #[path = "browser/answers.rs"]
 mod answers;
+#[path = "browser/conversations.rs"]
+mod conversations;
 #[path = "browser/history.rs"]
 mod history;
 #[path = "browser/interrupted.rs"]
 mod interrupted;
 #[path = "browser/login.rs"]
 mod login;
+#[path = "browser/pickers.rs"]
+mod pickers;
 
 use serde_json::{json, Value};
 use support::browser::{Browser, Lent};
@@ -118,3 +122,6 @@ impl Page {
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
+
+#[path = "browser/shots.rs"]
+mod shots;

@@ -166,7 +166,9 @@ function received(e) {
 	if (e.event === 'session.deleted') { sessionGone(key); return; }
 	if (key !== sessionKey) {
 		const text = { 'chat.reply': 'new answer', extension_ui_request: 'has a question', extension_ui_dismissed: '' }[e.event];
-		if (text !== undefined && key) { news.set(key, text); drawSessions(); }
+		if (text !== undefined && key) news.set(key, text);
+		if (e.event === 'chat.typing') sessions = sessions.map((s) => (s.sessionKey === key ? { ...s, isStreaming: e.payload.typing } : s));
+		drawSessions();
 	}
 	follow(conversation.apply(e));
 	if (e.event === 'chat.reply' && key === sessionKey) {

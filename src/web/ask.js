@@ -34,7 +34,7 @@ function ask({ title, text, label, field, rows, ok, bad }) {
 		input && el('label', { for: 'ask-input' }, label), input,
 		el('div', { class: 'row turned' },
 			ok ? el('button', { id: 'ask-ok', class: bad ? 'bad' : 'primary', type: 'submit', value: 'ok' }, ok) : null,
-			el('button', { type: 'submit', value: '' }, ok ? 'Cancel' : 'Close')));
+			el('button', { type: 'submit', value: '' }, rows ? 'Close' : 'Cancel')));
 	const box = el('dialog', { id: 'ask', class: 'ask', 'aria-labelledby': 'ask-title', onclick: (e) => { if (e.target === box) box.close(''); } }, form);
 	document.body.append(box);
 	box.showModal();

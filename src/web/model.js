@@ -95,7 +95,9 @@ export class Conversation {
 		const rows = (history?.messages || []).map(row).filter(Boolean);
 		const old = this.items;
 		const first = rows.length ? old.findIndex((i) => i.id && i.id === rows[0].id) : -1;
-		const liveRun = live?.isStreaming ? live.runId || 'live' : null;
+		// Between a reply and the end of its turn the snapshot still holds what the history has already.
+		const told = live?.isStreaming && rows.some((r) => r.kind === 'assistant' && r.runId === live.runId && (!live.text || r.text === live.text.trim()));
+		const liveRun = live?.isStreaming && !told ? live.runId || 'live' : null;
 		const runs = new Map(); // a finished run keeps its steps although the history has only its text
 		for (const i of old) if (i.steps?.length && !i.id) runs.set(i.runId, i.steps);
 
@@ -114,13 +116,13 @@ export class Conversation {
 			next.push(item);
 			this.dirty.add(item);
 		}
-		const texts = new Set(rows.filter((r) => r.kind === 'notice').map((r) => r.text));
+		const texts = new Set(rows.filter((r) => r.kind !== 'user').map((r) => r.text));
 		for (const item of old) {
 			if (used.has(item)) continue;
 			if (item.state === 'live') { if (live === undefined) next.push(item); continue; }
 			const mine = item.kind === 'user' && item.key && !item.id && (item.state !== 'sent' || !this.#done.has(item.runId));
-			const local = (item.kind === 'notice' || item.kind === 'error') && !item.id && !texts.has(item.text);
-			if (mine || local || item.uid > since) next.push(item);
+			const local = (item.kind === 'notice' || item.kind === 'error' || item.sent) && !item.id && !texts.has(item.text);
+			if (mine || local || (item.uid > since && !item.sent)) next.push(item);
 		}
 		this.items = next;
 		for (const item of next) if (item.state === 'live') this.#below(item, [item.runId]);
@@ -130,7 +132,7 @@ export class Conversation {
 		this.moved = true;
 		this.loaded = true;
 
-		this.running = Boolean(history?.running || live?.isStreaming);
+		this.running = !told && Boolean(history?.running || live?.isStreaming);
 		this.runId = liveRun || (this.running ? this.runId : null);
 		for (const r of rows) if (r.kind === 'assistant' && r.runId && r.runId !== liveRun && !this.running) this.#finish(r.runId);
 		for (const ask of live?.pendingUi || []) this.#ask(ask);
@@ -186,6 +188,8 @@ export class Conversation {
 			case 'chat.reply': return this.#reply(p, again);
 			case 'chat.error': return again ? {} : this.#error(p);
 			case 'ui.notice': return again ? {} : this.#notice(p);
+			case 'message_event':
+			case 'media_event': return again ? {} : this.#sent(p);
 			case 'session_reset': return this.#reset();
 			case 'extension_ui_request': return this.#ask(p);
 			case 'extension_ui_dismissed': return this.answered(p.id);
@@ -256,7 +260,7 @@ export class Conversation {
 				live.mark = { text: live.text.length, steps: live.steps.length };
 				live.gap = true;
 				if (!live.steps.some((s) => s.kind === 'tool' && s.id === p.toolCallId)) {
-					live.steps.push({ kind: 'tool', id: p.toolCallId, name: p.toolName || 'tool', label: p.label || labelOf(p.args), args: argsText(p.args), output: '', state: 'running' });
+					live.steps.push({ kind: 'tool', id: p.toolCallId, name: p.toolName || 'tool', label: labelOf(p, p.args), args: argsText(p.args), output: '', state: 'running' });
 				}
 				live.status = 'tool';
 				return {};
@@ -350,6 +354,16 @@ export class Conversation {
 	#notice(p) {
 		this.#insert({ kind: 'notice', text: p.message || '', level: p.level || 'info', state: 'done', at: Date.now() });
 		return { announce: p.message };
+	}
+
+	/** Sent into the conversation from outside a turn; the history may know more of it. */
+	#sent(p) {
+		const [picture] = images([p.url]);
+		const own = picture && (p.type === 'image' || /\.(png|jpe?g|gif|webp)(\?|$)/i.test(p.filename || '')) ? [picture] : [];
+		const file = picture && !own.length ? `[${(p.filename || 'File').replace(/[\[\]\\]/g, '')}](${picture})` : '';
+		const text = [p.caption || p.text, file].filter(Boolean).join('\n\n');
+		this.#insert({ kind: 'assistant', sent: true, text, images: own, state: 'done', at: p.timestamp || Date.now() });
+		return { announce: text || 'A picture', refetch: true };
 	}
 
 	#reset() {
@@ -446,7 +460,7 @@ export class Conversation {
 		for (const t of live.tools || []) {
 			const args = parsed(t.args);
 			const state = t.state === 'running' ? 'running' : t.isError ? 'error' : 'ok';
-			item.steps.push({ kind: 'tool', id: t.toolCallId, name: t.toolName || 'tool', label: t.label || labelOf(args), args: argsText(args), output: String(t.output || '').slice(0, STEP_TEXT), state });
+			item.steps.push({ kind: 'tool', id: t.toolCallId, name: t.toolName || 'tool', label: labelOf(t, args), args: argsText(args), output: String(t.output || '').slice(0, STEP_TEXT), state });
 		}
 		item.status = item.steps.some((s) => s.state === 'running') ? 'tool' : item.text ? '' : 'working';
 	}
@@ -502,7 +516,9 @@ export function images(list) {
 	}).filter(Boolean);
 }
 
-function labelOf(args) {
+/** What a tool call is about, in a line: what pi says, if that is more than the tool's name. */
+function labelOf(p, args) {
+	if (p.label && p.label !== p.toolName) return p.label;
 	if (!args || typeof args !== 'object') return '';
 	const value = args.label ?? args.command ?? args.path ?? args.file_path ?? args.pattern ?? args.query ?? args.url ?? Object.values(args).find((v) => typeof v === 'string');
 	return typeof value === 'string' ? value.split('\n')[0].slice(0, 200) : '';

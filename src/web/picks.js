@@ -15,9 +15,10 @@ export function short(n) {
 export function usageOf(stats) {
 	const t = stats?.tokens || {};
 	const c = stats?.contextUsage;
-	const share = c?.percent ?? (c?.tokens >= 0 && c?.contextWindow ? (100 * c.tokens) / c.contextWindow : null);
+	const known = Number.isFinite(c?.tokens) && c.contextWindow; // not after a compaction, until the next answer
+	const share = c?.percent ?? (known ? (100 * c.tokens) / c.contextWindow : null);
 	const rows = [];
-	if (c?.contextWindow) rows.push(['Context', c.tokens >= 0 && c.tokens !== null ? `${short(c.tokens)} of ${short(c.contextWindow)} tokens` : `up to ${short(c.contextWindow)} tokens`]);
+	if (c?.contextWindow) rows.push(['Context', known ? `${short(c.tokens)} of ${short(c.contextWindow)} tokens` : `up to ${short(c.contextWindow)} tokens`]);
 	if (t.input || t.output) rows.push(['Read, written', `${short(t.input)}, ${short(t.output)} tokens`]);
 	if (t.cacheRead || t.cacheWrite) rows.push(['From and into the cache', `${short(t.cacheRead)}, ${short(t.cacheWrite)} tokens`]);
 	if (stats?.toolCalls) rows.push(['Tool calls', String(stats.toolCalls)]);

@@ -218,6 +218,56 @@ fn given_a_phone_at_night_then_nothing_is_wider_than_the_screen_and_it_is_dark()
     page.calm();
 }
 
+#[test]
+fn given_pictures_that_are_pasted_and_dropped_then_they_are_sent_together_and_one_can_be_taken_out() {
+    let (_pi, g) = scripted();
+    let page = Page::open(&g);
+    let with_file = |event: &str, name: &str| {
+        page.eval(&format!(
+            "(async () => {{ const d = new DataTransfer(); const c = document.createElement('canvas'); c.width = c.height = 3;\
+             c.getContext('2d').fillRect(0, 0, 3, 3); const b = await new Promise(r => c.toBlob(r));\
+             d.items.add(new File([b], '{name}', {{type: 'image/png'}}));\
+             document.querySelector('#composer').dispatchEvent({event}); }})()"
+        ))
+    };
+    with_file("new ClipboardEvent('paste', {clipboardData: d, bubbles: true, cancelable: true})", "pasted.png");
+    page.until("document.querySelectorAll('[data-testid=preview] img').length === 1");
+    with_file("new DragEvent('drop', {dataTransfer: d, bubbles: true, cancelable: true})", "dropped.png");
+    with_file("new DragEvent('drop', {dataTransfer: d, bubbles: true, cancelable: true})", "again.png");
+    page.until("document.querySelectorAll('[data-testid=preview] img').length === 3");
+    page.click("[aria-label='Remove again.png']");
+    page.until("document.querySelectorAll('[data-testid=preview] img').length === 2");
+    // Text beside a picture is what an office program means.
+    page.eval(
+        "(d => { d.setData('text/plain', 'words'); d.items.add(new File(['x'], 'x.png', {type: 'image/png'}));\
+         document.querySelector('#composer').dispatchEvent(new ClipboardEvent('paste', {clipboardData: d, cancelable: true})); })(new DataTransfer())",
+    );
+    page.says("[[show:images]]");
+    page.answers(1);
+    assert_eq!(page.last(), "images: 2");
+    page.calm();
+}
+
+#[test]
+fn given_a_line_of_a_megabyte_then_the_page_stays_quick() {
+    let (_pi, g) = scripted();
+    let page = Page::open(&g);
+    page.eval(
+        "window.slow = 0, new PerformanceObserver(l => l.getEntries().forEach(e => { slow = Math.max(slow, e.duration); })).observe({type: 'longtask'})",
+    );
+    for (n, start) in ["", "```\\n"].into_iter().enumerate() {
+        page.says(&format!("[[say:{start}]][[long:900000 chars by 30000 every 5 ms]]"));
+        page.answers(n + 1);
+        page.until("[...document.querySelectorAll('.assistant .md')].at(-1).textContent.length >= 900000");
+    }
+    page.says("[[say:quick]]");
+    page.answers(3);
+    let slow = page.eval("window.slow").as_f64().unwrap();
+    assert!(slow < 1500.0, "the page stood still for {slow} ms");
+    assert_eq!(page.eval("document.documentElement.scrollWidth > innerWidth"), false);
+    page.calm();
+}
+
 /// A PNG of one pixel.
 fn dot() -> Vec<u8> {
     use base64::Engine;

@@ -331,3 +331,33 @@ test('random schedules: drops, overlaps and refetches never show anything twice'
 		assert.deepEqual(c.items.map((i) => i.id), server.map((m) => m.id), `round ${round}`);
 	}
 });
+
+test('what is sent into the conversation is shown: pictures as pictures, files as links, once the history knows them by it', () => {
+	const c = conversation();
+	c.apply(event('message_event', { text: 'The build is green.' }));
+	c.apply(event('media_event', { url: '/api/media/plot.png?sig=1', type: 'image', filename: 'plot.png', caption: 'The plot' }));
+	c.apply(event('media_event', { url: '/api/media/log.txt?sig=1', type: 'document', filename: 'l[o]g.txt' }));
+	c.apply(event('media_event', { url: 'http://evil.example/x.png', type: 'image', filename: 'x.png', caption: 'foreign' }));
+	assert.deepEqual(c.items.map((i) => [i.text, i.images]), [
+		['The build is green.', []], ['The plot', ['/api/media/plot.png?sig=1']], ['[log.txt](/api/media/log.txt?sig=1)', []], ['foreign', []],
+	]);
+	c.sync({ messages: [{ id: 's1', role: 'notice', content: 'The build is green.', at: 3 }], running: false }, undefined, c.beginSync());
+	assert.deepEqual(c.items.map((i) => i.text), ['The build is green.', 'The plot', '[log.txt](/api/media/log.txt?sig=1)', 'foreign']);
+});
+
+test('a tool call says what it is about, even if its label is only its name', () => {
+	const c = conversation();
+	say(c, 'k1', 'go', 'r1');
+	c.apply(agent('r1', 'tool_execution_start', { toolCallId: 't1', toolName: 'bash', label: 'bash', args: { command: 'ls -l\npwd' } }));
+	c.apply(agent('r1', 'tool_execution_start', { toolCallId: 't2', toolName: 'read', label: 'Read the manual', args: { path: 'x' } }));
+	assert.deepEqual(c.items[1].steps.map((s) => s.label), ['ls -l', 'Read the manual']);
+});
+
+test('a snapshot of a turn whose reply the history has already is not shown a second time', () => {
+	const c = conversation([user('r1', 'hi', 'k1', 'r1'), assistant('s1', 'Hello', 'r1')], { isStreaming: true, runId: 'r1', text: 'Hello', tools: [] }, true);
+	assert.deepEqual(look(c), ['user:sent:hi', 'assistant:done:Hello']);
+	assert.equal(c.running, false);
+	// A part that was answered before the rest of the turn: the rest is shown.
+	const d = conversation([user('r1', 'hi', 'k1', 'r1'), assistant('s1', 'Hello', 'r1')], { isStreaming: true, runId: 'r1', text: 'and more', tools: [] }, true);
+	assert.deepEqual(look(d), ['user:sent:hi', 'assistant:done:Hello', 'assistant:live:and more']);
+});
