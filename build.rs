@@ -140,6 +140,7 @@ fn script(text: &str) -> String {
             "const" => "let",
             "true" => "!0",
             "false" => "!1",
+            "undefined" => "void 0",
             name => names.get(name).map_or(name, String::as_str),
         };
         if let (Some(before), Some(after)) = (out.chars().last(), text.chars().next()) {

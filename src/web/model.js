@@ -379,6 +379,8 @@ export class Conversation {
 	}
 
 	#liveReset(p) {
+		// Whoever comes to a conversation is told of its last turn even if that is over.
+		if (!this.running && this.#done.has(p.runId)) return {};
 		this.#replayed.add(p.runId);
 		this.#done.delete(p.runId);
 		const live = this.#live.get(p.runId);

@@ -33,7 +33,30 @@ const DONE = 'm4.5 10.5 3.5 3.5 7.5-8';
 
 // ---------------------------------------------------------------- Markdown to nodes
 
+// A browser needs seconds to lay out a megabyte at once. Long texts are cut into pieces that it lays out when they
+// come into view; markup that spans two of them is lost.
+const PIECE = 12000;
+
+function pieces(text, build) {
+	if (text.length <= 2 * PIECE) return build(text);
+	const out = [];
+	for (let at = 0; at < text.length;) {
+		let end = text.lastIndexOf('\n', at + PIECE) + 1;
+		if (end <= at || at + PIECE >= text.length) end = at + PIECE;
+		if (/[\ud800-\udbff]/.test(text[end - 1])) end++;
+		out.push(el('span', { class: 'piece' }, ...build(text.slice(at, end))));
+		at = end;
+	}
+	return out;
+}
+
+const plainly = (text) => [text];
+
 export function inlineNodes(text) {
+	return pieces(text, inlinePiece);
+}
+
+function inlinePiece(text) {
 	const build = (nodes, linked) => nodes.map((n) => {
 		if (typeof n === 'string') return n;
 		switch (n.t) {
@@ -82,7 +105,7 @@ function blockNode(b, tight) {
 }
 
 function codeNode(b) {
-	const code = el('code', {}, b.text);
+	const code = el('code', {}, ...pieces(b.text, plainly));
 	const copy = el('button', { type: 'button', class: 'copy', title: 'Copy', 'aria-label': 'Copy code', onclick: () => copyText(code.textContent, copy) }, icon(COPY));
 	return el('figure', { class: 'code', dir: 'ltr' }, el('figcaption', {}, el('span', {}, b.lang || 'text'), copy), el('pre', { tabindex: '0' }, code));
 }
@@ -128,8 +151,9 @@ export class MarkdownView {
 		// A code block that grows keeps its node: scroll position, selection and focus stay.
 		if (old && blocks[0]?.t === 'code' && this.last?.t === 'code' && this.last.lang === blocks[0].lang) {
 			const code = old.querySelector('code');
-			if (blocks[0].text.startsWith(this.last.text) && code.firstChild) code.firstChild.appendData(blocks[0].text.slice(this.last.text.length));
-			else code.textContent = blocks[0].text;
+			const rest = blocks[0].text.startsWith(this.last.text) && blocks[0].text.slice(this.last.text.length);
+			if (rest !== false && code.lastChild?.data?.length + rest.length < PIECE) code.lastChild.appendData(rest);
+			else code.replaceChildren(...pieces(blocks[0].text, plainly));
 			i = 1;
 		}
 		while (this.node.children.length > keep + i) this.node.lastChild.remove();
@@ -218,7 +242,7 @@ class Question {
 
 	update(item, conversation) {
 		tag(this.node, item);
-		if (this.shown !== item.text) this.text.textContent = this.shown = item.text;
+		if (this.shown !== item.text) this.text.replaceChildren(...pieces(this.shown = item.text, plainly));
 		this.text.hidden = !item.text;
 		pictures(this.images, item.images || [], this);
 		this.node.title = when(item.at);
@@ -276,10 +300,12 @@ class Answer {
 		this.#steps(item.steps || []);
 		// A huge last block is expensive to redraw for every delta.
 		const heavy = item.state === 'live' && item.text.length - (this.md.starts[this.md.starts.length - 1] || 0) > 8000;
-		if (!heavy || !(performance.now() - this.at < 250)) { this.md.set(item.text); this.at = performance.now(); } else {
-			clearTimeout(this.later);
-			this.later = setTimeout(() => { if (this.node.dataset.state === 'live') this.md.set(item.text); }, 260);
-		}
+		clearTimeout(this.later);
+		const from = performance.now();
+		if (!heavy || !(from < this.next)) {
+			this.md.set(item.text);
+			this.next = performance.now() + Math.max(250, 5 * (performance.now() - from));
+		} else this.later = setTimeout(() => { if (this.node.dataset.state === 'live') this.md.set(item.text); }, this.next - from);
 		this.md.node.classList.toggle('growing', item.state === 'live' && !item.settled && item.status === '');
 		pictures(this.images, item.images || [], this);
 		const text = item.state === 'live' && !item.settled ? this.#statusText(item) : '';

@@ -255,15 +255,20 @@ fn given_a_line_of_a_megabyte_then_the_page_stays_quick() {
     page.eval(
         "window.slow = 0, new PerformanceObserver(l => l.getEntries().forEach(e => { slow = Math.max(slow, e.duration); })).observe({type: 'longtask'})",
     );
-    for (n, start) in ["", "```\\n"].into_iter().enumerate() {
-        page.says(&format!("[[say:{start}]][[long:900000 chars by 30000 every 5 ms]]"));
-        page.answers(n + 1);
-        page.until("[...document.querySelectorAll('.assistant .md')].at(-1).textContent.length >= 900000");
+    let mut other = g.page(MAIN);
+    page.says("[[long:900000 chars by 30000 every 5 ms]]");
+    page.answers(1);
+    for (n, (start, unit)) in [("", "word and "), ("", "x"), ("```\\n", "let a = b; ")].into_iter().enumerate() {
+        // Not written in this page: how long a browser needs for its own text box is not ours to mend.
+        let asked = format!("[[say:{start}{}]]", unit.repeat(900_000 / unit.len()));
+        other.call("chat.send", json!({"sessionKey": MAIN, "text": asked}));
+        page.answers(n + 2);
+        page.until("[...document.querySelectorAll('.assistant .md')].at(-1).textContent.length >= 890000");
     }
     page.says("[[say:quick]]");
-    page.answers(3);
+    page.answers(5);
     let slow = page.eval("window.slow").as_f64().unwrap();
-    assert!(slow < 1500.0, "the page stood still for {slow} ms");
+    assert!(slow < 1000.0, "the page stood still for {slow} ms");
     assert_eq!(page.eval("document.documentElement.scrollWidth > innerWidth"), false);
     page.calm();
 }

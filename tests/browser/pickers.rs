@@ -145,7 +145,7 @@ fn given_both_colours_then_all_text_can_be_read() {
     }
     // Whatever can be pressed or filled in has a name.
     let nameless = page.eval(
-        "[...document.querySelectorAll('button, input, textarea, select, a')].filter(n => !(n.ariaLabel || n.innerText?.trim() || n.labels?.length || n.ariaHidden)).map(n => n.outerHTML)",
+        "[...document.querySelectorAll('button, input, textarea, select, a')].filter(n => !(n.ariaLabel || n.title || n.innerText?.trim() || n.labels?.length || n.ariaHidden)).map(n => n.outerHTML)",
     );
     assert_eq!(nameless, json!([]));
     page.click("[data-testid=dialog] [data-value=that]");
