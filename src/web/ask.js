@@ -9,7 +9,7 @@ export const askReset = async () =>
 	await ask({ title: 'Start afresh?', text: 'The agent forgets this conversation. A running answer is stopped.', ok: 'Start afresh' }) !== null;
 
 export const askDelete = async (name) =>
-	await ask({ title: 'Delete conversation?', text: `“${name}” goes for good, with what the agent remembers of it.`, ok: 'Delete', bad: true }) !== null;
+	await ask({ title: 'Delete conversation?', text: `The agent forgets “${name}”, and it leaves the list.`, ok: 'Delete', bad: true }) !== null;
 
 /** What was counted; true if the conversation is to be compacted. */
 export const showUsage = async (rows, compact) =>
