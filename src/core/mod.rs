@@ -95,8 +95,7 @@ pub struct State {
     new_pi: bool,
     /// Slash commands that pi knows: the last known list.
     pi_commands: Option<Vec<(String, String)>>,
-    /// `provider/id` of each, and pi's own JSON.
-    pi_models: Option<(Vec<String>, Arc<str>)>,
+    pi_models: Option<KnownModels>,
     counters: Counters,
     clock_confirmed: bool,
     draining: Option<Mono>,
@@ -129,6 +128,15 @@ pub struct Legacy {
     pub next_job: JobId,
     /// Processes that are being killed: their sessions wait for their end.
     pub procs: Vec<(ProcId, Profile, Option<Key>)>,
+}
+
+/// The models that pi had when it was last asked.
+struct KnownModels {
+    /// `provider/id` of each.
+    names: Vec<String>,
+    /// pi's own JSON.
+    raw: Arc<str>,
+    at: Mono,
 }
 
 struct OpenDialog {
