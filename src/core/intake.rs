@@ -47,6 +47,8 @@ impl State {
             }
             None => {
                 self.counters.rejected += 1;
+                let message = "A message was refused: the queue is full".to_owned();
+                self.observe(Level::Warn, Area::Session, "queue_full", message, &req.session);
                 self.refuse(id, Code::QueueFull, "Too many messages queued. Please wait.");
             }
         }
@@ -310,6 +312,7 @@ impl State {
     fn drop_row(&mut self, s: &Session, row: &InboxRow, why: &str) -> Result<()> {
         self.counters.queue_drops += 1;
         log::info!("{}: message {} dropped: {why}", s.key, row.id);
+        self.observe(Level::Warn, Area::Session, "queue_drop", format!("A message was dropped: {why}"), &s.key);
         Ok(())
     }
 

@@ -343,6 +343,19 @@ impl State {
         self.out.push(Effect::Frame(Box::new(frame)));
     }
 
+    /// For the operator's list of what happened.
+    fn observe(&mut self, level: Level, category: Area, action: &'static str, message: String, session: &str) {
+        let seen = Observation::new(level, category, action, message);
+        let seen = if session.is_empty() { seen } else { seen.of(session) };
+        self.emit(Effect::Observed(Box::new(seen)));
+    }
+
+    /// pi did not answer a command in time.
+    fn rpc_late(&mut self, session: &str) {
+        self.counters.rpc_timeouts += 1;
+        self.observe(Level::Warn, Area::Rpc, "timeout", "pi did not answer in time".into(), session);
+    }
+
     fn answer(&mut self, id: ReqId, answer: Answer, durable: bool) {
         let durable = durable && self.rules.durable;
         self.out.push(Effect::Answer { id, answer: AnswerBox(Box::new(answer)), durable });

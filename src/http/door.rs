@@ -8,7 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::message::Frame;
+use crate::message::{Frame, Observation};
+use crate::observe;
 
 use super::exchange::Reply;
 use super::fault::Fault;
@@ -80,7 +81,15 @@ impl Door {
     /// Tells every page. Encodes once, queues, never waits for a client.
     pub fn publish(&self, frame: &Frame) {
         self.port.meter.frame(frame);
+        if let Some(seen) = observe::of_frame(frame) {
+            self.observe(seen);
+        }
         self.port.hub.publish(frame);
+    }
+
+    /// Keeps what happened for whoever asks for `/api/observability/events`.
+    pub fn observe(&self, seen: Observation) {
+        self.port.observer.note(guard::wall(), seen);
     }
 
     /// New settings. Addresses and connection limits stay as they were, but for the agent door's limit, which

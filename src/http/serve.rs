@@ -19,6 +19,7 @@ use super::routes::{self, Door, Route};
 use super::settings::Settings;
 use super::wire::{self, timed_out, Wire};
 use super::ws;
+use crate::message::{Area, Level, Observation};
 
 /// What the connection does after a request.
 enum Next {
@@ -135,7 +136,12 @@ impl<'a> Request<'a> {
                     (route.pattern, Err(fault))
                 }
             },
-            Err(fault) => ("refused", Err(fault)),
+            Err(fault) => {
+                if fault.status == 404 {
+                    self.no_such_route();
+                }
+                ("refused", Err(fault))
+            }
         };
         self.answer(route, handled, false)
     }
@@ -269,6 +275,12 @@ impl<'a> Request<'a> {
         // without chunks the end of the connection is the end of the answer
         self.call.head.keep &= self.chunked;
         self.broken |= !self.chunked;
+    }
+
+    fn no_such_route(&self) {
+        let head = &self.call.head;
+        let message = format!("API endpoint not found: {} {}", head.method, head.path);
+        self.port.observer.note(guard::wall(), Observation::new(Level::Warn, Area::Api, "not_found", message));
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
