@@ -228,6 +228,9 @@ pub fn port(c: &Config, paths: &Paths, secret: Option<String>, agent: http::Agen
         media_max: c.channels.webchat.media_max as usize,
         logins_file: Some(paths.web_logins()),
         agent,
+        roles_dir: paths.roles_dir().to_owned(),
+        role_names: role_names(c),
+        transcripts_dir: paths.sessions_dir().join("transcripts"),
         agents: c.agents.list.iter().map(|a| a.id.clone()).filter(|id| !command_list::is_command(id)).collect(),
         channels: if c.channels.webchat.enabled { vec!["webchat".into()] } else { Vec::new() },
         ..http::Settings::default()

@@ -9,7 +9,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::message::{Frame, Observation};
-use crate::observe;
 
 use super::exchange::Reply;
 use super::fault::Fault;
@@ -80,11 +79,7 @@ impl Door {
 
     /// Tells every page. Encodes once, queues, never waits for a client.
     pub fn publish(&self, frame: &Frame) {
-        self.port.meter.frame(frame);
-        if let Some(seen) = observe::of_frame(frame) {
-            self.observe(seen);
-        }
-        self.port.hub.publish(frame);
+        self.port.publish(frame);
     }
 
     /// Keeps what happened for whoever asks for `/api/observability/events`.

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use crate::ask::Mind;
 use crate::live::Board;
-use crate::message::{Answer, Request, Snapshot, Wall};
-use crate::observe::Observer;
+use crate::message::{Answer, Frame, Request, Snapshot, Wall};
+use crate::observe::{self, Observer};
 
-use super::guard::Guard;
+use super::guard::{wall, Guard};
 use super::meter::Meter;
 use super::pi_tokens::PiTokens;
 use super::settings::{Settings, Swap};
@@ -155,6 +155,15 @@ impl Port {
 
     pub fn draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Tells every page.
+    pub fn publish(&self, frame: &Frame) {
+        self.meter.frame(frame);
+        if let Some(seen) = observe::of_frame(frame) {
+            self.observer.note(wall(), seen);
+        }
+        self.hub.publish(frame);
     }
 
     /// Figures of the mind, at most a second old; `None`: it does not answer.

@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::head::percent;
 use super::port::Port;
 use super::settings::Limits;
-use super::{agent, chat, operate, page, status};
+use super::{agent, chat, lists, memory, observability, operate, page, status, transcripts};
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +90,21 @@ pub static PUBLIC: &[Route] = &[
     route("GET", "/api/gateway/config", Door::Key, operate::config),
     route("POST", "/api/gateway/reload", Door::Key, operate::reload),
     route("POST", "/api/gateway/restart", Door::Key, operate::restart),
+    route("GET", "/api/transcripts", Door::Key, transcripts::list),
+    route("GET", "/api/transcript/{}", Door::Key, transcripts::one),
+    route("GET", "/api/models", Door::Key, lists::models),
+    route("GET", "/api/session/usage", Door::Key, lists::usage),
+    route("POST", "/api/reload", Door::Key, lists::reload),
+    route("GET", "/api/memory/search", Door::Key, memory::search),
+    route("GET", "/api/memory/stats", Door::Key, memory::stats),
+    route("GET", "/api/memory/roles", Door::Key, memory::roles),
+    route("GET", "/api/observability/events", Door::Key, observability::events),
+    route("GET", "/api/observability/summary", Door::Key, observability::summary),
+    route("GET", "/api/plugins", Door::Key, lists::plugins),
+    route("POST", "/api/plugins/reload", Door::Key, lists::reload_plugin),
+    route("POST", "/api/channels/restart", Door::Key, lists::restart_channel),
+    route("GET", "/api/tools", Door::Key, lists::tools),
+    route("POST", "/api/tools/call", Door::Key, lists::call_tool),
     chat("/api/chat", chat::whole),
     chat("/api/chat/stream", chat::stream),
 ];
@@ -98,6 +113,8 @@ pub static PUBLIC: &[Route] = &[
 pub static AGENT: &[Route] = &[
     tool("GET", "/api/agent/setup", agent::setup),
     tool("GET", "/api/session/status", status::of_session),
+    tool("GET", "/api/tools", lists::tools),
+    tool("POST", "/api/tools/call", lists::call_tool),
     tool("GET", "/api/gateway/config", operate::config),
     tool("POST", "/api/gateway/reload", operate::reload),
     tool("POST", "/api/gateway/restart", operate::restart),

@@ -191,6 +191,10 @@ pub struct Settings {
     pub logins_file: Option<PathBuf>,
     pub version: String,
     pub agent: AgentLabel,
+    /// Roles: their directories, and the names the configuration knows.
+    pub roles_dir: PathBuf,
+    pub role_names: Vec<String>,
+    pub transcripts_dir: PathBuf,
     /// Ids of the running channels, for health.
     pub channels: Vec<String>,
     /// A configuration that could not be loaded, for health.
@@ -233,6 +237,9 @@ impl Default for Settings {
             logins_file: None,
             version: env!("CARGO_PKG_VERSION").into(),
             agent: AgentLabel::default(),
+            roles_dir: PathBuf::new(),
+            role_names: Vec::new(),
+            transcripts_dir: PathBuf::new(),
             channels: Vec::new(),
             config_error: None,
             main_session: "agent:main:main:main".into(),

@@ -10,11 +10,13 @@ use serde_json::{json, Value};
 use super::calls::{self, Call, Finish};
 use super::frames;
 use super::hub::EVENTS;
+use super::more;
 use super::out::Outbox;
 use crate::http::fault::Fault;
 use crate::http::guard::{wall, Access};
 use crate::http::images::{body_hash, store};
 use crate::http::json::{idempotency_key, session_key, Members};
+use crate::http::paging::Page;
 use crate::http::port::Port;
 use crate::http::settings::Auth;
 use crate::http::status;
@@ -46,7 +48,7 @@ const HISTORY: u64 = 200;
 const MOST_HISTORY: u64 = 500;
 
 /// What an authenticated method gives: its payload now, or nothing because the writer answers later.
-type Given = Result<Option<Value>, Fault>;
+pub(super) type Given = Result<Option<Value>, Fault>;
 
 /// One connection, as its methods see it.
 pub struct Session {
@@ -144,7 +146,7 @@ impl Session {
         let payload = json!({
             "protocol": 1, "server": {"name": "pi-gateway", "version": s.version}, "connId": self.out.id,
             "epoch": port.hub.epoch, "lastEid": last, "resumed": resumed,
-            "features": {"methods": METHODS, "events": EVENTS},
+            "features": {"methods": METHODS.iter().chain(&more::METHODS).collect::<Vec<_>>(), "events": EVENTS},
             "policy": {
                 "maxPayload": s.limits.ws_message, "maxBufferedBytes": s.limits.ws_bytes,
                 "tickIntervalMs": s.times.ws_tick.as_millis() as u64,
@@ -188,7 +190,9 @@ impl Session {
                 self.out.lock().interest.uses(&session);
                 self.ask(id, Request::Dialogs { session: Some(session.clone()) }, Finish::Live(session), false)
             }
-            "sessions.list" => self.ask(id, Request::Sessions { key: None }, Finish::Sessions, false),
+            "sessions.list" => {
+                self.ask(id, Request::Sessions { key: None }, Finish::Sessions(Page::of_params(&m)?), false)
+            }
             "sessions.get" | "session.resume" => {
                 let session = needed(&m, "sessionKey is required")?;
                 self.out.lock().interest.uses(&session);
@@ -219,19 +223,22 @@ impl Session {
                 self.ask(id, Request::Ui { id: dialog, answer: ui_answer(&m)? }, Finish::Flag, true)
             }
             _ => {
+                if let Some(given) = self.call_more(id, method, &m) {
+                    return given;
+                }
                 let name: String = method.chars().take(64).collect();
                 Err(Fault::new(404, "not_found", format!("Unknown method: {name}")))
             }
         }
     }
 
-    fn ask(&self, id: &Value, request: Request, finish: Finish, urgent: bool) -> Given {
+    pub(super) fn ask(&self, id: &Value, request: Request, finish: Finish, urgent: bool) -> Given {
         let wait = self.port.settings.get().times.ask;
         calls::ask(&self.out, &self.port.mind, Call { id: id.clone(), request, finish, wait, urgent })?;
         Ok(None)
     }
 
-    fn web_session(&self, m: &Members) -> Result<String, Fault> {
+    pub(super) fn web_session(&self, m: &Members) -> Result<String, Fault> {
         let s = self.port.settings.get();
         Ok(session_key(m.text("sessionKey")?.unwrap_or(&s.web_session))?.to_owned())
     }
@@ -307,7 +314,7 @@ impl Session {
     }
 }
 
-fn needed(m: &Members, message: &str) -> Result<String, Fault> {
+pub(super) fn needed(m: &Members, message: &str) -> Result<String, Fault> {
     let key = m.text("sessionKey")?.ok_or_else(|| Fault::invalid(message))?;
     Ok(session_key(key)?.to_owned())
 }
