@@ -93,6 +93,7 @@ pub struct Rules {
     pub prio_dm: i64,
     pub prio_group: i64,
     pub prio_bonus: i64,
+    pub prio_webhook: i64,
     pub abort_words: Vec<String>,
     /// `/bash` and `!command` are switched on.
     pub bash: bool,
@@ -149,6 +150,7 @@ impl Default for Rules {
             prio_dm: 10,
             prio_group: 5,
             prio_bonus: 2,
+            prio_webhook: 3,
             abort_words: Vec::new(),
             bash: false,
             restart: false,

@@ -16,6 +16,8 @@ mod chat;
 mod end;
 #[path = "door/guard.rs"]
 mod guard;
+#[path = "door/hooks.rs"]
+mod hooks;
 #[path = "door/left.rs"]
 mod left;
 #[path = "door/lists.rs"]

@@ -10,9 +10,18 @@ use crate::store::{inbox_state as st, InboxRow, NewInbox, Result};
 /// Most that one message may hold, bytes.
 pub const MAX_TEXT: usize = 4 << 20;
 
+/// Who wrote a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Somebody the reply goes to, now and from now on.
+    Said,
+    /// A program: its message does not decide where the session's replies go.
+    Webhook,
+}
+
 impl State {
     /// `chat.send`, `/api/chat`: stored, then answered after the sync.
-    pub(super) fn on_chat(&mut self, id: ReqId, req: ChatRequest) -> Result<()> {
+    pub(super) fn on_chat(&mut self, id: ReqId, req: ChatRequest, kind: Kind) -> Result<()> {
         if let Some(known) = self.known(req.dkey.as_deref())? {
             self.counters.duplicates += 1;
             if known.body_hash.as_deref().unwrap_or("") != req.body_hash {
@@ -40,7 +49,7 @@ impl State {
         source.message_id = source.message_id.or_else(|| req.dkey.as_deref().map(short_hash));
         let inbound =
             Inbound { dkey: req.dkey.unwrap_or_default(), dkey2: None, source, text: req.text, images: req.images };
-        match self.accept(&req.session, inbound, Some(&req.body_hash), true)? {
+        match self.accept(&req.session, inbound, Some(&req.body_hash), kind, true)? {
             Some(row) => {
                 let run = self.store.ext('i', row);
                 self.answer(id, Answer::Accepted { row, run, replayed: false }, true);
@@ -71,7 +80,7 @@ impl State {
             }
             let (session, text) = self.route(&update.source, &update.text);
             update.text = text;
-            self.accept(&session, update, None, false)?;
+            self.accept(&session, update, None, Kind::Said, false)?;
         }
         if let Some(value) = &batch.cursor {
             self.store.set_cursor(&batch.channel, &batch.account, value, self.now.wall)?;
@@ -106,12 +115,22 @@ impl State {
 
     /// Stores one message and decides what becomes of it. `None`: the queue is full and the sender can be
     /// told directly (`refusable`); otherwise a refused message is a row too.
-    fn accept(&mut self, session: &str, m: Inbound, hash: Option<&str>, refusable: bool) -> Result<Option<Row>> {
+    fn accept(
+        &mut self,
+        session: &str,
+        m: Inbound,
+        hash: Option<&str>,
+        kind: Kind,
+        refusable: bool,
+    ) -> Result<Option<Row>> {
         let key = self.load(session, Some(&m.source))?.unwrap_or_else(|| session.into());
         self.current = Some(key.clone());
         let command = command_list::parse(&m.text, &self.rules);
         let command = command.filter(|c| !c.needs_the_right_to_be_one() || self.authorised(&m.source));
-        let prio = self.priority(&m.source);
+        let prio = match kind {
+            Kind::Said => self.priority(&m.source),
+            Kind::Webhook => self.rules.prio_webhook,
+        };
         if command.is_none() && !self.make_room(&key, prio)? && refusable {
             return Ok(None);
         }
@@ -137,8 +156,10 @@ impl State {
         self.frame(Frame::Message { session: session.to_owned(), run, text: m.text.clone(), at: self.now.wall });
         self.with(&key, |core, s| {
             core.expire(s)?;
-            core.assign_role(s, &m.source);
-            s.row.last = Some(m.source.clone());
+            if kind == Kind::Said || s.row.last.is_none() {
+                core.assign_role(s, &m.source);
+                s.row.last = Some(m.source.clone());
+            }
             s.row.last_at = core.now.wall;
             s.row.count += 1;
             core.save(s)?;
@@ -150,7 +171,7 @@ impl State {
                     core.drop_row(s, &item, "queue full")?;
                     core.notice(s, Some(row), "Too many messages queued. Please wait.", st::DROPPED, Some("queue full"))
                 }
-                None => core.enqueue(s, item),
+                None => core.enqueue(s, item, kind),
             }
         })?;
         Ok(Some(row))
@@ -209,7 +230,7 @@ impl State {
     pub fn bury(&mut self, event: &Event) -> Result<Vec<Effect>> {
         match event {
             Event::Request { id, req } => {
-                if let Request::Chat(c) = &**req {
+                if let Some(c) = req.message() {
                     let row =
                         self.store_failed(&c.session, c.dkey.as_deref(), &c.source, &c.text, Some(&c.body_hash))?;
                     let run = self.store.ext('i', row);
@@ -316,11 +337,12 @@ impl State {
         Ok(())
     }
 
-    /// A message of a session: injected, interrupting, or waiting.
-    fn enqueue(&mut self, s: &mut Session, item: InboxRow) -> Result<()> {
+    /// A message of a session: injected, interrupting, or waiting; of a webhook always waiting.
+    fn enqueue(&mut self, s: &mut Session, item: InboxRow, kind: Kind) -> Result<()> {
         let mode = s.row.mode.as_deref().and_then(Mode::parse).unwrap_or(self.rules.mode);
         let can_inject = matches!(&s.stage, Stage::Turn(t) if t.can_inject());
         match mode {
+            _ if kind == Kind::Webhook => s.queue.push(item), // what people are at goes on
             Mode::Steer | Mode::FollowUp if can_inject => {
                 let how = if mode == Mode::Steer { Inject::Steer } else { Inject::FollowUp };
                 return self.inject(s, item, how);

@@ -93,7 +93,7 @@ impl Asked {
 }
 
 /// The text a user is shown. A failed turn is still an answer (1.5), a refusal is not.
-fn outcome(reply: &ChatReply) -> Result<String, Fault> {
+pub fn outcome(reply: &ChatReply) -> Result<String, Fault> {
     match &reply.error {
         None => Ok(reply.text.clone()),
         Some((code, message)) => match code {
@@ -107,27 +107,37 @@ fn outcome(reply: &ChatReply) -> Result<String, Fault> {
     }
 }
 
+/// Nobody is there any more to read the status.
+const CLIENT_LEFT: u16 = 499;
+
+/// Waits for the reply to an accepted message. The caller holds a permit for waiting.
+pub fn await_reply(port: &Port, ex: &mut dyn Exchange, row: Row) -> Result<ChatReply, Fault> {
+    let pending = port.mind.submit(Request::Wait { row }).map_err(Fault::from_answer)?;
+    let times = port.settings.get().times.clone();
+    let end = Instant::now() + times.reply;
+    loop {
+        match pending.wait(times.peek) {
+            Some(Answer::Reply(reply)) => return Ok(*reply),
+            Some(other) => return Err(Fault::from_answer(other)),
+            None if ex.gone() => return Err(Fault::new(CLIENT_LEFT, "timeout", "The client left")),
+            None if Instant::now() >= end => {
+                return Err(Fault::new(504, "timeout", "No reply in time; ask again with the same Idempotency-Key"))
+            }
+            None => {}
+        }
+    }
+}
+
 /// POST `/api/chat`
 pub fn whole(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let begun = Instant::now();
     let mut asked = prepare(port, ex)?;
     let accepted = asked.accept(port)?;
-    let pending = port.mind.submit(Request::Wait { row: accepted.row }).map_err(Fault::from_answer)?;
-    let times = port.settings.get().times.clone();
-    let end = begun + times.reply;
-    let answer = loop {
-        if let Some(answer) = pending.wait(times.peek) {
-            break answer;
+    let reply = await_reply(port, ex, accepted.row).inspect_err(|f| {
+        if f.status == CLIENT_LEFT {
+            asked.left(port)
         }
-        if ex.gone() {
-            asked.left(port);
-            return Err(Fault::new(499, "timeout", "The client left"));
-        }
-        if Instant::now() >= end {
-            return Err(Fault::new(504, "timeout", "No reply in time; ask again with the same Idempotency-Key"));
-        }
-    };
-    let Answer::Reply(reply) = answer else { return Err(Fault::from_answer(answer)) };
+    })?;
     let text = outcome(&reply)?;
     let out = Reply::json(&json!({
         "ok": true, "reply": text, "sessionKey": asked.session, "duration": begun.elapsed().as_millis() as u64,

@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::head::percent;
 use super::port::Port;
 use super::settings::Limits;
-use super::{agent, chat, lists, memory, observability, operate, page, status, transcripts};
+use super::{agent, chat, hooks, lists, memory, observability, operate, page, status, transcripts};
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Door {
     Metrics,
     /// A pi process's token.
     Pi,
+    /// A webhook's token or signature, or the gateway's secret (R6).
+    Hook,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub enum Size {
     /// For strangers.
     Tiny,
     Small,
+    /// Webhooks.
+    Hook,
     Chat,
 }
 
@@ -33,6 +37,7 @@ impl Size {
         match self {
             Size::Tiny => 8 << 10,
             Size::Small => l.body,
+            Size::Hook => 256 << 10,
             Size::Chat => l.chat_body,
         }
     }
@@ -56,6 +61,10 @@ const fn route(method: &'static str, pattern: &'static str, door: Door, handler:
 }
 const fn chat(pattern: &'static str, handler: Handler) -> Route {
     Route { size: Size::Chat, ..route("POST", pattern, Door::Key, handler) }
+}
+/// `{hooks}` stands for `hooks.path`; no path of a client begins like that.
+const fn hook(pattern: &'static str, handler: Handler) -> Route {
+    Route { size: Size::Hook, ..route("POST", pattern, Door::Hook, handler) }
 }
 const fn health(pattern: &'static str, handler: Handler) -> Route {
     Route { draining: true, ..route("GET", pattern, Door::Open, handler) }
@@ -105,6 +114,8 @@ pub static PUBLIC: &[Route] = &[
     route("POST", "/api/channels/restart", Door::Key, lists::restart_channel),
     route("GET", "/api/tools", Door::Key, lists::tools),
     route("POST", "/api/tools/call", Door::Key, lists::call_tool),
+    hook("{hooks}/wake", hooks::wake),
+    hook("{hooks}/event", hooks::event),
     chat("/api/chat", chat::whole),
     chat("/api/chat/stream", chat::stream),
 ];

@@ -166,6 +166,26 @@ pub struct AgentLabel {
     pub demo: bool,
 }
 
+/// Incoming webhooks (config.md `hooks`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hooks {
+    pub enabled: bool,
+    /// Prefix of their routes, without a slash at its end.
+    pub path: String,
+    /// Taken besides the gateway's secret.
+    pub token: Option<String>,
+    /// HMAC-SHA256 key of signed calls.
+    pub secret: Option<String>,
+    /// Sessions they may name besides those there are; `*` at the end stands for anything.
+    pub sessions: Vec<String>,
+}
+
+impl Default for Hooks {
+    fn default() -> Hooks {
+        Hooks { enabled: false, path: "/hooks".into(), token: None, secret: None, sessions: Vec::new() }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Addresses to listen on. Read once, at the start.
@@ -191,6 +211,7 @@ pub struct Settings {
     pub logins_file: Option<PathBuf>,
     pub version: String,
     pub agent: AgentLabel,
+    pub hooks: Hooks,
     /// Roles: their directories, and the names the configuration knows.
     pub roles_dir: PathBuf,
     pub role_names: Vec<String>,
@@ -237,6 +258,7 @@ impl Default for Settings {
             logins_file: None,
             version: env!("CARGO_PKG_VERSION").into(),
             agent: AgentLabel::default(),
+            hooks: Hooks::default(),
             roles_dir: PathBuf::new(),
             role_names: Vec::new(),
             transcripts_dir: PathBuf::new(),

@@ -123,6 +123,11 @@ impl Hub {
         self.send(e.name, &e.payload, e.session, e.runs, e.settles, e.dialog);
     }
 
+    /// A webhook's event; its name was checked.
+    pub fn hook(&self, event: &str, payload: &Value) {
+        self.send(&format!("hook:{event}"), payload, None, Vec::new(), false, false);
+    }
+
     pub fn shutdown(&self, reason: &str, back_in: Option<Duration>) {
         let payload = json!({"reason": reason, "restartExpectedMs": back_in.map(|d| d.as_millis() as u64)});
         self.send("shutdown", &payload, None, Vec::new(), false, false);
