@@ -166,3 +166,19 @@ fn a_refused_picture_leaves_no_file_behind() {
     let Some(Request::Chat(c)) = h.asked.lock().unwrap().last().cloned() else { panic!() };
     assert!(!c.images[0].path.exists());
 }
+
+#[test]
+fn pages_hear_how_many_there_are_when_another_comes_or_goes() {
+    let h = House::new();
+    let mut first = connected(&h);
+    let second = connected(&h);
+    assert_eq!(first.event("presence")["payload"], json!({"clients": 2}));
+    drop(second);
+    assert_eq!(first.event("presence")["payload"], json!({"clients": 1}));
+    let stranger = Ws::open(h.addr, "/", "").unwrap();
+    drop(stranger);
+    let mut third = connected(&h);
+    assert_eq!(first.event("presence")["payload"], json!({"clients": 2}), "strangers do not count");
+    third.call("ping", json!({}));
+    assert!(third.passed.is_empty(), "nothing is said to a newcomer on opening");
+}
