@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::rules::file_name;
+use crate::config::session_dir_name;
 
 /// Rotated files that are kept.
 const ELDERS: usize = 3;
@@ -28,14 +28,11 @@ pub fn list(dir: &Path) -> Vec<String> {
     keys.collect::<BTreeSet<String>>().into_iter().take(LISTED).collect()
 }
 
-/// The session whose transcript has that name. Where the name does not tell (an underscore beside a colon), the
-/// first line does.
+/// The session whose transcript has that name. Of a long key the name has only a part and a hash; then the first line
+/// tells.
 fn key_of(dir: &Path, name: &str) -> Option<String> {
-    if !name.contains("___") {
-        let key = decoded(name)?;
-        if file_name(&key) == name {
-            return Some(key);
-        }
+    if let Some(key) = decoded(name).filter(|key| session_dir_name(key) == name) {
+        return Some(key);
     }
     #[derive(Deserialize)]
     struct Line {
@@ -45,7 +42,7 @@ fn key_of(dir: &Path, name: &str) -> Option<String> {
     let file = File::open(dir.join(format!("{name}.jsonl"))).ok()?;
     BufReader::new(file.take(BLOCK)).read_until(b'\n', &mut first).ok()?;
     let line: Line = serde_json::from_slice(&first).ok()?;
-    (file_name(&line.session) == name).then_some(line.session)
+    (session_dir_name(&line.session) == name).then_some(line.session)
 }
 
 fn decoded(name: &str) -> Option<String> {
@@ -71,7 +68,7 @@ fn decoded(name: &str) -> Option<String> {
 
 /// The last `count` lines of a session's transcript, oldest first. Unknown session: none.
 pub fn last_lines(dir: &Path, session: &str, count: usize) -> io::Result<Vec<String>> {
-    let path = dir.join(format!("{}.jsonl", file_name(session)));
+    let path = dir.join(format!("{}.jsonl", session_dir_name(session)));
     let elders = (1..=ELDERS).map(|n| path.with_extension(format!("jsonl.{n}")));
     let paths: Vec<PathBuf> = std::iter::once(path.clone()).chain(elders).collect();
     let mut lines = Vec::new(); // newest first
@@ -174,22 +171,17 @@ mod tests {
     #[test]
     fn names_are_turned_back_into_keys_without_loss() {
         let dir = tempfile::tempdir().unwrap();
-        for key in ["agent:main:webchat:default", "a__b", "a_b:c", "x:_y", "p:%2F@+", "cron:job_1"] {
+        let long = format!("agent:main:api:user:{}", "x".repeat(200));
+        let keys = ["a__b", "a_:b", "a_b:c", "agent:main:webchat:default", &long, "cron:job_1", "p:%2F@+", "x:_y"];
+        for key in keys {
             let line = serde_json::json!({"session": key, "cat": "meta"});
-            fs::write(dir.path().join(format!("{}.jsonl", file_name(key))), format!("{line}\n")).unwrap();
+            fs::write(dir.path().join(format!("{}.jsonl", session_dir_name(key))), format!("{line}\n")).unwrap();
         }
         fs::write(dir.path().join("a__b.jsonl.1"), "{}").unwrap();
         fs::write(dir.path().join("n___o.jsonl"), "no json").unwrap();
-        let keys = list(dir.path());
-        assert_eq!(
-            keys,
-            ["a__b", "agent:main:webchat:default", "a_b:c", "cron:job_1", "p:%2F@+", "x:_y"]
-                .map(String::from)
-                .into_iter()
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect::<Vec<_>>()
-        );
+        let mut sorted = keys.map(String::from).to_vec();
+        sorted.sort();
+        assert_eq!(list(dir.path()), sorted);
         assert!(list(&dir.path().join("none")).is_empty());
     }
 }

@@ -30,10 +30,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::config::session_dir_name;
 use crate::message::*;
 use crate::store::{random_id, Result, Store};
 
-use crate::rules::{self, Rules};
+use crate::rules::Rules;
 use asks::PendingAsk;
 use failover::Health;
 use lanes::{Account, Lane};
@@ -385,7 +386,7 @@ impl State {
     fn fresh_file(&self, key: &str) -> Result<PathBuf> {
         let n = self.store.next_counter()?;
         let name = self.store.ext('f', n as i64);
-        Ok(self.rules.sessions_dir.join(rules::file_name(key)).join(format!("{name}.jsonl")))
+        Ok(self.rules.sessions_dir.join(session_dir_name(key)).join(format!("{name}.jsonl")))
     }
 
     fn on_job(&mut self, id: JobId, done: JobDone) -> Result<()> {

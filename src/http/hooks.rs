@@ -97,12 +97,12 @@ pub fn event(port: &Port, ex: &mut dyn Exchange) -> Handled {
 }
 
 /// May a webhook name this session?
-fn known(port: &Port, s: &Settings, key: &str, there: bool) -> bool {
+fn known(s: &Settings, key: &str, there: bool) -> bool {
     let listed = |pattern: &String| match pattern.strip_suffix('*') {
         Some(start) => key.starts_with(start),
         None => pattern == key,
     };
-    there || key == port.settings.get().main_session || s.hooks.sessions.iter().any(listed)
+    there || key == s.main_session || s.hooks.sessions.iter().any(listed)
 }
 
 /// POST `<hooks.path>/wake {text, sessionKey?, deliver?, wait?}`: a message `[WEBHOOK] text` of low priority. Its
@@ -125,7 +125,7 @@ pub fn wake(port: &Port, ex: &mut dyn Exchange) -> Handled {
     };
     let dkey = key.map(idempotency_key).transpose()?.map(|key| format!("http:hook:{}:{key}", access.class()));
     let there = fetch(port, Some(session.clone()))?.into_iter().next();
-    if !known(port, &s, &session, there.is_some()) {
+    if !known(&s, &session, there.is_some()) {
         let why = "Session not found; a webhook may begin only those of hooks.allowedSessions";
         return Err(Fault::new(404, "not_found", why));
     }
