@@ -35,6 +35,8 @@ pub enum Command {
     Config(String),
     Restart,
     Sys,
+    /// `/photo`, `/audio`, `/media`: a file of the workspace for this chat, and its caption.
+    Media(String),
     /// `/<agent>` without a message.
     Agent(String),
     /// Belongs to pi's terminal interface.
@@ -84,6 +86,7 @@ pub const LIST: &[(&str, &str, &str)] = &[
     ("resume", "<n | key>", "go on here with the history of another conversation"),
     ("refresh", "", "read pi's list of commands again"),
     ("reload", "", "start the agent afresh, with its extensions and skills read anew"),
+    ("media", "<path> [caption]", "send a file of the workspace here; also `/photo`, `/audio`"),
     ("config", "[section]", "the configuration, without secrets"),
     ("sys", "", "load, memory and disk of this machine"),
     ("bash", "<command>", "run a shell command here (if switched on); also `!command`"),
@@ -105,7 +108,7 @@ impl Command {
         match self {
             Model(Some(_)) => group,
             Role(r) => *r != RoleCommand::Show,
-            Sessions | Resume(_) | Refresh | Reload | Bash(_) | Bang(_) | Config(_) | Restart | Sys => true,
+            Sessions | Resume(_) | Refresh | Reload | Bash(_) | Bang(_) | Config(_) | Restart | Sys | Media(_) => true,
             _ => false,
         }
     }
@@ -152,6 +155,7 @@ pub fn parse(text: &str, rules: &Rules) -> Option<Command> {
         "config" => Command::Config(args.to_owned()),
         "restart" => Command::Restart,
         "sys" => Command::Sys,
+        "media" | "photo" | "audio" => Command::Media(args.to_owned()),
         n @ ("memories" | "memory-fix" | "memory-tidy" | "plan") => Command::TuiOnly(n.to_owned()),
         _ => match prefixed(&rules.routing.agents, text)? {
             (agent, "") => Command::Agent(agent.to_owned()),
@@ -186,6 +190,7 @@ mod tests {
             ("new", None),
             ("Halt", Some(Command::Stop { all: false })),
             ("/role", Some(Command::Role(RoleCommand::Show))),
+            ("/photo a.png my cat", Some(Command::Media("a.png my cat".into()))),
             ("/role switch boss", Some(Command::Role(RoleCommand::Set("boss".into())))),
             ("/role set", Some(Command::Role(RoleCommand::Unclear))),
             ("!ls -l", Some(Command::Bang("ls -l".into()))),

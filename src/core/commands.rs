@@ -92,6 +92,7 @@ impl State {
                 let cwd = self.wanted(s, None).cwd;
                 return self.task(s, &row, Job::Shell { command, cwd }, Doing::Text);
             }
+            Command::Media(args) => media(&args),
             Command::Config(path) => return self.task(s, &row, Job::ShowConfig { path }, Doing::Text),
             Command::Sys => return self.task(s, &row, Job::System, Doing::Text),
             Command::Restart if !self.rules.restart => {
@@ -418,6 +419,16 @@ impl State {
         self.todo.push_back(Todo::Kick(s.key.clone()));
         self.todo.push_back(Todo::Pool); // its process may be what somebody waits for
         Ok(())
+    }
+}
+
+/// The directive that the door of the chat turns into the file (gateway-api.md 1.10).
+fn media(args: &str) -> String {
+    let (path, caption) = args.split_once(char::is_whitespace).unwrap_or((args, ""));
+    match path {
+        "" => "Use: /media <path> [caption].".to_owned(),
+        p if p.contains("://") => "Only files of the workspace can be sent, not addresses.".to_owned(),
+        p => format!("{}\n\nMEDIA:{p}", caption.trim()).trim().to_owned(),
     }
 }
 

@@ -152,6 +152,7 @@ impl State {
         })?;
         crate::fault::trip(&m.text);
         self.counters.accepted += 1;
+        *self.counters.channels.entry(m.source.channel.clone()).or_default() += 1;
         let run = self.store.ext('i', row);
         self.frame(Frame::Message { session: session.to_owned(), run, text: m.text.clone(), at: self.now.wall });
         self.with(&key, |core, s| {

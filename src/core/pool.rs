@@ -154,9 +154,13 @@ impl State {
             self.arm(Due::Warm, self.now.mono + 1_000);
             return self.bind(s, id);
         }
+        let waits_already = matches!(&s.stage, Stage::Open(o) if o.step == Step::Slot);
         set_step(s, Step::Slot, self.now.mono);
         if self.procs.len() < self.rules.pool_max {
             return self.spawn_for(s, wanted);
+        }
+        if !waits_already {
+            self.counters.pool_waits += 1;
         }
         self.todo.push_back(Todo::Pool);
         Ok(())

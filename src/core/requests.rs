@@ -199,6 +199,7 @@ impl State {
                 super::pool::ProcState::Stopping { .. } => "stopping",
             },
             since: p.since,
+            used: p.used,
             new_pi: self.new_pi,
         });
         let waits = |s: &&super::Session| matches!(&s.stage, Stage::Open(o) if o.step == super::session::Step::Slot);

@@ -3,23 +3,18 @@
 
 use serde_json::{json, Value};
 
-use super::agent;
 use super::exchange::{Exchange, Handled, Reply};
 use super::fault::Fault;
-use super::json::{self, session_key, Members};
+use super::json::{session_key, Members};
 use super::port::Port;
+use super::{agent, shapes};
 use crate::message::{Answer, Request};
-
-fn read(raw: &str) -> Result<Value, Fault> {
-    let unread = |why| Fault::new(502, "upstream_failed", format!("pi's answer cannot be read: {why}"));
-    json::parse(raw.as_bytes()).map_err(unread)
-}
 
 /// GET `/api/models`: of any live pi, or the last known list (R77).
 pub fn models(port: &Port, ex: &mut dyn Exchange) -> Handled {
     agent::session(port, ex.call())?; // only checked: all sessions have the same models
     match port.mind.ask(Request::Models, port.settings.get().times.ask) {
-        Answer::Models(raw) => Ok(Reply::json(&json!({"models": read(&raw)?}))),
+        Answer::Models(raw) => Ok(Reply::json(&json!({"models": shapes::of_pi(&raw)?}))),
         other => Err(Fault::from_answer(other)),
     }
 }
@@ -28,7 +23,9 @@ pub fn models(port: &Port, ex: &mut dyn Exchange) -> Handled {
 pub fn usage(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let session = agent::session(port, ex.call())?;
     match port.mind.ask(Request::Stats { session: session.clone() }, port.settings.get().times.ask) {
-        Answer::Stats { stats, .. } => Ok(Reply::json(&json!({"sessionKey": session, "stats": read(&stats)?}))),
+        Answer::Stats { stats, .. } => {
+            Ok(Reply::json(&json!({"sessionKey": session, "stats": shapes::of_pi(&stats)?})))
+        }
         other => Err(Fault::from_answer(other)),
     }
 }

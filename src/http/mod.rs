@@ -14,6 +14,7 @@ mod exchange;
 mod fault;
 mod guard;
 mod head;
+mod history;
 mod hooks;
 mod images;
 mod json;

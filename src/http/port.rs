@@ -10,6 +10,7 @@ use crate::message::{Answer, Frame, Request, Snapshot, Wall};
 use crate::observe::{self, Observer};
 
 use super::guard::{wall, Guard};
+use super::history::History;
 use super::meter::Meter;
 use super::pi_tokens::PiTokens;
 use super::settings::{Settings, Swap};
@@ -109,6 +110,7 @@ pub(crate) struct Port {
     pub strangers: Permits,
     pub draining: AtomicBool,
     pub started: Instant,
+    pub history: History,
     snapshot: Mutex<Option<(Instant, Arc<Snapshot>)>>,
 }
 
@@ -149,6 +151,7 @@ impl Port {
             strangers: Permits::default(),
             draining: AtomicBool::new(false),
             started: Instant::now(),
+            history: History::default(),
             snapshot: Mutex::new(None),
         }
     }
@@ -176,6 +179,7 @@ impl Port {
         match self.mind.ask(Request::Snapshot, SNAPSHOT_WAIT) {
             Answer::Snapshot(s) => {
                 let s = Arc::new(*s);
+                self.history.accepted(s.counters.accepted);
                 *kept() = Some((Instant::now(), s.clone()));
                 Some(s)
             }

@@ -2,7 +2,9 @@
 
 use serde_json::{json, Map, Value};
 
-use crate::message::{Dialog, SessionInfo, Snapshot, Source};
+use super::fault::Fault;
+use super::json;
+use crate::message::{CommandInfo, Dialog, SessionInfo, Snapshot, Source};
 
 /// A pool process is idle when no session is bound to it.
 pub fn pool(s: &Snapshot) -> Value {
@@ -11,17 +13,21 @@ pub fn pool(s: &Snapshot) -> Value {
     let waiting = s.waiting_for_pool;
     json!({
         "total": total, "active": total - idle, "idle": idle, "maxCapacity": s.pool_max,
-        "waitingList": {"waiting": waiting, "totalEnqueued": 0, "totalDrained": 0, "totalExpired": 0},
+        // Nobody's wait expires: it ends with a process, or with /stop.
+        "waitingList": {
+            "waiting": waiting, "totalEnqueued": s.counters.pool_waits,
+            "totalDrained": s.counters.pool_waits.saturating_sub(waiting as u64), "totalExpired": 0,
+        },
         "totalProcesses": total, "running": total - idle, "waiting": waiting,
     })
 }
 
-/// `details` name sessions: only for those who have the key.
-pub fn queue(s: &Snapshot, details: bool) -> Value {
+/// `per_minute`: messages accepted. `details` name sessions: only for those who have the key.
+pub fn queue(s: &Snapshot, per_minute: f64, details: bool) -> Value {
     let pending: usize = s.queues.iter().map(|q| q.1).sum();
     let mut q = json!({
         "sessions": s.queues.len(), "totalPending": pending, "dropCount": s.counters.queue_drops,
-        "collectMergeCount": s.counters.merged, "enqueueRate": 0, "queued": pending,
+        "collectMergeCount": s.counters.merged, "enqueueRate": per_minute, "queued": pending,
     });
     if details {
         let list = s.queues.iter().map(|(key, n, busy)| json!({"sessionKey": key, "pending": n, "processing": busy}));
@@ -79,4 +85,18 @@ pub fn dialog(d: &Dialog) -> Value {
         o["options"] = d.options.iter().map(|t| json!({"value": t, "label": t})).collect();
     }
     o
+}
+
+/// An answer of pi, passed on as it is.
+pub fn of_pi(raw: &str) -> Result<Value, Fault> {
+    let unread = |why| Fault::new(502, "upstream_failed", format!("pi's answer cannot be read: {why}"));
+    json::parse(raw.as_bytes()).map_err(unread)
+}
+
+pub fn commands(list: &[CommandInfo]) -> Value {
+    let one = |c: &CommandInfo| {
+        let source = if c.pi { "pi" } else { "gateway" };
+        json!({"name": c.name, "args": c.args, "description": c.description, "source": source})
+    };
+    list.iter().map(one).collect()
 }

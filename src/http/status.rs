@@ -9,7 +9,7 @@ use crate::message::{Answer, Request, SessionInfo, Snapshot};
 use super::exchange::{Exchange, Handled, Reply};
 use super::fault::Fault;
 use super::guard::wall;
-use super::json::{self, session_key, Members};
+use super::json::{session_key, Members};
 use super::logins::hash;
 use super::meter::{rss_kb, BOUNDS};
 use super::paging::{self, Page};
@@ -43,7 +43,7 @@ pub fn health_body(port: &Port, full: bool, counts: bool) -> (u16, Value) {
         let none = Snapshot::default();
         let snapshot = snapshot.as_deref().unwrap_or(&none);
         body["pool"] = shapes::pool(snapshot);
-        body["queue"] = shapes::queue(snapshot, full);
+        body["queue"] = shapes::queue(snapshot, port.history.rate(), full);
         body["sessions"] = json!(snapshot.sessions);
         body["channels"] = json!(s.channels);
     }
@@ -72,8 +72,7 @@ fn snapshot(port: &Port) -> Result<std::sync::Arc<Snapshot>, Fault> {
     port.snapshot().ok_or_else(|| Fault::busy("The core does not answer; try again in a moment"))
 }
 
-/// One sample. The original kept one every 10 s; an idle gateway does not wake for that, so `history` holds
-/// what was asked for.
+/// One sample.
 fn sample(port: &Port, s: &Snapshot) -> Value {
     let pending: usize = s.queues.iter().map(|q| q.1).sum();
     let mb = (rss_kb(None) as f64 / 1024.0 * 100.0).round() / 100.0;
@@ -88,6 +87,7 @@ fn sample(port: &Port, s: &Snapshot) -> Value {
 pub fn metrics(port: &Port, _: &mut dyn Exchange) -> Handled {
     let s = snapshot(port)?;
     let now = sample(port, &s);
+    let history = port.history.put(now.clone());
     let c = &s.counters;
     let ([p50, p95, p99], count) = port.meter.figures().percentiles();
     let children = s.procs.iter().map(|p| {
@@ -98,8 +98,8 @@ pub fn metrics(port: &Port, _: &mut dyn Exchange) -> Handled {
     pool["min"] = json!(s.pool_min);
     pool["max"] = json!(s.pool_max);
     let body = json!({
-        "timestamp": wall(), "current": now, "history": [now],
-        "pool": pool, "queue": shapes::queue(&s, true),
+        "timestamp": wall(), "current": now, "history": history,
+        "pool": pool, "queue": shapes::queue(&s, port.history.rate(), true),
         "counters": {
             "processSpawns": c.spawns, "processKills": c.kills, "processCrashes": c.crashes,
             "rpcTimeouts": c.rpc_timeouts, "queueDrops": c.queue_drops, "poolCapacityRejects": c.rejected,
@@ -138,10 +138,14 @@ fn text(port: &Port, o: &mut String) -> std::fmt::Result {
         writeln!(o, "# TYPE pigw_outbox_rows gauge\npigw_outbox_rows{{state=\"ready\"}} {}", s.outbox_ready)?;
         let resident: u64 = s.procs.iter().map(|p| rss_kb(Some(p.pid))).sum();
         gauge(o, "child_rss_bytes", resident as f64 * 1024.0)?;
-        counter(o, "messages_total")?;
         let c = &s.counters;
-        for (state, n) in [("accepted", c.accepted), ("answered", c.answered), ("failed", c.failed)] {
-            writeln!(o, "pigw_messages_total{{state=\"{state}\"}} {n}")?;
+        counter(o, "messages_total")?;
+        for (channel, n) in &c.channels {
+            writeln!(o, "pigw_messages_total{{channel=\"{channel}\"}} {n}")?;
+        }
+        counter(o, "message_outcomes_total")?;
+        for (outcome, n) in [("answered", c.answered), ("failed", c.failed), ("duplicate", c.duplicates)] {
+            writeln!(o, "pigw_message_outcomes_total{{outcome=\"{outcome}\"}} {n}")?;
         }
         counter(o, "errors_total")?;
         let kinds = [("crash", c.crashes), ("rpc_timeout", c.rpc_timeouts), ("queue_drop", c.queue_drops)];
@@ -190,7 +194,7 @@ pub fn pool(port: &Port, _: &mut dyn Exchange) -> Handled {
     let list = s.procs.iter().map(|p| {
         json!({
             "id": format!("rpc-{}", p.id.0), "sessionKey": p.session, "isAlive": true, "isIdle": p.session.is_none(),
-            "state": p.state, "pid": p.pid,
+            "lastActivity": wall() - crate::clock::mono().saturating_sub(p.used) as i64, "state": p.state, "pid": p.pid,
         })
     });
     Ok(Reply::json(&json!({"stats": shapes::pool(&s), "processes": list.collect::<Vec<_>>()})))
@@ -234,13 +238,9 @@ pub fn of_session(port: &Port, ex: &mut dyn Exchange) -> Handled {
     };
     let inactive = || Fault::new(404, "no_active_session", "No active session");
     let info = fetch(port, Some(session))?.into_iter().next().ok_or_else(inactive)?;
-    let read = |raw: &str| {
-        let unread = |why| Fault::new(502, "upstream_failed", format!("pi's answer cannot be read: {why}"));
-        json::parse(raw.as_bytes()).map_err(unread)
-    };
-    let stats = read(&stats)?;
+    let stats = shapes::of_pi(&stats)?;
     Ok(Reply::json(&json!({
-        "sessionKey": info.key, "stats": agent::shown_stats(&stats), "statsRaw": stats, "state": read(&state)?,
+        "sessionKey": info.key, "stats": agent::shown_stats(&stats), "statsRaw": stats, "state": shapes::of_pi(&state)?,
         "messageCount": info.message_count, "isStreaming": info.streaming, "lastActivity": info.last_activity,
     })))
 }
@@ -307,13 +307,42 @@ pub fn think_level(m: &Members) -> Result<String, Fault> {
 
 pub fn model(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let (m, session) = members(port, ex)?;
-    let (provider, id) = model_name(&m)?;
-    let body = json!({"ok": true, "sessionKey": session, "provider": provider, "modelId": id});
-    choose(port, Request::SetModel { session, model: format!("{provider}/{id}") }, body)
+    let model = model_name(&m)?;
+    let body = model.payload(&session);
+    choose(port, Request::SetModel { session, model: model.name() }, body)
 }
 
-pub fn model_name(m: &Members) -> Result<(String, String), Fault> {
+/// A model as clients choose it.
+pub enum Model {
+    /// The configured one: what was chosen before is taken back.
+    Configured,
+    Of {
+        provider: String,
+        id: String,
+    },
+}
+
+impl Model {
+    /// As [`Request::SetModel`] takes it.
+    pub fn name(&self) -> String {
+        match self {
+            Model::Configured => String::new(),
+            Model::Of { provider, id } => format!("{provider}/{id}"),
+        }
+    }
+    pub fn payload(&self, session: &str) -> Value {
+        let (provider, id) = match self {
+            Model::Configured => (None, None),
+            Model::Of { provider, id } => (Some(provider), Some(id)),
+        };
+        json!({"ok": true, "sessionKey": session, "provider": provider, "modelId": id})
+    }
+}
+
+/// `model: "provider/id"` or `provider` and `modelId`; `model: "default"` is the configured one.
+pub fn model_name(m: &Members) -> Result<Model, Fault> {
     let pair = match m.text("model")? {
+        Some("default") => return Ok(Model::Configured),
         Some(model) => model.split_once('/').map(|(p, id)| (p.to_owned(), id.to_owned())),
         None => match (m.text("provider")?, m.text("modelId")?) {
             (Some(p), Some(id)) => Some((p.to_owned(), id.to_owned())),
@@ -321,5 +350,6 @@ pub fn model_name(m: &Members) -> Result<(String, String), Fault> {
         },
     };
     pair.filter(|(p, id)| !p.is_empty() && !id.is_empty())
+        .map(|(provider, id)| Model::Of { provider, id })
         .ok_or_else(|| Fault::invalid("Provide 'model' as 'provider/modelId' or separate 'provider' + 'modelId'"))
 }

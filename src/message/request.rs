@@ -220,6 +220,8 @@ pub struct ProcInfo {
     pub session: Option<String>,
     pub state: &'static str,
     pub since: Mono,
+    /// When a turn used it last.
+    pub used: Mono,
     /// The process was seen to be a new pi (`agent_settled`).
     pub new_pi: bool,
 }
@@ -233,7 +235,11 @@ pub struct Counters {
     pub rpc_timeouts: u64,
     pub queue_drops: u64,
     pub rejected: u64,
+    /// Turns that had to wait for a place in the pool.
+    pub pool_waits: u64,
     pub accepted: u64,
+    /// The same by channel; channels are configured, so there are few.
+    pub channels: std::collections::BTreeMap<String, u64>,
     pub answered: u64,
     pub failed: u64,
     pub duplicates: u64,

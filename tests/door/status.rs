@@ -28,7 +28,7 @@ fn health_tells_strangers_nothing_that_names_a_chat() {
                 "waitingList": {"waiting": 0, "totalEnqueued": 0, "totalDrained": 0, "totalExpired": 0},
             },
             "queue": {
-                "sessions": 1, "totalPending": 2, "dropCount": 0, "collectMergeCount": 0, "enqueueRate": 0, "queued": 2,
+                "sessions": 1, "totalPending": 2, "dropCount": 0, "collectMergeCount": 0, "enqueueRate": 0.0, "queued": 2,
                 "details": [{"sessionKey": MAIN, "pending": 2, "processing": true}],
             },
         })
@@ -65,6 +65,7 @@ fn metrics_have_their_shape() {
     for line in [
         "pigw_pool_processes{state=\"idle\"} 1",
         "pigw_queue_pending 2",
+        "pigw_messages_total{channel=\"webchat\"} 3",
         "pigw_http_requests_total{route=\"/api/metrics\",method=\"GET\",code=\"200\"} 1",
         "pigw_message_duration_seconds_bucket{le=\"+Inf\"} 0",
     ] {

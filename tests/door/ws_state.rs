@@ -7,6 +7,7 @@ use serde_json::{json, Value};
 use crate::house::*;
 use crate::pages::*;
 use crate::raw_http::*;
+use crate::MAIN;
 
 #[test]
 fn a_stranger_may_only_connect_and_hears_nothing() {
@@ -165,6 +166,69 @@ fn a_refused_picture_leaves_no_file_behind() {
     assert_eq!(r["code"], "queue_full");
     let Some(Request::Chat(c)) = h.asked.lock().unwrap().last().cloned() else { panic!() };
     assert!(!c.images[0].path.exists());
+}
+
+#[test]
+fn sessions_are_renamed_compacted_and_closed_by_their_methods() {
+    let h = House::new();
+    let mut ws = connected(&h);
+    let ok = json!({"ok": true});
+    for (method, params, payload) in [
+        (
+            "sessions.rename",
+            json!({"sessionKey": MAIN, "title": " Trip \u{1f30d} "}),
+            json!({"ok": true, "sessionKey": MAIN, "title": "Trip \u{1f30d}"}),
+        ),
+        (
+            "sessions.rename",
+            json!({"sessionKey": MAIN, "title": ""}),
+            json!({"ok": true, "sessionKey": MAIN, "title": ""}),
+        ),
+        ("sessions.compact", json!({"sessionKey": MAIN, "instructions": "short"}), ok.clone()),
+        ("session.close", json!({"sessionKey": MAIN}), ok.clone()),
+        (
+            "session.model",
+            json!({"sessionKey": MAIN, "model": "default"}),
+            json!({"ok": true, "sessionKey": MAIN, "provider": null, "modelId": null, "applied": "now"}),
+        ),
+        ("models.list", json!({}), json!({"models": [{"id": "m1", "provider": "p"}]})),
+        ("usage.status", json!({}), json!({"sessionKey": MAIN, "stats": {"cost": 0.5}})),
+        (
+            "commands.list",
+            json!({}),
+            json!({"commands": [
+                {"name": "new", "args": "[all]", "description": "begin", "source": "gateway"},
+                {"name": "skill:x", "args": "", "description": "begin", "source": "pi"},
+            ]}),
+        ),
+    ] {
+        let r = ws.call(method, params.clone());
+        assert_eq!((&r["ok"], &r["payload"]), (&json!(true), &payload), "{method} {params}: {r}");
+    }
+    let long = "x".repeat(121);
+    for (method, params, error, code) in [
+        ("sessions.rename", json!({"title": "t"}), "sessionKey required", "invalid_request"),
+        ("sessions.rename", json!({"sessionKey": MAIN}), "title required", "invalid_request"),
+        (
+            "sessions.rename",
+            json!({"sessionKey": MAIN, "title": long}),
+            "title: one line of at most 120 characters",
+            "invalid_request",
+        ),
+        (
+            "sessions.rename",
+            json!({"sessionKey": MAIN, "title": "a\nb"}),
+            "title: one line of at most 120 characters",
+            "invalid_request",
+        ),
+        ("sessions.rename", json!({"sessionKey": "agent:main:none", "title": "t"}), "Session not found", "not_found"),
+        ("sessions.compact", json!({"sessionKey": "agent:main:busy"}), "The session is busy", "busy"),
+        ("session.close", json!({"sessionKey": "agent:main:none"}), "Session not found", "not_found"),
+        ("usage.status", json!({"sessionKey": "agent:x:other"}), "No active session", "no_active_session"),
+    ] {
+        let r = ws.call(method, params.clone());
+        assert_eq!((r["error"].as_str(), r["code"].as_str()), (Some(error), Some(code)), "{method} {params}: {r}");
+    }
 }
 
 #[test]

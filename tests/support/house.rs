@@ -116,6 +116,24 @@ pub fn well() -> Script {
             Some(Answer::Error { code: Code::NotFound, message: "Session not found".into() })
         }
         Request::SetModel { .. } | Request::SetThinking { .. } => Some(Answer::Bool(true)),
+        Request::Models => Some(Answer::Models(r#"[{"id":"m1","provider":"p"}]"#.into())),
+        Request::Stats { session } if session.ends_with("main") => {
+            Some(Answer::Stats { stats: r#"{"cost":0.5}"#.into(), state: r#"{"isStreaming":false}"#.into() })
+        }
+        Request::Stats { .. } => {
+            Some(Answer::Error { code: Code::NoActiveSession, message: "No active session".into() })
+        }
+        Request::Commands => {
+            let new = CommandInfo { name: "new".into(), args: "[all]".into(), description: "begin".into(), pi: false };
+            let skill = CommandInfo { name: "skill:x".into(), args: String::new(), pi: true, ..new.clone() };
+            Some(Answer::Commands(vec![new, skill]))
+        }
+        Request::Compact { session, .. } if session.ends_with("busy") => {
+            Some(Answer::Error { code: Code::Busy, message: "The session is busy".into() })
+        }
+        Request::Rename { session, .. } | Request::Renew { session } if session.ends_with("none") => {
+            Some(Answer::Error { code: Code::NotFound, message: "Session not found".into() })
+        }
         _ => Some(Answer::Ok),
     })
 }
@@ -140,6 +158,7 @@ pub fn snapshot() -> Snapshot {
         session: session.map(Into::into),
         state: "ready",
         since: 0,
+        used: 0,
         new_pi: true,
     };
     Snapshot {
@@ -149,6 +168,7 @@ pub fn snapshot() -> Snapshot {
         queues: vec![("agent:main:main:main".into(), 2, true)],
         sessions: 5,
         clock_confirmed: true,
+        counters: Counters { channels: [("webchat".to_owned(), 3)].into(), accepted: 3, ..Counters::default() },
         ..Snapshot::default()
     }
 }

@@ -37,6 +37,11 @@ pub enum Finish {
     /// The one session asked for.
     Session,
     Flag,
+    /// pi's list.
+    Models,
+    /// What pi counts of that session.
+    Usage(String),
+    Commands,
     /// `session.live` of that session; the answer holds its dialogs.
     Live(String),
     /// Dialogs that were open before the client came: events, no answer.
@@ -167,6 +172,11 @@ pub fn payload(finish: Finish, answer: Answer) -> Result<Value, Fault> {
             Ok(shapes::session(one))
         }
         (Finish::Flag, Answer::Bool(first)) => Ok(json!(first)),
+        (Finish::Models, Answer::Models(raw)) => Ok(json!({"models": shapes::of_pi(&raw)?})),
+        (Finish::Usage(session), Answer::Stats { stats, .. }) => {
+            Ok(json!({"sessionKey": session, "stats": shapes::of_pi(&stats)?}))
+        }
+        (Finish::Commands, Answer::Commands(list)) => Ok(json!({"commands": shapes::commands(&list)})),
         (_, other) => Err(Fault::from_answer(other)),
     }
 }

@@ -16,14 +16,13 @@ use crate::http::fault::Fault;
 use crate::http::guard::{wall, Access};
 use crate::http::images::{body_hash, store};
 use crate::http::json::{idempotency_key, session_key, Members};
-use crate::http::paging::Page;
 use crate::http::port::Port;
 use crate::http::settings::Auth;
 use crate::http::status;
 use crate::message::{ChatRequest, Request, Source, UiAnswer};
 
 /// Names of all methods, for `features`.
-const METHODS: [&str; 19] = [
+const METHODS: [&str; 25] = [
     "connect",
     "ping",
     "config.get",
@@ -39,9 +38,15 @@ const METHODS: [&str; 19] = [
     "sessions.get",
     "sessions.delete",
     "sessions.reset",
+    "sessions.rename",
+    "sessions.compact",
     "session.resume",
+    "session.close",
     "session.think",
     "session.model",
+    "models.list",
+    "usage.status",
+    "commands.list",
     "extension_ui_response",
 ];
 const HISTORY: u64 = 200;
@@ -190,45 +195,14 @@ impl Session {
                 self.out.lock().interest.uses(&session);
                 self.ask(id, Request::Dialogs { session: Some(session.clone()) }, Finish::Live(session), false)
             }
-            "sessions.list" => {
-                self.ask(id, Request::Sessions { key: None }, Finish::Sessions(Page::of_params(&m)?), false)
-            }
-            "sessions.get" | "session.resume" => {
-                let session = needed(&m, "sessionKey is required")?;
-                self.out.lock().interest.uses(&session);
-                self.ask(id, Request::Sessions { key: Some(session) }, Finish::Session, false)
-            }
-            "sessions.delete" => {
-                let session = needed(&m, "sessionKey required")?;
-                self.ask(id, Request::Delete { session }, ok(), false)
-            }
-            "sessions.reset" => {
-                let (session, all) = (self.web_session(&m)?, m.flag("all")?);
-                let done = json!({"ok": true, "sessionKey": session});
-                self.ask(id, Request::Reset { session, all }, Finish::Ok(done), false)
-            }
-            "session.think" => {
-                let (session, level) = (self.web_session(&m)?, status::think_level(&m)?);
-                let done = json!({"ok": true, "sessionKey": session, "level": level});
-                self.ask(id, Request::SetThinking { session, level }, Finish::Choice(done), false)
-            }
-            "session.model" => {
-                let (session, (provider, model)) = (self.web_session(&m)?, status::model_name(&m)?);
-                let done = json!({"ok": true, "sessionKey": session, "provider": provider, "modelId": model});
-                let request = Request::SetModel { session, model: format!("{provider}/{model}") };
-                self.ask(id, request, Finish::Choice(done), false)
-            }
             "extension_ui_response" => {
                 let dialog = m.text("id")?.ok_or_else(|| Fault::invalid("id is required"))?.to_owned();
                 self.ask(id, Request::Ui { id: dialog, answer: ui_answer(&m)? }, Finish::Flag, true)
             }
-            _ => {
-                if let Some(given) = self.call_more(id, method, &m) {
-                    return given;
-                }
-                let name: String = method.chars().take(64).collect();
-                Err(Fault::new(404, "not_found", format!("Unknown method: {name}")))
-            }
+            _ => match self.call_more(id, method, &m) {
+                Some(given) => given,
+                None => self.session_method(id, method, &m),
+            },
         }
     }
 
@@ -312,11 +286,6 @@ impl Session {
         let running = self.port.board.get(&session).is_some_and(|l| l.active());
         Ok(Some(json!({"messages": messages, "running": running, "limit": limit, "more": more})))
     }
-}
-
-pub(super) fn needed(m: &Members, message: &str) -> Result<String, Fault> {
-    let key = m.text("sessionKey")?.ok_or_else(|| Fault::invalid(message))?;
-    Ok(session_key(key)?.to_owned())
 }
 
 /// Exactly one of value, confirmed, cancelled (R15).

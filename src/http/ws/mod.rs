@@ -9,6 +9,7 @@ pub(crate) mod hub;
 mod methods;
 mod more;
 mod out;
+mod sessions;
 mod show;
 mod writer;
 

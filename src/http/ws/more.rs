@@ -4,7 +4,8 @@
 use serde_json::{json, Value};
 
 use super::calls::Finish;
-use super::methods::{needed, Given, Session};
+use super::methods::{Given, Session};
+use super::sessions::needed;
 use crate::http::fault::Fault;
 use crate::http::json::{session_key, Members};
 use crate::http::{lists, memory, observability, roles, transcripts};
