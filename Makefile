@@ -22,8 +22,9 @@ run: build ## build and start the gateway here; without pi it runs a demo agent
 build: ## build the release binary (target/release/pi-gw)
 	$(CARGO) build --release --bin pi-gw
 
-test-deps: ## install what tests run against: the real pi, old and new (build/pi), and Chromium
+test-deps: ## install what tests run against: the real pi, old and new (build/pi), OpenAI's clients, and Chromium
 	tests/install-pi.sh
+	tests/install-openai.sh
 	tests/install-browser.sh
 
 test: test-deps ## run every test

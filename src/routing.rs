@@ -185,6 +185,17 @@ pub fn main_session(agent: &str) -> String {
     format!("agent:{agent}:main:main")
 }
 
+/// Where the sessions of single requests begin: one message, one answer, then they are deleted (gateway-api.md R64).
+pub fn fleeting_prefix(agent: &str) -> String {
+    format!("agent:{agent}:api:req:")
+}
+
+/// Is this the session of a single request?
+pub fn fleeting(key: &str) -> bool {
+    let mut parts = key.split(':');
+    parts.next() == Some("agent") && parts.nth(1) == Some("api") && parts.next() == Some("req")
+}
+
 /// `/<agent> text`: the agent, and the text, which may be empty.
 pub fn prefixed<'a>(agents: &'a [String], text: &'a str) -> Option<(&'a str, &'a str)> {
     let rest = text.trim_start().strip_prefix('/')?;

@@ -26,6 +26,8 @@ mod lists;
 mod memory;
 #[path = "door/observability.rs"]
 mod observability;
+#[path = "door/openai.rs"]
+mod openai;
 #[path = "door/roles.rs"]
 mod roles;
 #[path = "door/status.rs"]

@@ -11,7 +11,7 @@ use super::front::{floor_char, text_head};
 use super::head::NESTING;
 use super::response;
 use super::rpc::{command_number, Line, Phase, ToolLine};
-use crate::message::{AssistantMessage, PiDialog, PiEvent};
+use crate::message::{AssistantMessage, PiDialog, PiEvent, Usage};
 
 /// Arguments of a tool shown live, bytes.
 pub const ARGS_BYTES: usize = 2 << 10;
@@ -244,14 +244,16 @@ pub(super) struct WireMessage<'a> {
     error_message: Option<String>,
     model: String,
     provider: String,
-    usage: Usage,
+    usage: WireUsage,
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
-struct Usage {
+#[serde(default, rename_all = "camelCase")]
+struct WireUsage {
     input: u64,
     output: u64,
+    cache_read: u64,
+    cache_write: u64,
     cost: Cost,
 }
 
@@ -277,9 +279,13 @@ impl WireMessage<'_> {
             error: self.error_message,
             model: self.model,
             provider: self.provider,
-            input_tokens: self.usage.input,
-            output_tokens: self.usage.output,
-            cost: self.usage.cost.total,
+            usage: Usage {
+                input: self.usage.input,
+                output: self.usage.output,
+                cache_read: self.usage.cache_read,
+                cache_write: self.usage.cache_write,
+                cost: self.usage.cost.total,
+            },
         }
     }
 

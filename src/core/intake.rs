@@ -4,6 +4,7 @@ use super::session::{Key, Session, Stage, Work};
 use super::turn::AbortWhy;
 use super::{command_list, prompt, State, Todo};
 use crate::message::*;
+use crate::routing::fleeting;
 use crate::rules::{DropPolicy, Mode};
 use crate::store::{inbox_state as st, InboxRow, NewInbox, Result};
 
@@ -11,9 +12,10 @@ use crate::store::{inbox_state as st, InboxRow, NewInbox, Result};
 pub const MAX_TEXT: usize = 4 << 20;
 
 /// Who wrote a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     /// Somebody the reply goes to, now and from now on.
+    #[default]
     Said,
     /// A program: its message does not decide where the session's replies go.
     Webhook,
@@ -47,9 +49,14 @@ impl State {
         let mut source = req.source;
         // The same message sent again keeps its id for the agent, even if a power cut took our row back.
         source.message_id = source.message_id.or_else(|| req.dkey.as_deref().map(short_hash));
+        let mut session = req.session;
+        if req.fleeting {
+            session += &self.store.ext('i', self.store.next_inbox());
+        }
         let inbound =
             Inbound { dkey: req.dkey.unwrap_or_default(), dkey2: None, source, text: req.text, images: req.images };
-        match self.accept(&req.session, inbound, Some(&req.body_hash), kind, true)? {
+        let manner = Manner { hash: Some(&req.body_hash), solo: req.solo.as_ref(), kind, refusable: true };
+        match self.accept(&session, inbound, manner)? {
             Some(row) => {
                 let run = self.store.ext('i', row);
                 self.answer(id, Answer::Accepted { row, run, replayed: false }, true);
@@ -57,7 +64,7 @@ impl State {
             None => {
                 self.counters.rejected += 1;
                 let message = "A message was refused: the queue is full".to_owned();
-                self.observe(Level::Warn, Area::Session, "queue_full", message, &req.session);
+                self.observe(Level::Warn, Area::Session, "queue_full", message, &session);
                 self.refuse(id, Code::QueueFull, "Too many messages queued. Please wait.");
             }
         }
@@ -80,7 +87,7 @@ impl State {
             }
             let (session, text) = self.route(&update.source, &update.text);
             update.text = text;
-            self.accept(&session, update, None, Kind::Said, false)?;
+            self.accept(&session, update, Manner::default())?;
         }
         if let Some(value) = &batch.cursor {
             self.store.set_cursor(&batch.channel, &batch.account, value, self.now.wall)?;
@@ -114,26 +121,21 @@ impl State {
     }
 
     /// Stores one message and decides what becomes of it. `None`: the queue is full and the sender can be
-    /// told directly (`refusable`); otherwise a refused message is a row too.
-    fn accept(
-        &mut self,
-        session: &str,
-        m: Inbound,
-        hash: Option<&str>,
-        kind: Kind,
-        refusable: bool,
-    ) -> Result<Option<Row>> {
-        let key = self.load(session, Some(&m.source))?.unwrap_or_else(|| session.into());
+    /// told directly; otherwise a refused message is a row too.
+    fn accept(&mut self, session: &str, m: Inbound, manner: Manner) -> Result<Option<Row>> {
+        let key: Key = session.into();
         self.current = Some(key.clone());
         let command = command_list::parse(&m.text, &self.rules);
         let command = command.filter(|c| !c.needs_the_right_to_be_one() || self.authorised(&m.source));
-        let prio = match kind {
+        let prio = match manner.kind {
             Kind::Said => self.priority(&m.source),
             Kind::Webhook => self.rules.prio_webhook,
         };
-        if command.is_none() && !self.make_room(&key, prio)? && refusable {
+        // A session in whose queue something waits is in memory already; a refused message makes no new one.
+        if command.is_none() && !self.make_room(&key, prio)? && manner.refusable {
             return Ok(None);
         }
+        let key = self.load(session, Some(&m.source))?.unwrap_or(key);
         let full = command.is_none() && self.is_full(&key);
         let row = self.store.add_inbox(&NewInbox {
             dkey: (!m.dkey.is_empty()).then_some(m.dkey.as_str()),
@@ -148,7 +150,8 @@ impl State {
             source: &m.source,
             text: &m.text,
             images: &m.images,
-            body_hash: hash,
+            body_hash: manner.hash,
+            solo: manner.solo,
         })?;
         crate::fault::trip(&m.text);
         self.counters.accepted += 1;
@@ -157,7 +160,7 @@ impl State {
         self.frame(Frame::Message { session: session.to_owned(), run, text: m.text.clone(), at: self.now.wall });
         self.with(&key, |core, s| {
             core.expire(s)?;
-            if kind == Kind::Said || s.row.last.is_none() {
+            if manner.kind == Kind::Said || s.row.last.is_none() {
                 core.assign_role(s, &m.source);
                 s.row.last = Some(m.source.clone());
             }
@@ -172,7 +175,7 @@ impl State {
                     core.drop_row(s, &item, "queue full")?;
                     core.notice(s, Some(row), "Too many messages queued. Please wait.", st::DROPPED, Some("queue full"))
                 }
-                None => core.enqueue(s, item, kind),
+                None => core.enqueue(s, item, manner.kind),
             }
         })?;
         Ok(Some(row))
@@ -212,7 +215,7 @@ impl State {
 
     /// A line for the session's transcript (gateway-api.md 1.4); written by the hands, never waited for.
     pub(super) fn transcribe(&mut self, key: &Key, cat: &str, kind: &str, text: &str) {
-        if !self.rules.transcripts {
+        if !self.rules.transcripts || fleeting(key) {
             return;
         }
         let cut: String = text.chars().take(2000).collect();
@@ -275,6 +278,7 @@ impl State {
             text,
             images: &[],
             body_hash: hash,
+            solo: None,
         })?;
         self.store.set_inbox(row, st::FAILED, None, None, Some("panic"))?;
         Ok(row)
@@ -340,6 +344,13 @@ impl State {
 
     /// A message of a session: injected, interrupting, or waiting; of a webhook always waiting.
     fn enqueue(&mut self, s: &mut Session, item: InboxRow, kind: Kind) -> Result<()> {
+        if item.solo.is_some() {
+            s.queue.push(item);
+            return match s.stage {
+                Stage::Idle => self.begin(s, Work::Queue),
+                _ => Ok(()),
+            };
+        }
         let mode = s.row.mode.as_deref().and_then(Mode::parse).unwrap_or(self.rules.mode);
         let can_inject = matches!(&s.stage, Stage::Turn(t) if t.can_inject());
         match mode {
@@ -378,11 +389,11 @@ impl State {
     /// Takes the members of the next turn out of the queue: the most urgent message, and in collect mode
     /// all others that go to the same chat.
     pub(super) fn take_members(&mut self, s: &mut Session) -> Vec<InboxRow> {
-        let Some(first) = s.queue.iter().min_by_key(|r| (-r.prio, r.id)) else { return Vec::new() };
+        let Some(first) = s.next_message() else { return Vec::new() };
         let (id, target) = (first.id, Target::from(&first.source));
-        let collect = self.rules.collect && !first.text.starts_with('/');
-        let joins =
-            |r: &InboxRow| r.id == id || (collect && !r.text.starts_with('/') && Target::from(&r.source) == target);
+        let alone = |r: &InboxRow| r.text.starts_with('/') || r.solo.is_some();
+        let collect = self.rules.collect && !alone(first);
+        let joins = |r: &InboxRow| r.id == id || (collect && !alone(r) && Target::from(&r.source) == target);
         let (members, rest) = std::mem::take(&mut s.queue).into_iter().partition(joins);
         s.queue = rest;
         members
@@ -397,6 +408,17 @@ impl State {
         self.todo.push_back(Todo::Kick(s.key.clone()));
         Ok(())
     }
+}
+
+/// How a message is taken in.
+#[derive(Default)]
+struct Manner<'a> {
+    /// Of the request's body.
+    hash: Option<&'a str>,
+    solo: Option<&'a Solo>,
+    kind: Kind,
+    /// Its sender can be told directly that the queue is full.
+    refusable: bool,
 }
 
 /// 13 characters that stand for a unique key.

@@ -23,6 +23,22 @@ impl State {
             if t.proc != Some(id) || p.file.as_ref() != Some(&t.row.file) {
                 return Some(format!("the turn of {} runs elsewhere than in process {}", s.key, id.0));
             }
+            if t.solo() && (t.members.len() > 1 || !t.injected.is_empty()) {
+                return Some(format!("a message of {} shares the turn that it should have for itself", s.key));
+            }
+            let named = t.members.iter().find_map(|m| m.solo.as_ref()?.model.as_ref());
+            if named
+                .is_some_and(|m| t.fallbacks == 0 && t.model.as_ref() == Some(m) && p.profile.model.as_ref() != Some(m))
+            {
+                return Some(format!("the turn of {} runs with {:?} instead of {named:?}", s.key, p.profile.model));
+            }
+            if named.is_none()
+                && t.model.is_none()
+                && p.profile.model.as_deref() == Some("a/b")
+                && s.row.model.is_none()
+            {
+                return Some(format!("the turn of {} runs with another's model", s.key));
+            }
             if p.evicted {
                 return Some(format!("process {} was taken from the turn of {}", id.0, s.key));
             }

@@ -21,6 +21,7 @@ mod roles;
 
 pub mod run;
 mod session;
+mod solo;
 mod tasks;
 mod turn;
 mod turn_end;
@@ -34,6 +35,7 @@ use crate::config::session_dir_name;
 use crate::message::*;
 use crate::store::{random_id, Result, Store};
 
+use crate::routing::fleeting;
 use crate::rules::Rules;
 use asks::PendingAsk;
 use failover::Health;
@@ -64,6 +66,8 @@ enum Todo {
     /// The session may begin a turn.
     Kick(Key),
     Lane(Target),
+    /// The session of a single request may be over.
+    Fleeting(Key),
 }
 
 /// The mind's state.
@@ -313,6 +317,7 @@ impl State {
                 Todo::Pool => self.pump_pool()?,
                 Todo::Kick(key) => self.with(&key, |core, s| core.kick(s))?,
                 Todo::Lane(target) => self.pump_lane(&target)?,
+                Todo::Fleeting(key) => self.end_fleeting(&key)?,
             }
         }
         Ok(())
@@ -328,6 +333,9 @@ impl State {
         match self.due_of(&s) {
             Some(at) => self.arm(Due::Session(key.clone()), at),
             None => self.disarm(&Due::Session(key.clone())),
+        }
+        if s.quiet() && fleeting(key) {
+            self.todo.push_back(Todo::Fleeting(key.clone()));
         }
         let keep = !s.quiet() || s.proc.is_some();
         if keep {

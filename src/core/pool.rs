@@ -74,6 +74,7 @@ impl State {
     pub(super) fn wanted_for(&self, s: &Session, work: &Work) -> Profile {
         let model = match work {
             Work::Resume(t) => t.model.as_deref(),
+            Work::Queue => s.next_message().and_then(|m| m.solo.as_ref()?.model.as_deref()),
             _ => None,
         };
         self.wanted(s, model)

@@ -4,6 +4,7 @@ use super::pool::{set_step, ProcState};
 use super::session::{RecoverStep, Session, Stage, Step};
 use super::{Due, State, Todo};
 use crate::message::*;
+use crate::routing::fleeting;
 use crate::store::Result;
 
 impl State {
@@ -43,6 +44,10 @@ impl State {
         self.arm(Due::Warm, self.now.mono + back.min(300_000));
         self.todo.push_back(Todo::Pool);
         let Some(key) = p.session else { return Ok(()) };
+        if fleeting(&key) && !self.sessions.contains_key(&key) {
+            self.todo.push_back(Todo::Fleeting(key)); // of an earlier state
+            return Ok(());
+        }
         self.with(&key, |core, s| core.session_lost_proc(s, id, &info, starting))
     }
 
@@ -64,7 +69,11 @@ impl State {
                 Step::Starting | Step::Binding(_) | Step::Model(_) => {
                     let text = why_ended(info);
                     let unknown = text.contains("Unknown provider") || text.contains("nknown model");
-                    if unknown && !s.plain_model && self.wanted_for(s, &o.work).model.is_some() {
+                    let other = unknown && !s.plain_model && self.wanted_for(s, &o.work).model.is_some();
+                    if unknown && s.forget_model_of_turn() {
+                        return self.acquire(s); // R63: an unknown name keeps the default
+                    }
+                    if other {
                         s.plain_model = true;
                         let message = format!("pi does not know the configured model and uses its own default: {text}");
                         self.frame(Frame::Notice { session: s.key.to_string(), level: "warning".into(), message });

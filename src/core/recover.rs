@@ -21,6 +21,7 @@ impl State {
                 self.recover_session(&session)?;
             }
         }
+        self.recover_fleeting()?;
         for state in ["sending", "ready"] {
             let mut after = 0;
             loop {
@@ -208,7 +209,8 @@ impl State {
         let mut n = 0;
         let mut said: Vec<String> = Vec::new();
         let mut state = Reading::Asked;
-        // A turn that the store forgot has its own marker in the file.
+        t.spent = Usage::default(); // the file knows all of it
+                                    // A turn that the store forgot has its own marker in the file.
         let marker = turn_marker(&found.head).unwrap_or(&t.ext).to_owned();
         t.sent = !stored.is_empty();
         for entry in &found.entries {
@@ -233,6 +235,7 @@ impl State {
                     n = next;
                 }
                 FoundEntry::Assistant(m) => {
+                    t.spent.add(&m.usage);
                     match m.stop.as_str() {
                         "stop" | "length" => state = Reading::Complete,
                         "toolUse" => state = Reading::Tools,

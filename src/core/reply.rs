@@ -61,13 +61,11 @@ impl State {
                 back.push(i.row);
             }
         }
-        let usage = t.last.as_ref().map(|m| {
-            serde_json::json!({"input": m.input_tokens, "output": m.output_tokens, "cost": m.cost}).to_string()
-        });
         let stop = t.last.as_ref().map_or("", |m| m.stop.as_str());
+        let stop = t.aborting.map_or(stop, |(why, _)| why.as_str());
         let model = t.last.as_ref().map_or(String::new(), |m| format!("{}/{}", m.provider, m.model));
         let state = if code.is_some() { "failed" } else { "finished" };
-        self.store.end_turn(t.row.id, state, stop, &model, usage.as_deref().unwrap_or("{}"))?;
+        self.store.end_turn(t.row.id, state, stop, &model, &t.spent)?;
         if code.is_some() {
             self.counters.failed += 1;
         } else {
@@ -213,7 +211,10 @@ impl State {
             st::DROPPED => Some((Code::QueueFull, m.reason.clone().unwrap_or_default())),
             _ => None,
         };
+        let (stop, usage) = m.turn.map_or(Ok(Default::default()), |turn| self.store.turn_end(turn))?;
         Ok(Some(ChatReply {
+            stop,
+            usage,
             session: m.session,
             run: self.store.ext('i', row),
             id: segment.as_ref().map(|s| self.store.ext('s', s.id)).unwrap_or_default(),

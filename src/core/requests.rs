@@ -29,6 +29,10 @@ impl State {
                 }
                 self.answer(id, Answer::Ok, false);
             }
+            Request::Withdraw { row } => {
+                self.withdraw(row)?;
+                self.answer(id, Answer::Ok, false);
+            }
             Request::Reset { session, all } => match self.load(&session, None)? {
                 Some(key) => {
                     self.with(&key, |core, s| core.reset(s, all))?;

@@ -161,6 +161,26 @@ impl Session {
     pub fn busy(&self) -> bool {
         self.running() || !self.tasks.is_empty() || self.switch.is_some()
     }
+    /// The message that the next turn is for: the most urgent, then the oldest.
+    pub fn next_message(&self) -> Option<&InboxRow> {
+        self.queue.iter().min_by_key(|r| (-r.prio, r.id))
+    }
+    /// The message at hand gets the session's model instead of the one that it names; false: it names none.
+    pub fn forget_model_of_turn(&mut self) -> bool {
+        let chosen = match &mut self.stage {
+            Stage::Open(Open { work: Work::Resume(t), .. }) if t.fallbacks == 0 => &mut t.model,
+            Stage::Open(Open { work: Work::Queue, .. }) => {
+                let first = self.next_message().map(|m| m.id);
+                let first = self.queue.iter_mut().find(|m| Some(m.id) == first);
+                match first.and_then(|m| m.solo.as_mut()) {
+                    Some(solo) => &mut solo.model,
+                    None => return false,
+                }
+            }
+            _ => return false,
+        };
+        chosen.take().is_some()
+    }
     pub fn turn(&mut self) -> Option<&mut Turn> {
         match &mut self.stage {
             Stage::Turn(t) => Some(t),

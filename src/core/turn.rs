@@ -48,8 +48,10 @@ pub struct Turn {
     pub refused: Option<String>,
     /// pi is idle, but has not answered for an injected message yet.
     pub idle_waits: bool,
-    /// Model for this turn, after a failover.
+    /// Model for this turn: its message's choice, or what a failover came to.
     pub model: Option<String>,
+    /// All answers of the model so far.
+    pub spent: Usage,
     pub fallbacks: usize,
     pub begun: Mono,
     pub last_event: Mono,
@@ -113,6 +115,7 @@ impl AbortWhy {
 
 impl Turn {
     pub fn new(row: TurnRow, ext: String, members: Vec<InboxRow>, now: Mono) -> Turn {
+        let chosen = members.iter().find_map(|m| m.solo.as_ref()?.model.clone());
         Turn {
             row,
             ext,
@@ -135,7 +138,8 @@ impl Turn {
             last: None,
             refused: None,
             idle_waits: false,
-            model: None,
+            model: chosen,
+            spent: Usage::default(),
             fallbacks: 0,
             begun: now,
             last_event: now,
@@ -151,6 +155,12 @@ impl Turn {
             && self.aborting.is_none()
             && self.give_up.is_none()
             && !self.row.plain
+            && !self.solo()
+    }
+
+    /// It is for one message that shares its turn with no other.
+    pub fn solo(&self) -> bool {
+        self.members.iter().any(|m| m.solo.is_some())
     }
 
     /// The message that the current segment answers.
@@ -182,6 +192,8 @@ impl State {
         let mut t = match work {
             Work::Resume(t) => t,
             Work::Queue if s.verify == Verify::Look => return self.verify(s, proc, len),
+            // A message with another model came first, or the one with that model was taken back.
+            Work::Queue if !self.suits(s, proc) => return self.begin(s, Work::Queue),
             Work::Queue => {
                 let members = self.take_members(s);
                 if members.is_empty() {
@@ -231,6 +243,12 @@ impl State {
         s.told_full = false;
         s.stage = Stage::Turn(t);
         Ok(())
+    }
+
+    /// The process has the model and the level that the next turn is for.
+    fn suits(&self, s: &Session, proc: ProcId) -> bool {
+        let wanted = self.wanted_for(s, &Work::Queue);
+        s.queue.is_empty() || self.procs.get(&proc).is_some_and(|p| p.profile.same_soft(&wanted))
     }
 
     /// Makes the turn's row and its prompt. `id`: of a turn that the store forgot.

@@ -120,7 +120,7 @@ impl State {
             _ => said.replace("[NO_REPLY]", "").trim_end().to_owned(),
         };
         let text = match &t.model {
-            Some(m) if !text.is_empty() => format!("{text}\n\n(answered by {m})"),
+            Some(m) if !text.is_empty() && t.fallbacks > 0 => format!("{text}\n\n(answered by {m})"),
             _ => text,
         };
         End { text, failed: None, silent: false }

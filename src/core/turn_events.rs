@@ -30,6 +30,7 @@ impl State {
                     t.said.push(m.text.clone());
                 }
                 t.tools_open = 0;
+                t.spent.add(&m.usage);
                 t.last = Some(m);
                 Ok(())
             }

@@ -131,6 +131,13 @@ fn perform(chores: &Chores, job: Job) -> JobDone {
         }
         Job::FindMessages { path, ids } => found(session_file::find_messages(&path, &ids)),
         Job::Transcript { .. } => JobDone::Done, // the worker's own
+        Job::ForgetFiles { dir } => match std::fs::remove_dir_all(&dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                log::warn!("{}: the files of an ended session stay: {e}", dir.display());
+                JobDone::Failed { why: e.to_string() }
+            }
+            _ => JobDone::Done,
+        },
         Job::CopySession { from, to, cwd } => match session_file::copy(&from, &cwd, &to) {
             Ok(()) => JobDone::Done,
             Err(e) => JobDone::Failed { why: e.to_string() },

@@ -8,7 +8,8 @@ use jiff::tz::TimeZone;
 
 use crate::agent::profile::{LaunchSettings, ToolProfile, ToolRules};
 use crate::config::types::{
-    AuthMode, Bind, Cors, DropPolicy, Durability, MessageMode, OnAmbiguous, QueueMode, Transcripts, Unauthenticated,
+    AuthMode, Bind, Cors, DropPolicy, Durability, MessageMode, OnAmbiguous, OpenAiSession, OpenAiThinking, QueueMode,
+    Transcripts, Unauthenticated,
 };
 use crate::config::{Config, Env, Paths};
 use crate::core::command_list;
@@ -184,6 +185,22 @@ pub fn agent_port(c: &Config, public: &http::Settings) -> http::Settings {
     }
 }
 
+fn openai(c: &Config) -> http::OpenAi {
+    let o = &c.gateway.openai;
+    http::OpenAi {
+        stateless: o.session == OpenAiSession::Stateless,
+        thinking: match o.thinking {
+            OpenAiThinking::Reasoning => http::Thinking::Reasoning,
+            OpenAiThinking::ThinkTags => http::Thinking::Tags,
+            OpenAiThinking::Off => http::Thinking::Off,
+        },
+        abort_on_disconnect: o.abort_on_disconnect,
+        agents: c.agents.list.iter().map(|a| a.id.clone()).collect(),
+        agent: super::routes::routing(c).default,
+        model: c.agent.model.clone().unwrap_or(http::OpenAi::default().model),
+    }
+}
+
 /// What the public port is opened with, or swapped to.
 pub fn port(c: &Config, paths: &Paths, secret: Option<String>, agent: http::AgentLabel, page: bool) -> http::Settings {
     let g = &c.gateway;
@@ -224,6 +241,7 @@ pub fn port(c: &Config, paths: &Paths, secret: Option<String>, agent: http::Agen
             ..http::Limits::default()
         },
         metrics_public: g.metrics.public,
+        openai: openai(c),
         page: page && c.channels.webchat.enabled,
         media_dir: paths.media_dir(),
         media_max: c.channels.webchat.media_max as usize,

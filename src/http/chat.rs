@@ -1,36 +1,23 @@
 //! Chat over HTTP: one answer, or a stream of what the live view shows (gateway-api.md 1.5).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crossbeam_channel::{bounded, Receiver};
-use serde_json::{json, Value};
+use serde_json::json;
 
-use crate::ask::Pending;
-use crate::live::News;
-use crate::message::{Answer, ChatReply, ChatRequest, Code, Request, Row, Source};
+use crate::live::{News, Tool};
+use crate::message::{ChatReply, ChatRequest, Code, Source};
 
 use super::exchange::{Exchange, Handled, Reply};
 use super::fault::Fault;
-use super::images::{body_hash, store, Stored};
+use super::images::{body_hash, store};
 use super::json::{idempotency_key, session_key, Members};
-use super::port::{Permit, Port};
-
-/// Live text taken in one look.
-const STEP: usize = 16 << 10;
-
-struct Asked {
-    request: ChatRequest,
-    images: Stored,
-    session: String,
-    abort_when_gone: bool,
-    _permit: Permit,
-}
+use super::port::Port;
+use super::turn::{self, frame, Asked, Frames, Watch};
 
 /// Checks everything about the request before anything is asked.
 fn prepare(port: &Port, ex: &mut dyn Exchange) -> Result<Asked, Fault> {
     let (s, call) = (port.settings.get(), ex.call());
-    let permit = port.waiting.take(s.limits.waiting);
-    let permit = permit.ok_or_else(|| Fault::busy("Too many requests wait for an answer"))?;
+    let permit = turn::permit(port)?;
     let mut m = Members::body(&call.body, "Invalid JSON body")?;
     let text = m.text("message")?.unwrap_or_default().to_owned();
     if text.is_empty() {
@@ -50,46 +37,13 @@ fn prepare(port: &Port, ex: &mut dyn Exchange) -> Result<Asked, Fault> {
     let request = ChatRequest {
         body_hash: body_hash(&text, &images),
         images: images.images.clone(),
-        session: session.clone(),
+        session,
         source,
         text,
         dkey,
+        ..ChatRequest::default()
     };
-    Ok(Asked { request, images, session, abort_when_gone, _permit: permit })
-}
-
-struct Accepted {
-    row: Row,
-    run: String,
-    replayed: bool,
-}
-
-impl Asked {
-    /// Hands the message over and waits until it is on disk.
-    fn accept(&mut self, port: &Port) -> Result<Accepted, Fault> {
-        let request = Request::Chat(Box::new(std::mem::take(&mut self.request)));
-        match port.mind.ask(request, port.settings.get().times.accept) {
-            Answer::Accepted { row, run, replayed } => {
-                if !replayed {
-                    self.images.keep(); // a repeat has its pictures already
-                }
-                Ok(Accepted { row, run, replayed })
-            }
-            other => {
-                if matches!(&other, Answer::Error { code: Code::Timeout, .. }) {
-                    self.images.keep(); // it may still be accepted
-                }
-                Err(Fault::from_answer(other))
-            }
-        }
-    }
-
-    fn left(&self, port: &Port) {
-        if self.abort_when_gone {
-            let _ = port.mind.submit(Request::Abort { session: self.session.clone() });
-            // best effort, by its name
-        }
-    }
+    Ok(Asked { request, images, abort_when_gone, _permit: permit })
 }
 
 /// The text a user is shown. A failed turn is still an answer (1.5), a refusal is not.
@@ -107,162 +61,39 @@ pub fn outcome(reply: &ChatReply) -> Result<String, Fault> {
     }
 }
 
-/// Nobody is there any more to read the status.
-const CLIENT_LEFT: u16 = 499;
-
-/// Waits for the reply to an accepted message. The caller holds a permit for waiting.
-pub fn await_reply(port: &Port, ex: &mut dyn Exchange, row: Row) -> Result<ChatReply, Fault> {
-    let pending = port.mind.submit(Request::Wait { row }).map_err(Fault::from_answer)?;
-    let times = port.settings.get().times.clone();
-    let end = Instant::now() + times.reply;
-    loop {
-        match pending.wait(times.peek) {
-            Some(Answer::Reply(reply)) => return Ok(*reply),
-            Some(other) => return Err(Fault::from_answer(other)),
-            None if ex.gone() => return Err(Fault::new(CLIENT_LEFT, "timeout", "The client left")),
-            None if Instant::now() >= end => {
-                return Err(Fault::new(504, "timeout", "No reply in time; ask again with the same Idempotency-Key"))
-            }
-            None => {}
-        }
-    }
-}
-
 /// POST `/api/chat`
 pub fn whole(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let begun = Instant::now();
     let mut asked = prepare(port, ex)?;
     let accepted = asked.accept(port)?;
-    let reply = await_reply(port, ex, accepted.row).inspect_err(|f| {
-        if f.status == CLIENT_LEFT {
-            asked.left(port)
-        }
-    })?;
+    let reply = turn::wait(port, ex, &asked, &accepted)?;
     let text = outcome(&reply)?;
     let out = Reply::json(&json!({
-        "ok": true, "reply": text, "sessionKey": asked.session, "duration": begun.elapsed().as_millis() as u64,
+        "ok": true, "reply": text, "sessionKey": accepted.session, "duration": begun.elapsed().as_millis() as u64,
         "runId": accepted.run,
     }));
-    Ok(if accepted.replayed { out.with("Idempotent-Replay", "true") } else { out })
+    Ok(turn::named(out, &accepted))
 }
 
 /// POST `/api/chat/stream`
 pub fn stream(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let begun = Instant::now();
     let mut asked = prepare(port, ex)?;
-    // watch before the message is handed over: the first words may come at once (R20)
-    let live = port.board.open(&asked.session);
-    let mut at = live.now();
-    let (ring, bell) = bounded(1);
-    port.board.watch(ring);
+    let watch = Watch::open(port, &asked);
     let accepted = asked.accept(port)?;
-    let pending = port.mind.submit(Request::Wait { row: accepted.row }).map_err(Fault::from_answer)?;
-
-    let head = Reply::new(200).with("Content-Type", "text/event-stream; charset=utf-8");
-    let head = head.with("Cache-Control", "no-cache").with("X-Accel-Buffering", "no");
-    let head = if accepted.replayed { head.with("Idempotent-Replay", "true") } else { head };
-    if ex.begin(head).is_err() {
-        return Ok(Reply::streamed());
-    }
-    let mut show = Show { run: accepted.run, ..Show::default() };
-    let mut pace = Pace::new(port, begun);
-    loop {
-        let answer = wake(&pending, &bell, pace.peek);
-        while show.pass(&live.read(&mut at, STEP)) {
-            if !show.out.is_empty() && pace.sent(ex.send(std::mem::take(&mut show.out).as_bytes())).is_err() {
-                break;
-            }
-        }
-        if let Some(answer) = answer {
-            let last = show.last(answer, begun);
-            let _ = ex.send(last.as_bytes()); // the stream ends either way
-            return Ok(Reply::streamed());
-        }
-        if pace.due(ex).is_err() {
-            asked.left(port);
-            return Ok(Reply::streamed());
-        }
-    }
-}
-
-/// Waits for the answer, a change of the view, or the time to look after the connection.
-fn wake(pending: &Pending, bell: &Receiver<()>, wait: Duration) -> Option<Answer> {
-    crossbeam_channel::select! {
-        recv(pending.receiver()) -> answer => {
-            let gone = || Answer::Error { code: Code::ShuttingDown, message: "The gateway is stopping.".into() };
-            Some(answer.unwrap_or_else(|_| gone()))
-        }
-        recv(bell) -> _ => None,
-        default(wait) => None,
-    }
-}
-
-/// When to look whether the client left, to send a comment, and to give up.
-struct Pace {
-    peek: Duration,
-    comment: Duration,
-    end: Instant,
-    /// Sent something; looked after the client.
-    last: Instant,
-    looked: Instant,
-    broken: bool,
-}
-
-impl Pace {
-    fn new(port: &Port, begun: Instant) -> Pace {
-        let t = &port.settings.get().times;
-        Pace { peek: t.peek, comment: t.comment, end: begun + t.reply, last: begun, looked: begun, broken: false }
-    }
-    fn sent(&mut self, result: std::io::Result<()>) -> std::io::Result<()> {
-        self.last = Instant::now();
-        self.broken |= result.is_err();
-        result
-    }
-    fn due(&mut self, ex: &mut dyn Exchange) -> Result<(), ()> {
-        if self.broken {
-            return Err(());
-        }
-        // bells of other sessions must not keep us from it
-        if self.looked.elapsed() < self.peek {
-            return Ok(());
-        }
-        self.looked = Instant::now();
-        if ex.gone() {
-            return Err(());
-        }
-        if Instant::now() >= self.end {
-            let _ = ex.send(frame(&json!({"type": "error", "error": "No reply in time"})).as_bytes());
-            return Err(());
-        }
-        if self.last.elapsed() >= self.comment {
-            return self.sent(ex.send(b": waiting\n\n")).map_err(|_| ());
-        }
-        Ok(())
-    }
-}
-
-fn frame(value: &Value) -> String {
-    format!("data: {value}\n\n")
+    let mut show = Show { begun, out: String::new(), thinking: false, said: false };
+    turn::stream(port, ex, &asked, &accepted, watch, &mut show)
 }
 
 /// Turns news of the live view into frames.
-#[derive(Default)]
 struct Show {
-    run: String,
+    begun: Instant,
     out: String,
     thinking: bool,
     said: bool,
 }
 
 impl Show {
-    /// Notes what is news of this run; `false`: nothing more to see now.
-    fn pass(&mut self, news: &[News]) -> bool {
-        for n in news {
-            self.note(n);
-        }
-        !news.is_empty()
-    }
-
     fn delta(&mut self, text: &str) {
         self.out += &frame(&json!({"type": "delta", "text": text}));
     }
@@ -274,17 +105,15 @@ impl Show {
         }
     }
 
-    fn note(&mut self, news: &News) {
-        let (News::Restart { run }
-        | News::Text { run, .. }
-        | News::Thinking { run, .. }
-        | News::ThinkingEnd { run }
-        | News::ToolStart { run, .. }
-        | News::ToolChange { run, .. }
-        | News::Event { run, .. }) = news;
-        if *run != self.run {
-            return;
+    fn tool_end(&mut self, tool: &Tool) {
+        if tool.done {
+            self.out += &frame(&json!({"type": "tool_end", "name": tool.name, "isError": tool.error}));
         }
+    }
+}
+
+impl Frames for Show {
+    fn note(&mut self, news: &News) {
         match news {
             News::Text { delta, .. } => {
                 self.think(false);
@@ -308,34 +137,34 @@ impl Show {
         }
     }
 
-    fn tool_end(&mut self, tool: &crate::live::Tool) {
-        if tool.done {
-            self.out += &frame(&json!({"type": "tool_end", "name": tool.name, "isError": tool.error}));
-        }
+    fn take(&mut self) -> String {
+        std::mem::take(&mut self.out)
     }
 
-    /// The frames that end the stream.
-    fn last(&mut self, answer: Answer, begun: Instant) -> String {
+    fn last(&mut self, reply: Result<ChatReply, Fault>) -> String {
         self.think(false);
-        let reply = match answer {
-            Answer::Reply(reply) => *reply,
-            other => {
-                let fault = Fault::from_answer(other);
-                return std::mem::take(&mut self.out)
-                    + &frame(&json!({"type": "error", "error": fault.message, "code": fault.code}));
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(fault) => {
+                self.out += &frame(&json!({"type": "error", "error": fault.message, "code": fault.code}));
+                return self.take();
             }
         };
         if let Some((code, message)) = &reply.error {
             self.out += &frame(&json!({"type": "error", "error": message, "code": code.as_str()}));
             if let Err(fault) = outcome(&reply) {
-                log::debug!("stream of {}: {}", self.run, fault.message);
-                return std::mem::take(&mut self.out);
+                log::debug!("stream of {}: {}", reply.run, fault.message);
+                return self.take();
             }
         } else if !self.said && !reply.text.is_empty() {
             self.delta(&reply.text); // an earlier reply, or one without a live view
         }
-        let took = begun.elapsed().as_millis() as u64;
+        let took = self.begun.elapsed().as_millis() as u64;
         self.out += &frame(&json!({"type": "done", "reply": reply.text, "duration": took}));
-        std::mem::take(&mut self.out)
+        self.take()
+    }
+
+    fn comment(&self) -> &'static str {
+        ": waiting\n\n"
     }
 }

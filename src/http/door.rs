@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::message::{Frame, Observation};
 
 use super::exchange::Reply;
-use super::fault::Fault;
+use super::fault::{Fault, Shape};
 use super::pi_tokens::PiTokens;
 use super::port::{Entry, Parts, Port};
 use super::settings::{Limits, Settings};
@@ -232,7 +232,7 @@ impl Drop for Place {
 
 fn accept(listener: &TcpListener, port: &Arc<Port>, table: &Arc<Table>) {
     let full = {
-        let mut reply = Reply::fault(&Fault::busy("Too many connections"), "-", false);
+        let mut reply = Reply::fault(&Fault::busy("Too many connections"), "-", Shape::Plain);
         guard::secure(&mut reply);
         reply.print(false, true)
     };

@@ -5,7 +5,7 @@ use std::io::{self, Cursor};
 
 use serde_json::Value;
 
-use super::fault::Fault;
+use super::fault::{Fault, Shape};
 use super::guard::{Access, Peer};
 use super::head::Head;
 
@@ -22,9 +22,13 @@ pub struct Call {
 }
 
 impl Call {
-    /// The client understands errors as objects (R52).
-    pub fn wants_object(&self) -> bool {
-        self.head.field("accept").is_some_and(|a| a.contains("application/vnd.pigw.v2+json"))
+    /// How this client is told of errors (R52).
+    pub fn shape(&self) -> Shape {
+        match self.head.field("accept") {
+            _ if self.head.path.starts_with("/v1/") => Shape::OpenAi,
+            Some(a) if a.contains("application/vnd.pigw.v2+json") => Shape::Object,
+            _ => Shape::Plain,
+        }
     }
 }
 
@@ -71,18 +75,28 @@ impl Reply {
         self.status = status;
         self
     }
-    pub fn fault(fault: &Fault, request: &str, object: bool) -> Reply {
-        let mut reply = Reply::json(&fault.json(request, object)).status(fault.status);
+    pub fn fault(fault: &Fault, request: &str, shape: Shape) -> Reply {
+        let mut reply = Reply::json(&fault.json(request, shape)).status(fault.status);
         if let Some(s) = fault.retry {
             reply = reply.with("Retry-After", s.to_string());
         }
         if let Some(allow) = &fault.allow {
             reply = reply.with("Allow", allow.clone());
         }
+        if shape == Shape::OpenAi && matches!(fault.status, 409 | 502 | 504) {
+            // OpenAI's clients would ask again by themselves, and the agent would do its work twice.
+            reply = reply.with("X-Should-Retry", "false");
+        }
         if fault.status == 401 {
             reply = reply.with("WWW-Authenticate", "Bearer realm=\"pi-gw\"");
         }
         reply
+    }
+    /// A refusal whose body has one more member.
+    pub fn fault_with(fault: &Fault, call: &Call, name: &str, value: Value) -> Reply {
+        let mut body = fault.json(&call.id, call.shape());
+        body[name] = value;
+        Reply::fault(fault, &call.id, call.shape()).body(body.to_string().into_bytes())
     }
     pub fn has(&self, name: &str) -> bool {
         self.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name))

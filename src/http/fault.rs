@@ -14,11 +14,33 @@ pub struct Fault {
     pub retry: Option<u32>,
     /// `Allow`, with 405.
     pub allow: Option<String>,
+    /// What only `/v1` tells; boxed, because it is rare.
+    about: Option<Box<About>>,
+}
+
+/// More about an error of `/v1`.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct About {
+    /// The member of the request that is wrong.
+    param: Option<String>,
+    /// What was said before it failed (R67).
+    partial: Option<String>,
+}
+
+/// How a client wants to be told (R52).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// `error` is a string, as old clients expect.
+    Plain,
+    /// `error` is an object, for those that ask for it.
+    Object,
+    /// As OpenAI's clients read it: everything under `/v1/`.
+    OpenAi,
 }
 
 impl Fault {
     pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Fault {
-        Fault { status, code, message: message.into(), retry: None, allow: None }
+        Fault { status, code, message: message.into(), retry: None, allow: None, about: None }
     }
     pub fn invalid(message: impl Into<String>) -> Fault {
         Fault::new(400, "invalid_request", message)
@@ -37,12 +59,46 @@ impl Fault {
         self
     }
 
-    /// The body: `error` is a string as old clients expect, or an object for those that ask for it.
-    pub fn json(&self, request: &str, object: bool) -> Value {
-        if object {
-            json!({"error": {"code": self.code, "message": self.message}, "requestId": request})
-        } else {
-            json!({"error": self.message, "code": self.code, "requestId": request})
+    /// The member of the request that is wrong, for `/v1`.
+    pub fn param(mut self, name: impl Into<String>) -> Fault {
+        self.about.get_or_insert_default().param = Some(name.into());
+        self
+    }
+
+    /// What was said before it failed, for `/v1`.
+    pub fn partial(mut self, text: impl Into<String>) -> Fault {
+        self.about.get_or_insert_default().partial = Some(text.into());
+        self
+    }
+
+    /// The body.
+    pub fn json(&self, request: &str, shape: Shape) -> Value {
+        match shape {
+            Shape::Plain => json!({"error": self.message, "code": self.code, "requestId": request}),
+            Shape::Object => json!({"error": {"code": self.code, "message": self.message}, "requestId": request}),
+            Shape::OpenAi => {
+                let about = self.about.as_deref();
+                let param = about.and_then(|a| a.param.as_ref());
+                let mut error =
+                    json!({"message": self.message, "type": self.kind(), "code": self.code, "param": param});
+                if let Some(partial) = about.and_then(|a| a.partial.as_ref()) {
+                    error["partial"] = json!(partial);
+                }
+                json!({"error": error})
+            }
+        }
+    }
+
+    /// `type` of an error of `/v1` (1.6, R67).
+    fn kind(&self) -> &'static str {
+        match self.status {
+            401 => "authentication_error",
+            403 | 421 => "permission_error",
+            429 => "rate_limit_error",
+            502 => "upstream_error",
+            504 => "timeout_error",
+            500.. => "server_error",
+            _ => "invalid_request_error",
         }
     }
 
@@ -69,6 +125,6 @@ impl Fault {
             Code::Timeout => (504, None),
             Code::Internal => (500, None),
         };
-        Fault { status, code: code.as_str(), message: message.into(), retry, allow: None }
+        Fault { retry, ..Fault::new(status, code.as_str(), message) }
     }
 }

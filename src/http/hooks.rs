@@ -3,7 +3,7 @@
 use ring::hmac;
 use serde_json::{json, Value};
 
-use super::chat::{await_reply, outcome};
+use super::chat::outcome;
 use super::exchange::{Call, Exchange, Handled, Reply};
 use super::fault::Fault;
 use super::guard::{bearer, same, Access, Peer};
@@ -13,6 +13,7 @@ use super::logins::hash;
 use super::port::Port;
 use super::settings::{Hooks, Settings};
 use super::status::fetch;
+use super::turn;
 use crate::message::{Answer, ChatRequest, Code, Request, Source};
 
 const SIGNATURE: &str = "x-hub-signature-256";
@@ -141,31 +142,27 @@ pub fn wake(port: &Port, ex: &mut dyn Exchange) -> Handled {
     };
     let permit = match wait {
         false => None,
-        true => Some(port.waiting.take(s.limits.waiting).ok_or_else(|| Fault::busy("Too many requests wait"))?),
+        true => Some(turn::permit(port)?),
     };
     let (row, run, replayed) = match port.mind.ask(Request::Webhook(Box::new(request)), s.times.accept) {
         Answer::Accepted { row, run, replayed } => (row, run, replayed),
-        Answer::Error { code: Code::QueueFull, .. } => return Ok(full(ex.call(), &session)),
+        Answer::Error { code: Code::QueueFull, .. } => {
+            let fault = Fault::from_code(Code::QueueFull, "Queue full");
+            return Ok(Reply::fault_with(&fault, ex.call(), "sessionKey", json!(session)));
+        }
         other => return Err(Fault::from_answer(other)),
     };
     let mut body = json!({"ok": true, "sessionKey": session, "id": run});
     let status = match permit {
         None => 202,
         Some(_held) => {
-            let reply = await_reply(port, ex, row)?;
+            let reply = turn::reply(port, ex, row, || ())?;
             body["reply"] = Value::from(outcome(&reply)?);
             200
         }
     };
     let reply = Reply::json(&body).status(status);
     Ok(if replayed { reply.with("Idempotent-Replay", "true") } else { reply })
-}
-
-fn full(call: &Call, session: &str) -> Reply {
-    let fault = Fault::from_code(Code::QueueFull, "Queue full");
-    let mut body = fault.json(&call.id, call.wants_object());
-    body["sessionKey"] = json!(session);
-    Reply { body: body.to_string().into_bytes().into(), ..Reply::fault(&fault, &call.id, false) }
 }
 
 #[cfg(test)]

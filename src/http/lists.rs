@@ -47,9 +47,7 @@ pub fn reload(port: &Port, ex: &mut dyn Exchange) -> Handled {
         }
     });
     let Err(fault) = done else { return Ok(Reply::json(&reloaded())) };
-    let mut body = fault.json(&call.id, call.wants_object());
-    body["success"] = json!(false);
-    Ok(Reply { body: body.to_string().into_bytes().into(), ..Reply::fault(&fault, &call.id, false) })
+    Ok(Reply::fault_with(&fault, call, "success", json!(false)))
 }
 
 /// GET `/api/plugins` (R24).

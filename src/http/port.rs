@@ -111,6 +111,8 @@ pub(crate) struct Port {
     pub draining: AtomicBool,
     pub started: Instant,
     pub history: History,
+    /// The same by the wall clock, unix seconds.
+    pub born: i64,
     snapshot: Mutex<Option<(Instant, Arc<Snapshot>)>>,
 }
 
@@ -152,6 +154,7 @@ impl Port {
             draining: AtomicBool::new(false),
             started: Instant::now(),
             history: History::default(),
+            born: wall() / 1000,
             snapshot: Mutex::new(None),
         }
     }

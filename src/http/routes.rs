@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::head::percent;
 use super::port::Port;
 use super::settings::Limits;
-use super::{agent, chat, hooks, lists, memory, observability, operate, page, status, transcripts};
+use super::{agent, chat, hooks, lists, memory, observability, openai, operate, page, status, transcripts};
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub type Handler = fn(&Port, &mut dyn Exchange) -> Handled;
 
 pub struct Route {
     pub method: &'static str,
-    /// `{}` stands for one part, a last `*` for the rest.
+    /// `{}` stands for one part, a last `*` for one that is a file's name, a last `**` for all the rest.
     pub pattern: &'static str,
     pub door: Door,
     pub size: Size,
@@ -118,6 +118,9 @@ pub static PUBLIC: &[Route] = &[
     hook("{hooks}/event", hooks::event),
     chat("/api/chat", chat::whole),
     chat("/api/chat/stream", chat::stream),
+    chat("/v1/chat/completions", openai::completions),
+    route("GET", "/v1/models", Door::Key, openai::models),
+    route("GET", "/v1/models/**", Door::Key, openai::model),
 ];
 
 /// At the agent door: what pi's tools need (gateway-api.md 1.7), nothing else.
@@ -133,6 +136,9 @@ pub static AGENT: &[Route] = &[
 
 /// The `{}` parts of a path that fits the pattern, not yet decoded.
 fn fits<'a>(pattern: &str, path: &'a str) -> Option<Vec<&'a str>> {
+    if let Some(start) = pattern.strip_suffix("**") {
+        return path.strip_prefix(start).filter(|rest| !rest.is_empty()).map(|rest| vec![rest]);
+    }
     let mut args = Vec::new();
     let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
     loop {
@@ -168,8 +174,9 @@ pub fn find(routes: &'static [Route], method: &str, path: &str) -> Result<(&'sta
         return Err(Fault::not_found());
     }
     allow.push("OPTIONS");
-    let fault = Fault::new(405, "method_not_allowed", format!("{path} knows only {}", allow.join(", ")));
-    Err(Fault { allow: Some(allow.join(", ")), ..fault })
+    let mut fault = Fault::new(405, "method_not_allowed", format!("{path} knows only {}", allow.join(", ")));
+    fault.allow = Some(allow.join(", "));
+    Err(fault)
 }
 
 #[cfg(test)]
@@ -189,6 +196,8 @@ mod tests {
             ("GET", "/web/", Err(404)),
             ("DELETE", "/api/chat", Err(405)),
             ("HEAD", "/api/chat", Err(405)),
+            ("GET", "/v1/models/a/b%2Fc", Ok("/v1/models/**")),
+            ("GET", "/v1/models/", Err(404)),
         ] {
             let found = find(PUBLIC, method, path).map(|(r, _)| r.pattern).map_err(|f| f.status);
             assert_eq!(found, expected, "{method} {path}");

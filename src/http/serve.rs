@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::agent;
 use super::body::{self, Broken};
 use super::exchange::{Call, Exchange, Handled, Reply};
-use super::fault::Fault;
+use super::fault::{Fault, Shape};
 use super::guard::{self, Access, Peer};
 use super::head::{self, Head, Length};
 use super::hooks;
@@ -85,7 +85,7 @@ fn read_head(wire: &mut Wire, s: &Settings) -> Result<Option<Head>, Fault> {
 }
 
 fn refuse_unparsed(port: &Port, wire: &Wire, fault: &Fault, s: &Settings) -> Next {
-    let mut reply = Reply::fault(fault, &random(9), false);
+    let mut reply = Reply::fault(fault, &random(9), Shape::Plain);
     guard::secure(&mut reply);
     port.meter.request("unparsed", "-", fault.status, 0.0);
     match wire::put(&wire.sock, &reply.print(false, true), s.times.stall, s.times.write) {
@@ -253,7 +253,7 @@ impl<'a> Request<'a> {
     }
 
     fn answer(&mut self, route: &str, handled: Handled, whole: bool) -> Next {
-        let reply = handled.unwrap_or_else(|f| Reply::fault(&f, &self.call.id, self.call.wants_object()));
+        let reply = handled.unwrap_or_else(|f| Reply::fault(&f, &self.call.id, self.call.shape()));
         let status = reply.status;
         let unread = !whole && !matches!(self.call.head.length, Length::None | Length::Fixed(0));
         let keep = self.call.head.keep && !unread && !self.port.draining();

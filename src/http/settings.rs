@@ -186,6 +186,45 @@ impl Default for Hooks {
     }
 }
 
+/// `gateway.openai.thinking` (R66).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Thinking {
+    /// `delta.reasoning_content`.
+    #[default]
+    Reasoning,
+    /// Inline in the text, between `<think>` and `</think>`.
+    Tags,
+    Off,
+}
+
+/// `gateway.openai`: how `/v1` behaves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenAi {
+    /// A request that names no session gets one of its own.
+    pub stateless: bool,
+    pub thinking: Thinking,
+    pub abort_on_disconnect: bool,
+    /// Every configured agent; the models `agent/<id>`.
+    pub agents: Vec<String>,
+    /// Agent of requests that name none.
+    pub agent: String,
+    /// The name echoed to requests that name no model: `agent.model`.
+    pub model: String,
+}
+
+impl Default for OpenAi {
+    fn default() -> OpenAi {
+        OpenAi {
+            stateless: false,
+            thinking: Thinking::default(),
+            abort_on_disconnect: true,
+            agents: Vec::new(),
+            agent: "main".into(),
+            model: "pi-gateway".into(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Addresses to listen on. Read once, at the start.
@@ -225,6 +264,7 @@ pub struct Settings {
     pub web_session: String,
     /// Agents that `/<id> text` reaches.
     pub agents: Vec<String>,
+    pub openai: OpenAi,
 }
 
 impl Settings {
@@ -267,6 +307,7 @@ impl Default for Settings {
             main_session: "agent:main:main:main".into(),
             web_session: "agent:main:webchat:default".into(),
             agents: Vec::new(),
+            openai: OpenAi::default(),
         }
     }
 }

@@ -141,9 +141,7 @@ pub struct AssistantMessage {
     pub error: Option<String>,
     pub model: String,
     pub provider: String,
-    pub input_tokens: u64,
-    pub output_tokens: u64,
-    pub cost: f64,
+    pub usage: Usage,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -284,6 +282,8 @@ pub enum Job {
     ShowConfig { path: String },
     /// Load, memory and disk of this machine. Result: `Text`.
     System,
+    /// Removes the files of a session that is over for good. Nobody waits for the result.
+    ForgetFiles { dir: PathBuf },
     /// The history of another session, for this one's working directory. Result: `Done`.
     CopySession { from: PathBuf, to: PathBuf, cwd: PathBuf },
 }

@@ -18,6 +18,9 @@ pub enum Request {
     Wait { row: Row },
     /// Answer: `Ok`, also when nothing runs.
     Abort { session: String },
+    /// Its sender left: the message is taken out of the queue, or its turn is aborted if it answers nobody else.
+    /// Answer: `Ok`, whatever became of it.
+    Withdraw { row: Row },
     /// `/new`. Answer: `Ok`.
     Reset { session: String, all: bool },
     /// Stops the process and forgets the session's row. Answer: `Ok`.
@@ -79,6 +82,20 @@ pub struct ChatRequest {
     pub dkey: Option<String>,
     /// Hash of the request's body, to tell a repeat from a conflict.
     pub body_hash: String,
+    /// It shares its turn with no other message.
+    pub solo: Option<Solo>,
+    /// `session` is only the beginning of the key: the row's external id follows. Such a session lives for this one
+    /// message (gateway-api.md R64; see [`crate::routing::fleeting`]).
+    pub fleeting: bool,
+}
+
+/// A message that is one request with one answer: it is neither handed into a running turn nor merged with others,
+/// and others are not handed into its turn (gateway-api.md R19).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Solo {
+    /// `provider/id`, for this turn only (R63); `None`: the session's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
 }
 
 /// Answer to a [`Request`] or a [`Batch`].
@@ -134,6 +151,38 @@ pub struct ChatReply {
     /// Set if the turn failed or the message was dropped; `text` then says it to the user.
     pub error: Option<(Code, String)>,
     pub took_ms: u64,
+    /// How its turn ended: pi's word (`stop`, `length`, …), or why it was aborted (`user`, `interrupt`, `inactive`,
+    /// `too long`). Empty without a turn.
+    pub stop: String,
+    /// Of its whole turn.
+    pub usage: Usage,
+}
+
+/// Tokens that a turn has used, all calls of the model together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Usage {
+    /// Read anew: without those from the provider's cache.
+    pub input: u64,
+    pub output: u64,
+    pub cache_read: u64,
+    pub cache_write: u64,
+    /// As pi reckons it, in the provider's currency.
+    pub cost: f64,
+}
+
+impl Usage {
+    pub fn add(&mut self, more: &Usage) {
+        self.input += more.input;
+        self.output += more.output;
+        self.cache_read += more.cache_read;
+        self.cache_write += more.cache_write;
+        self.cost += more.cost;
+    }
+    /// Everything the model read.
+    pub fn prompt(&self) -> u64 {
+        self.input + self.cache_read + self.cache_write
+    }
 }
 
 /// Error codes of the API (gateway-api.md R52).

@@ -128,6 +128,9 @@ impl Ids {
         cell.set(id);
         id
     }
+    fn peek(&self, table: Table) -> Row {
+        self.0[table as usize].get() + 1
+    }
 }
 
 impl Store {

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::Serialize;
 
 use super::{Result, Store, Table};
-use crate::message::{Image, Row, Source, Target, Wall};
+use crate::message::{Image, Row, Solo, Source, Target, Usage, Wall};
 
 /// States of an inbox row (core.md 22.1, 22.3).
 pub mod inbox_state {
@@ -44,6 +44,7 @@ pub struct NewInbox<'a> {
     pub text: &'a str,
     pub images: &'a [Image],
     pub body_hash: Option<&'a str>,
+    pub solo: Option<&'a Solo>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +63,7 @@ pub struct InboxRow {
     pub attempts: i64,
     pub body_hash: Option<String>,
     pub reason: Option<String>,
+    pub solo: Option<Solo>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -158,7 +160,8 @@ fn parse<T: DeserializeOwned + Default>(text: &str) -> T {
     serde_json::from_str(text).unwrap_or_default() // a column of ours; damaged = empty
 }
 
-const INBOX: &str = "id, session, kind, state, prio, at, source, text, media, turn, inj, attempts, body_hash, reason";
+const INBOX: &str =
+    "id, session, kind, state, prio, at, source, text, media, turn, inj, attempts, body_hash, reason, solo";
 
 fn inbox(r: &SqlRow) -> rusqlite::Result<InboxRow> {
     Ok(InboxRow {
@@ -176,6 +179,7 @@ fn inbox(r: &SqlRow) -> rusqlite::Result<InboxRow> {
         attempts: r.get(11)?,
         body_hash: r.get(12)?,
         reason: r.get(13)?,
+        solo: r.get::<_, Option<String>>(14)?.map(|text| parse(&text)),
     })
 }
 
@@ -257,15 +261,21 @@ impl Store {
         let id = self.ids.next(Table::Inbox);
         self.db()?
             .prepare_cached(
-                "INSERT INTO inbox(id, dkey, dkey2, kind, session, agent, state, prio, at, clock_ok, source, text, media, body_hash)
-                 VALUES(:id, :dkey, :dkey2, :kind, :session, :agent, :state, :prio, :at, :ok, :source, :text, :media, :hash)",
+                "INSERT INTO inbox(id, dkey, dkey2, kind, session, agent, state, prio, at, clock_ok, source, text, media, body_hash, solo)
+                 VALUES(:id, :dkey, :dkey2, :kind, :session, :agent, :state, :prio, :at, :ok, :source, :text, :media, :hash, :solo)",
             )?
             .execute(named_params! {
                 ":id": id, ":dkey": m.dkey, ":dkey2": m.dkey2, ":kind": m.kind, ":session": m.session, ":agent": m.agent,
                 ":state": m.state, ":prio": m.prio, ":at": m.at, ":ok": m.clock_ok, ":source": json(m.source),
                 ":text": m.text, ":media": json(m.images), ":hash": m.body_hash,
+                ":solo": m.solo.map(json),
             })?;
         Ok(id)
+    }
+
+    /// The id that the next row of the inbox will get.
+    pub fn next_inbox(&self) -> Row {
+        self.ids.peek(Table::Inbox)
     }
 
     /// The row with that unique key, in either key column.
@@ -362,11 +372,19 @@ impl Store {
         Ok(())
     }
 
-    pub fn end_turn(&self, id: Row, state: &str, stop: &str, model: &str, usage: &str) -> Result<()> {
+    pub fn end_turn(&self, id: Row, state: &str, stop: &str, model: &str, usage: &Usage) -> Result<()> {
         self.db()?
             .prepare_cached("UPDATE turn SET state = ?, stop = ?, model = ?, usage = ? WHERE id = ?")?
-            .execute((state, stop, model, usage, id))?;
+            .execute((state, stop, model, json(usage), id))?;
         Ok(())
+    }
+
+    /// How a turn ended, and what it has used.
+    pub fn turn_end(&self, id: Row) -> Result<(String, Usage)> {
+        let mut q = self.db()?.prepare_cached("SELECT stop, usage FROM turn WHERE id = ?")?;
+        let (stop, usage): (Option<String>, Option<String>) =
+            q.query_row([id], |r| Ok((r.get(0)?, r.get(1)?))).optional()?.unwrap_or_default();
+        Ok((stop.unwrap_or_default(), usage.map(|text| parse(&text)).unwrap_or_default()))
     }
 
     pub fn turn(&self, id: Row) -> Result<Option<TurnRow>> {
@@ -512,6 +530,15 @@ impl Store {
         let mut list: Vec<SessionRow> = q.query_map([limit as i64], session)?.collect::<rusqlite::Result<_>>()?;
         list.sort_by_key(|s| std::cmp::Reverse(s.last_at)); // the index knows minutes
         Ok(list)
+    }
+
+    /// Keys of sessions that begin like that.
+    pub fn sessions_beginning(&self, prefix: &str) -> Result<Vec<String>> {
+        let end = format!("{prefix}\u{7f}"); // behind every character of a key
+        let mut q =
+            self.db()?.prepare_cached("SELECT key FROM session WHERE key >= ? AND key < ? ORDER BY key LIMIT 1000")?;
+        let keys = q.query_map((prefix, end), |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
+        Ok(keys)
     }
 
     pub fn count_sessions(&self) -> Result<usize> {

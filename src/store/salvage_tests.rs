@@ -41,6 +41,7 @@ fn house() -> House {
                 text: &text(n),
                 images: &[],
                 body_hash: None,
+                solo: None,
             })
             .unwrap();
         let file = format!("/data/sessions/x/{}.jsonl", external_id(ID, 'f', n));

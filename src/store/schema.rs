@@ -16,7 +16,7 @@ CREATE TABLE inbox(
     kind TEXT NOT NULL, session TEXT NOT NULL, agent TEXT NOT NULL, state TEXT NOT NULL,
     prio INTEGER NOT NULL, at INTEGER NOT NULL, clock_ok INTEGER NOT NULL,
     source TEXT NOT NULL, text TEXT NOT NULL, media TEXT NOT NULL,
-    turn INTEGER, inj INTEGER, attempts INTEGER NOT NULL DEFAULT 0, body_hash TEXT, reason TEXT);
+    turn INTEGER, inj INTEGER, attempts INTEGER NOT NULL DEFAULT 0, body_hash TEXT, reason TEXT, solo TEXT);
 CREATE UNIQUE INDEX inbox_key ON inbox(dkey) WHERE dkey IS NOT NULL;
 CREATE UNIQUE INDEX inbox_key2 ON inbox(dkey2) WHERE dkey2 IS NOT NULL;
 CREATE INDEX inbox_open ON inbox(state, session, id) WHERE state IN ('queued', 'in_turn', 'executing');

@@ -112,7 +112,7 @@ fn a_quiet_stream_sends_comments_and_notices_that_its_client_left() {
     c.until(": waiting\n\n");
     drop(c);
     eventually("the turn is aborted", || {
-        h.asked.lock().unwrap().iter().any(|r| matches!(r, Request::Abort { session } if session == MAIN))
+        h.asked.lock().unwrap().iter().any(|r| matches!(r, Request::Withdraw { row: 1 }))
     });
     h.all_gone();
 }

@@ -13,6 +13,7 @@ mod dialogs;
 mod failures;
 mod limits;
 mod midrun;
+mod openai;
 mod recovery;
 mod world;
 
@@ -55,6 +56,9 @@ on_both! {
         the_answer_does_not_wait_for_the_compaction_behind_it_and_the_next_message_does,
         a_model_that_pi_does_not_know_is_told_and_pi_s_default_answers, retry_runs_the_failed_turn_again,
         stop_in_a_retry_wait, abort_before_pi_is_ready;
+    openai:
+        a_model_of_one_request_is_for_its_turn_only, the_tokens_of_a_request_are_told,
+        a_stateless_request_streams_and_leaves_nothing;
     dialogs:
         a_tool_asks_and_the_page_answers, the_first_answer_wins_and_the_other_page_is_told,
         c37_stop_while_a_dialog_is_open, nobody_to_ask_means_cancelled;

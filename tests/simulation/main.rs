@@ -11,7 +11,7 @@ mod world;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use world::World;
+use world::{World, API};
 
 /// Seeds that once failed, each with the fault it found.
 const KEPT: &str = include_str!("../simulation.seeds");
@@ -81,6 +81,17 @@ fn b13_c39_given_more_sessions_than_processes_then_none_is_shared_or_taken_from_
             if let Err(why) = run_with(seed, false, Some(pool)) {
                 panic!("pool of {pool}, seed {seed}: {why}");
             }
+        }
+    }
+}
+
+/// Among people's messages, requests of `/v1`: each in a turn of its own, some with a model of their own, some in a
+/// session that must be gone in the end, some taken back by a client that left.
+#[test]
+fn requests_of_the_api_keep_the_promise() {
+    for seed in API..API + number("PI_GW_SEEDS").unwrap_or(4000) / 4 {
+        if let Err(why) = run(seed, false) {
+            panic!("seed {seed}: {why}\n  repeat it with: make simulate SEED={seed}");
         }
     }
 }

@@ -50,6 +50,8 @@ struct Msg {
     /// `/stop`, `/new` or an interrupt may have ended its turn without an answer.
     excused: bool,
     stranger: bool,
+    /// By `/v1`: a turn of its own, perhaps with a model of its own.
+    solo: Option<Solo>,
 }
 
 /// Bytes of one page in the log.
@@ -57,6 +59,10 @@ const FRAME: u64 = 1024 + 24;
 const PLATFORMS: [&str; 2] = ["pa", "pb"];
 const SENDERS: [&str; 2] = ["u1", "u2"];
 const TABS: [&str; 3] = ["a", "b", "c"];
+/// Seeds from here on have requests of `/v1` among the messages.
+pub const API: u64 = 1_000_000_000;
+/// How sessions of single requests begin.
+const FLEETING: &str = "agent:main:api:req:";
 
 pub struct World {
     rng: Rng,
@@ -98,6 +104,9 @@ pub struct World {
     refused_sends: BTreeSet<String>,
     faults: bool,
     crash_now: bool,
+    api: bool,
+    /// Files of a single request may stay: nobody removed them in time.
+    unforgotten: bool,
 }
 
 fn fnv(hash: u64, text: &str) -> u64 {
@@ -167,6 +176,8 @@ impl World {
             refused_sends: BTreeSet::new(),
             faults: true,
             crash_now: false,
+            api: seed >= API,
+            unforgotten: false,
         }
     }
 
@@ -242,6 +253,7 @@ impl World {
 
     /// kill -9, or a power cut that takes the end of the log along.
     fn crash(&mut self) -> Result<(), String> {
+        self.unforgotten = true;
         let power = self.rng.one_in(3);
         if power {
             self.power_cuts += 1;
@@ -536,6 +548,10 @@ impl World {
             (true, _) => "/status".into(),
         };
         let excused = self.rules.mode == Mode::Interrupt;
+        let solo = (self.api && !command && platform.is_none() && self.rng.one_in(2))
+            .then(|| Solo { model: self.rng.one_in(3).then(|| "a/b".into()) });
+        let fleeting = solo.is_some() && self.rng.one_in(2);
+        let session = if fleeting { FLEETING.to_owned() } else { session };
         self.msgs.push(Msg {
             key: format!("k{n}"),
             session,
@@ -548,6 +564,7 @@ impl World {
             asked: None,
             excused,
             stranger,
+            solo,
         });
         self.deliver()
     }
@@ -595,6 +612,8 @@ impl World {
                     text: m.text.clone(),
                     dkey: Some(format!("web:{}:{}", m.session, m.key)),
                     body_hash: m.key.clone(),
+                    solo: m.solo.clone(),
+                    fleeting: m.session == FLEETING,
                     ..ChatRequest::default()
                 };
                 self.asks.insert(id, vec![first]);
@@ -643,7 +662,8 @@ impl World {
         }
         let at = self.rng.below(self.jobs.len() as u64) as usize;
         if self.faults && self.rng.one_in(40) {
-            self.jobs.remove(at); // hangs for ever
+            let (_, job) = self.jobs.remove(at); // hangs for ever
+            self.unforgotten |= matches!(job, Job::ForgetFiles { .. });
             return Ok(());
         }
         let (id, job) = self.jobs.remove(at);
@@ -656,6 +676,13 @@ impl World {
             Job::ReadFile { path, marker, .. } => JobDone::FileRead(self.read(&path, &marker)),
             Job::FindMessages { path, ids } => JobDone::FileRead(self.find(&path, &ids)),
             Job::Transcript { .. } | Job::CopySession { .. } => JobDone::Done,
+            Job::ForgetFiles { dir } => {
+                if let Some((id, _)) = self.procs.iter().find(|(_, p)| p.file.starts_with(&dir)) {
+                    return Err(format!("{dir:?} is removed while process {} works there", id.0));
+                }
+                self.files.retain(|path, _| !path.starts_with(&dir));
+                JobDone::Done
+            }
             Job::ListRoles => JobDone::Roles(vec!["boss".into()]),
             Job::CreateRole { role } => {
                 if self.roles.contains(&role) {
@@ -803,6 +830,7 @@ impl World {
     /// A batch cannot be committed (full disk, broken store): as in core/run.rs the state is built anew.
     fn broken_batch(&mut self) -> Result<(), String> {
         self.note("a batch fails".into());
+        self.unforgotten = true; // its jobs are lost with it
         let tab = TABS[self.rng.below(3) as usize];
         let Some(mut state) = self.state.take() else { return Ok(()) };
         let id = ReqId(self.next_req);
@@ -847,6 +875,9 @@ impl World {
     }
 
     fn ask_about(&mut self) -> Result<(), String> {
+        if self.api && self.rng.one_in(2) {
+            return self.withdraw();
+        }
         let id = ReqId(self.next_req);
         self.next_req += 1;
         self.waits.insert(id);
@@ -864,6 +895,21 @@ impl World {
             self.feed(Event::Gone { id })?;
         }
         Ok(())
+    }
+
+    /// A client of `/v1` leaves: nobody else's message may suffer.
+    fn withdraw(&mut self) -> Result<(), String> {
+        let Some(state) = &self.state else { return Ok(()) };
+        let mine: Vec<usize> = (0..self.msgs.len()).filter(|n| self.msgs[*n].solo.is_some()).collect();
+        let Some(n) = mine.get(self.rng.below(mine.len() as u64) as usize) else { return Ok(()) };
+        let m = &mut self.msgs[*n];
+        let row = state.store().inbox_by_key(&format!("web:{}:{}", m.session, m.key)).map_err(|e| e.to_string())?;
+        let Some(row) = row else { return Ok(()) };
+        m.excused = true;
+        let id = ReqId(self.next_req);
+        self.next_req += 1;
+        self.waits.insert(id);
+        self.feed(Event::Request { id, req: Box::new(Request::Withdraw { row: row.id }) })
     }
 
     /// Reports nobody asked for: late, doubled, of things long gone.
@@ -954,6 +1000,14 @@ impl World {
             if !inbox_state::terminal(&row.state) {
                 return Err(format!("m{n} has no fate: {}", row.state));
             }
+        }
+        if let Some(s) = store.sessions(1000).map_err(err)?.iter().find(|s| s.key.starts_with(FLEETING)) {
+            return Err(format!("the session of a single request stays: {}", s.key));
+        }
+        if let Some(path) =
+            self.files.keys().find(|p| p.to_string_lossy().contains("__api__req__") && !self.unforgotten)
+        {
+            return Err(format!("a file of a single request stays: {path:?}"));
         }
         let mut segments = BTreeMap::new();
         for m in self.msgs.iter().filter(|m| m.platform.is_none()) {

@@ -243,7 +243,16 @@ impl Session {
         let source = Source { channel: "webchat".into(), chat: tab, sender: "web".into(), ..Source::default() };
         let body_hash = body_hash(&text, &images);
         let pictures = images.images.clone();
-        let request = ChatRequest { session: session.clone(), source, text, images: pictures, dkey, body_hash };
+        let session_key = session.clone();
+        let request = ChatRequest {
+            session: session_key,
+            source,
+            text,
+            images: pictures,
+            dkey,
+            body_hash,
+            ..ChatRequest::default()
+        };
         {
             let mut s = self.out.lock();
             s.interest.uses(&session);
