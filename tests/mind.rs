@@ -596,3 +596,56 @@ fn given_a_full_queue_when_a_single_request_is_refused_then_no_session_stays() {
     let none = |e: &Effect| matches!(e, Effect::Answer { answer, .. } if matches!(&*answer.0, Answer::Sessions(l) if l.is_empty()));
     assert!(effects.iter().any(none), "{effects:?}");
 }
+
+fn webhook(text: &str, channel: &str) -> Request {
+    let source = Source { channel: channel.into(), chat: "x".into(), sender: "webhook".into(), ..Source::default() };
+    Request::Webhook(Box::new(ChatRequest {
+        session: MAIN.into(),
+        source,
+        text: text.into(),
+        ..ChatRequest::default()
+    }))
+}
+
+#[test]
+fn given_a_webhook_during_a_turn_then_it_waits_behind_people_and_the_turn_goes_on() {
+    for mode in [Mode::Steer, Mode::Interrupt] {
+        let mut m = Mind::new(Rules { mode, collect: false, ..rules() });
+        let effects = m.say("first");
+        let (proc, cmd, _) = m.prompted(effects);
+        m.answer(proc, cmd, PiData::None);
+        m.pi(proc, PiEvent::AgentStart);
+        let effects = m.ask(webhook("[WEBHOOK] the build broke", "api"));
+        assert!(!effects.iter().any(|e| matches!(e, Effect::Write { .. })), "{mode:?}: {effects:?}");
+        let info = m.ask(Request::Sessions { key: Some(MAIN.into()) });
+        let last = info.iter().find_map(|e| match e {
+            Effect::Answer { answer: AnswerBox(a), .. } => match &**a {
+                Answer::Sessions(list) => list[0].last.clone(),
+                _ => None,
+            },
+            _ => None,
+        });
+        assert_eq!(last.unwrap().channel, "webchat", "replies still go to the person");
+        m.pi(proc, PiEvent::Assistant(said("one", "stop")));
+        let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
+        let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
+        let effects = m.answer(proc, id, PiData::State(PiState::default()));
+        let (_, _, prompt) = m.prompted(effects);
+        assert!(prompt.contains("[WEBHOOK] the build broke"), "{prompt}");
+    }
+}
+
+#[test]
+fn given_pi_that_dies_in_a_turn_then_the_operator_s_list_says_so() {
+    let mut m = Mind::new(rules());
+    let effects = m.say("first");
+    let (proc, cmd, _) = m.prompted(effects);
+    m.answer(proc, cmd, PiData::None);
+    m.pi(proc, PiEvent::AgentStart);
+    let info = ExitInfo { signal: Some(9), ..ExitInfo::default() };
+    let effects = m.feed(Event::Exit { proc, info: Box::new(info) });
+    let seen: Vec<_> =
+        effects.iter().filter_map(|e| if let Effect::Observed(o) = e { Some(o) } else { None }).collect();
+    assert_eq!((seen.len(), seen[0].action, seen[0].session.as_deref()), (1, "crash", Some(MAIN)));
+    assert_eq!(seen[0].message, "pi ended in the middle of a turn (signal 9)");
+}

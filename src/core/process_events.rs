@@ -33,7 +33,10 @@ impl State {
         let starting = matches!(p.state, ProcState::Starting { .. });
         if starting {
             self.spawn_failures += 1;
-            log::warn!("pi did not start: {}", why_ended(&info));
+            let why = why_ended(&info);
+            log::warn!("pi did not start: {why}");
+            let session = p.session.as_deref().unwrap_or_default();
+            self.observe(Level::Error, Area::Rpc, "start_failed", format!("pi did not start: {why}"), session);
         } else if p.stopping() {
             self.counters.kills += 1;
         }

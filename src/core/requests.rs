@@ -1,6 +1,7 @@
 //! Requests of pages, API and CLI; dialogs of pi's extensions.
 
 use super::asks::{Ask, Asker};
+use super::intake::Kind;
 use super::session::{Stage, Who};
 use super::turn::AbortWhy;
 use super::{Due, KnownModels, OpenDialog, State};
@@ -17,7 +18,8 @@ const DIALOGS: usize = 64;
 impl State {
     pub(super) fn on_request(&mut self, id: ReqId, req: Request) -> Result<()> {
         match req {
-            Request::Chat(chat) => return self.on_chat(id, *chat),
+            Request::Chat(chat) => return self.on_chat(id, *chat, Kind::Said),
+            Request::Webhook(chat) => return self.on_chat(id, *chat, Kind::Webhook),
             Request::Wait { row } => match self.reply_of(row)? {
                 Some(reply) => self.answer(id, Answer::Reply(Box::new(reply)), true),
                 None if self.store.inbox(row)?.is_some() => self.waiters.entry(row).or_default().push(id),
