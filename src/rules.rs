@@ -93,6 +93,7 @@ pub struct Rules {
     pub prio_dm: i64,
     pub prio_group: i64,
     pub prio_bonus: i64,
+    pub prio_webhook: i64,
     pub abort_words: Vec<String>,
     /// `/bash` and `!command` are switched on.
     pub bash: bool,
@@ -149,6 +150,7 @@ impl Default for Rules {
             prio_dm: 10,
             prio_group: 5,
             prio_bonus: 2,
+            prio_webhook: 3,
             abort_words: Vec::new(),
             bash: false,
             restart: false,
@@ -203,40 +205,9 @@ impl Rules {
     }
 }
 
-/// A session key as the name of a directory or file: `:` becomes `__`, everything unusual is
-/// percent-encoded, a literal `__` too (config.md 8).
-pub fn file_name(key: &str) -> String {
-    let mut out = String::with_capacity(key.len() + 8);
-    let bytes = key.as_bytes();
-    for (i, b) in bytes.iter().enumerate() {
-        let underscores = *b == b'_' && (bytes.get(i + 1) == Some(&b'_') || (i > 0 && bytes[i - 1] == b'_'));
-        match b {
-            b':' => out.push_str("__"),
-            _ if underscores => out.push_str("%5F"),
-            b'.' if i == 0 => out.push_str("%2E"),
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' => out.push(*b as char),
-            _ => out.push_str(&format!("%{b:02X}")),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn session_keys_become_safe_file_names() {
-        for (key, name) in [
-            ("agent:main:webchat:default", "agent__main__webchat__default"),
-            ("a__b", "a%5F%5Fb"),
-            ("../x", "%2E.%2Fx"),
-            ("a_b", "a_b"),
-            ("ü", "%C3%BC"),
-        ] {
-            assert_eq!(file_name(key), name);
-        }
-    }
 
     #[test]
     fn only_listed_senders_pass_the_gate() {

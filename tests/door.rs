@@ -16,12 +16,24 @@ mod chat;
 mod end;
 #[path = "door/guard.rs"]
 mod guard;
+#[path = "door/hooks.rs"]
+mod hooks;
 #[path = "door/left.rs"]
 mod left;
+#[path = "door/lists.rs"]
+mod lists;
+#[path = "door/memory.rs"]
+mod memory;
+#[path = "door/observability.rs"]
+mod observability;
 #[path = "door/openai.rs"]
 mod openai;
+#[path = "door/roles.rs"]
+mod roles;
 #[path = "door/status.rs"]
 mod status;
+#[path = "door/transcripts.rs"]
+mod transcripts;
 #[path = "door/wire.rs"]
 mod wire;
 #[path = "door/ws_order.rs"]

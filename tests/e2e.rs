@@ -3,6 +3,9 @@
 
 mod support;
 
+#[path = "e2e/api.rs"]
+mod api;
+
 use serde_json::json;
 use support::gateway::Gateway;
 

@@ -509,3 +509,143 @@ fn given_a_message_steered_in_before_the_first_word_then_the_one_answer_is_both_
     });
     assert!(heard, "{effects:?}");
 }
+
+#[test]
+fn pi_is_asked_for_its_models_again_after_five_minutes() {
+    let mut m = Mind::new(Rules { pool_idle: 3_600_000, ..rules() });
+    let effects = m.say("hi");
+    let (proc, cmd, _) = m.prompted(effects);
+    m.finish(proc, cmd, "hello");
+    let asked = |effects: &[Effect]| written(effects, |c| matches!(c, PiCmd::GetModels));
+    let told = |effects: &[Effect], json: &str| {
+        effects.iter().any(|e| matches!(e, Effect::Answer { answer, .. } if matches!(&*answer.0, Answer::Models(raw) if &**raw == json)))
+    };
+    let list = |raw: &str| PiData::Models(Box::new(PiModels { names: vec!["a/b".into()], raw: raw.into() }));
+    let id = asked(&m.ask(Request::Models)).expect("asked the first time");
+    let effects = m.answer(proc, id, list("[1]"));
+    assert!(told(&effects, "[1]"));
+    m.wait(299_000);
+    let effects = m.ask(Request::Models);
+    assert!(asked(&effects).is_none() && told(&effects, "[1]"));
+    m.wait(2_000);
+    let id = asked(&m.ask(Request::Models)).expect("asked again");
+    let effects = m.answer(proc, id, list("[2]"));
+    assert!(told(&effects, "[2]"));
+    // without a process the last known list does
+    m.feed(Event::Exit { proc, info: Box::default() });
+    m.wait(600_000);
+    let effects = m.ask(Request::Models);
+    assert!(asked(&effects).is_none() && told(&effects, "[2]"));
+}
+
+fn request(text: &str, model: Option<&str>, session: &str, fleeting: bool) -> Request {
+    Request::Chat(Box::new(ChatRequest {
+        session: session.into(),
+        source: Source { channel: "api".into(), chat: session.into(), sender: "api".into(), ..Source::default() },
+        text: text.into(),
+        solo: Some(Solo { model: model.map(str::to_owned) }),
+        fleeting,
+        ..ChatRequest::default()
+    }))
+}
+
+#[test]
+fn given_requests_of_the_api_when_they_wait_together_then_each_has_its_own_turn() {
+    let mut m = Mind::new(Rules { collect: true, debounce: 300, ..rules() });
+    let effects = m.ask(request("one", None, MAIN, false));
+    m.ask(request("two", None, MAIN, false));
+    m.say("three");
+    let (proc, cmd, text) = m.prompted(effects);
+    assert!(text.contains("one") && !text.contains("two") && !text.contains("three"), "{text}");
+    let effects = m.finish(proc, cmd, "1");
+    let (proc, cmd, text) = m.prompted(effects);
+    assert!(text.contains("two") && !text.contains("three"), "{text}");
+    let effects = m.finish(proc, cmd, "2");
+    assert!(m.prompted(effects).2.contains("three"));
+    assert_eq!(m.replies(), ["1", "2"]);
+}
+
+#[test]
+fn given_a_single_request_s_session_when_its_turn_is_over_then_row_process_and_files_go() {
+    let mut m = Mind::new(rules());
+    let effects = m.ask(request("hi", None, "agent:main:api:req:", true));
+    let (proc, cmd, _) = m.prompted(effects);
+    let effects = m.finish(proc, cmd, "hello");
+    assert!(effects.iter().any(|e| matches!(e, Effect::Signal { proc: p, .. } if *p == proc)), "its process ends");
+    let forgets = |effects: &[Effect]| {
+        let job = |e: &Effect| matches!(e, Effect::Job { job, .. } if matches!(**job, Job::ForgetFiles { .. }));
+        effects.iter().filter(|e| job(e)).count()
+    };
+    assert_eq!(forgets(&effects), 0, "not while the process may write there");
+    assert!(m
+        .frames
+        .iter()
+        .any(|f| matches!(f, Frame::Deleted { session } if session.starts_with("agent:main:api:req:"))));
+    let effects = m.feed(Event::Exit { proc, info: Box::default() });
+    assert_eq!(forgets(&effects), 1);
+    assert_eq!(m.replies(), ["hello"]);
+}
+
+#[test]
+fn given_a_full_queue_when_a_single_request_is_refused_then_no_session_stays() {
+    let mut m = Mind::new(Rules { max_waiting: 0, drop_policy: DropPolicy::New, ..rules() });
+    let effects = m.ask(request("hi", None, "agent:main:api:req:", true));
+    let full = |e: &Effect| matches!(e, Effect::Answer { answer, .. } if matches!(&*answer.0, Answer::Error { code: Code::QueueFull, .. }));
+    assert!(effects.iter().any(full), "{effects:?}");
+    let effects = m.ask(Request::Sessions { key: None });
+    let none = |e: &Effect| matches!(e, Effect::Answer { answer, .. } if matches!(&*answer.0, Answer::Sessions(l) if l.is_empty()));
+    assert!(effects.iter().any(none), "{effects:?}");
+}
+
+fn webhook(text: &str, channel: &str) -> Request {
+    let source = Source { channel: channel.into(), chat: "x".into(), sender: "webhook".into(), ..Source::default() };
+    Request::Webhook(Box::new(ChatRequest {
+        session: MAIN.into(),
+        source,
+        text: text.into(),
+        ..ChatRequest::default()
+    }))
+}
+
+#[test]
+fn given_a_webhook_during_a_turn_then_it_waits_behind_people_and_the_turn_goes_on() {
+    for mode in [Mode::Steer, Mode::Interrupt] {
+        let mut m = Mind::new(Rules { mode, collect: false, ..rules() });
+        let effects = m.say("first");
+        let (proc, cmd, _) = m.prompted(effects);
+        m.answer(proc, cmd, PiData::None);
+        m.pi(proc, PiEvent::AgentStart);
+        let effects = m.ask(webhook("[WEBHOOK] the build broke", "api"));
+        assert!(!effects.iter().any(|e| matches!(e, Effect::Write { .. })), "{mode:?}: {effects:?}");
+        let info = m.ask(Request::Sessions { key: Some(MAIN.into()) });
+        let last = info.iter().find_map(|e| match e {
+            Effect::Answer { answer: AnswerBox(a), .. } => match &**a {
+                Answer::Sessions(list) => list[0].last.clone(),
+                _ => None,
+            },
+            _ => None,
+        });
+        assert_eq!(last.unwrap().channel, "webchat", "replies still go to the person");
+        m.pi(proc, PiEvent::Assistant(said("one", "stop")));
+        let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
+        let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
+        let effects = m.answer(proc, id, PiData::State(PiState::default()));
+        let (_, _, prompt) = m.prompted(effects);
+        assert!(prompt.contains("[WEBHOOK] the build broke"), "{prompt}");
+    }
+}
+
+#[test]
+fn given_pi_that_dies_in_a_turn_then_the_operator_s_list_says_so() {
+    let mut m = Mind::new(rules());
+    let effects = m.say("first");
+    let (proc, cmd, _) = m.prompted(effects);
+    m.answer(proc, cmd, PiData::None);
+    m.pi(proc, PiEvent::AgentStart);
+    let info = ExitInfo { signal: Some(9), ..ExitInfo::default() };
+    let effects = m.feed(Event::Exit { proc, info: Box::new(info) });
+    let seen: Vec<_> =
+        effects.iter().filter_map(|e| if let Effect::Observed(o) = e { Some(o) } else { None }).collect();
+    assert_eq!((seen.len(), seen[0].action, seen[0].session.as_deref()), (1, "crash", Some(MAIN)));
+    assert_eq!(seen[0].message, "pi ended in the middle of a turn (signal 9)");
+}

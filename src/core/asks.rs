@@ -132,7 +132,8 @@ impl State {
     pub(super) fn ask_late(&mut self, cmd: CmdId) -> Result<()> {
         let Some(ask) = self.asks.remove(&cmd) else { return Ok(()) };
         self.todo.push_back(Todo::Pool);
-        self.counters.rpc_timeouts += 1;
+        let session = self.procs.get(&ask.proc).and_then(|p| p.session.clone());
+        self.rpc_late(session.as_deref().unwrap_or_default());
         self.ask_failed(ask, "pi did not answer within 30 s")
     }
 

@@ -324,7 +324,7 @@ impl State {
 
     pub(super) fn model_text(&self, s: &Session) -> String {
         let now = self.wanted(s, None).model.unwrap_or_else(|| "pi's default".into());
-        let list = match self.pi_models.as_ref().map(|m| &m.0) {
+        let list = match self.pi_models.as_ref().map(|m| &m.names) {
             Some(list) if !list.is_empty() => format!("\n{}", list.join("\n")),
             _ => "\n(The list of models appears once the agent has run.)".into(),
         };
@@ -342,7 +342,7 @@ impl State {
             return Ok(Err("Give the model as provider/id.".into()));
         }
         if let Some(list) =
-            self.pi_models.as_ref().map(|m| &m.0).filter(|l| !l.is_empty() && !l.iter().any(|m| m == model))
+            self.pi_models.as_ref().map(|m| &m.names).filter(|l| !l.is_empty() && !l.iter().any(|m| m == model))
         {
             let near: Vec<&str> = list.iter().map(String::as_str).filter(|m| m.contains(model)).take(5).collect();
             let hint = if near.is_empty() { String::new() } else { format!(" Did you mean {}?", near.join(", ")) };

@@ -11,9 +11,19 @@ use crate::store::{inbox_state as st, InboxRow, NewInbox, Result};
 /// Most that one message may hold, bytes.
 pub const MAX_TEXT: usize = 4 << 20;
 
+/// Who wrote a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Somebody the reply goes to, now and from now on.
+    #[default]
+    Said,
+    /// A program: its message does not decide where the session's replies go.
+    Webhook,
+}
+
 impl State {
     /// `chat.send`, `/api/chat`: stored, then answered after the sync.
-    pub(super) fn on_chat(&mut self, id: ReqId, req: ChatRequest) -> Result<()> {
+    pub(super) fn on_chat(&mut self, id: ReqId, req: ChatRequest, kind: Kind) -> Result<()> {
         if let Some(known) = self.known(req.dkey.as_deref())? {
             self.counters.duplicates += 1;
             if known.body_hash.as_deref().unwrap_or("") != req.body_hash {
@@ -45,7 +55,7 @@ impl State {
         }
         let inbound =
             Inbound { dkey: req.dkey.unwrap_or_default(), dkey2: None, source, text: req.text, images: req.images };
-        let manner = Manner { hash: Some(&req.body_hash), solo: req.solo.as_ref(), refusable: true };
+        let manner = Manner { hash: Some(&req.body_hash), solo: req.solo.as_ref(), kind, refusable: true };
         match self.accept(&session, inbound, manner)? {
             Some(row) => {
                 let run = self.store.ext('i', row);
@@ -53,6 +63,8 @@ impl State {
             }
             None => {
                 self.counters.rejected += 1;
+                let message = "A message was refused: the queue is full".to_owned();
+                self.observe(Level::Warn, Area::Session, "queue_full", message, &session);
                 self.refuse(id, Code::QueueFull, "Too many messages queued. Please wait.");
             }
         }
@@ -115,7 +127,10 @@ impl State {
         self.current = Some(key.clone());
         let command = command_list::parse(&m.text, &self.rules);
         let command = command.filter(|c| !c.needs_the_right_to_be_one() || self.authorised(&m.source));
-        let prio = self.priority(&m.source);
+        let prio = match manner.kind {
+            Kind::Said => self.priority(&m.source),
+            Kind::Webhook => self.rules.prio_webhook,
+        };
         // A session in whose queue something waits is in memory already; a refused message makes no new one.
         if command.is_none() && !self.make_room(&key, prio)? && manner.refusable {
             return Ok(None);
@@ -145,8 +160,10 @@ impl State {
         self.frame(Frame::Message { session: session.to_owned(), run, text: m.text.clone(), at: self.now.wall });
         self.with(&key, |core, s| {
             core.expire(s)?;
-            core.assign_role(s, &m.source);
-            s.row.last = Some(m.source.clone());
+            if manner.kind == Kind::Said || s.row.last.is_none() {
+                core.assign_role(s, &m.source);
+                s.row.last = Some(m.source.clone());
+            }
             s.row.last_at = core.now.wall;
             s.row.count += 1;
             core.save(s)?;
@@ -158,7 +175,7 @@ impl State {
                     core.drop_row(s, &item, "queue full")?;
                     core.notice(s, Some(row), "Too many messages queued. Please wait.", st::DROPPED, Some("queue full"))
                 }
-                None => core.enqueue(s, item),
+                None => core.enqueue(s, item, manner.kind),
             }
         })?;
         Ok(Some(row))
@@ -217,7 +234,7 @@ impl State {
     pub fn bury(&mut self, event: &Event) -> Result<Vec<Effect>> {
         match event {
             Event::Request { id, req } => {
-                if let Request::Chat(c) = &**req {
+                if let Some(c) = req.message() {
                     let row =
                         self.store_failed(&c.session, c.dkey.as_deref(), &c.source, &c.text, Some(&c.body_hash))?;
                     let run = self.store.ext('i', row);
@@ -321,11 +338,12 @@ impl State {
     fn drop_row(&mut self, s: &Session, row: &InboxRow, why: &str) -> Result<()> {
         self.counters.queue_drops += 1;
         log::info!("{}: message {} dropped: {why}", s.key, row.id);
+        self.observe(Level::Warn, Area::Session, "queue_drop", format!("A message was dropped: {why}"), &s.key);
         Ok(())
     }
 
-    /// A message of a session: injected, interrupting, or waiting.
-    fn enqueue(&mut self, s: &mut Session, item: InboxRow) -> Result<()> {
+    /// A message of a session: injected, interrupting, or waiting; of a webhook always waiting.
+    fn enqueue(&mut self, s: &mut Session, item: InboxRow, kind: Kind) -> Result<()> {
         if item.solo.is_some() {
             s.queue.push(item);
             return match s.stage {
@@ -336,6 +354,7 @@ impl State {
         let mode = s.row.mode.as_deref().and_then(Mode::parse).unwrap_or(self.rules.mode);
         let can_inject = matches!(&s.stage, Stage::Turn(t) if t.can_inject());
         match mode {
+            _ if kind == Kind::Webhook => s.queue.push(item), // what people are at goes on
             Mode::Steer | Mode::FollowUp if can_inject => {
                 let how = if mode == Mode::Steer { Inject::Steer } else { Inject::FollowUp };
                 return self.inject(s, item, how);
@@ -397,6 +416,7 @@ struct Manner<'a> {
     /// Of the request's body.
     hash: Option<&'a str>,
     solo: Option<&'a Solo>,
+    kind: Kind,
     /// Its sender can be told directly that the queue is full.
     refusable: bool,
 }

@@ -31,11 +31,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::config::session_dir_name;
 use crate::message::*;
 use crate::store::{random_id, Result, Store};
 
 use crate::routing::fleeting;
-use crate::rules::{self, Rules};
+use crate::rules::Rules;
 use asks::PendingAsk;
 use failover::Health;
 use lanes::{Account, Lane};
@@ -95,8 +96,7 @@ pub struct State {
     new_pi: bool,
     /// Slash commands that pi knows: the last known list.
     pi_commands: Option<Vec<(String, String)>>,
-    /// `provider/id` of each, and pi's own JSON.
-    pi_models: Option<(Vec<String>, Arc<str>)>,
+    pi_models: Option<KnownModels>,
     counters: Counters,
     clock_confirmed: bool,
     draining: Option<Mono>,
@@ -129,6 +129,15 @@ pub struct Legacy {
     pub next_job: JobId,
     /// Processes that are being killed: their sessions wait for their end.
     pub procs: Vec<(ProcId, Profile, Option<Key>)>,
+}
+
+/// The models that pi had when it was last asked.
+struct KnownModels {
+    /// `provider/id` of each.
+    names: Vec<String>,
+    /// pi's own JSON.
+    raw: Arc<str>,
+    at: Mono,
 }
 
 struct OpenDialog {
@@ -351,6 +360,19 @@ impl State {
         self.out.push(Effect::Frame(Box::new(frame)));
     }
 
+    /// For the operator's list of what happened.
+    fn observe(&mut self, level: Level, category: Area, action: &'static str, message: String, session: &str) {
+        let seen = Observation::new(level, category, action, message);
+        let seen = if session.is_empty() { seen } else { seen.of(session) };
+        self.emit(Effect::Observed(Box::new(seen)));
+    }
+
+    /// pi did not answer a command in time.
+    fn rpc_late(&mut self, session: &str) {
+        self.counters.rpc_timeouts += 1;
+        self.observe(Level::Warn, Area::Rpc, "timeout", "pi did not answer in time".into(), session);
+    }
+
     fn answer(&mut self, id: ReqId, answer: Answer, durable: bool) {
         let durable = durable && self.rules.durable;
         self.out.push(Effect::Answer { id, answer: AnswerBox(Box::new(answer)), durable });
@@ -380,7 +402,7 @@ impl State {
     fn fresh_file(&self, key: &str) -> Result<PathBuf> {
         let n = self.store.next_counter()?;
         let name = self.store.ext('f', n as i64);
-        Ok(self.rules.sessions_dir.join(rules::file_name(key)).join(format!("{name}.jsonl")))
+        Ok(self.rules.sessions_dir.join(session_dir_name(key)).join(format!("{name}.jsonl")))
     }
 
     fn on_job(&mut self, id: JobId, done: JobDone) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::pool::{set_step, ProcState};
 use super::session::{RecoverStep, Session, Stage, Step};
-use super::{Due, State, Todo};
+use super::{Due, KnownModels, State, Todo};
 use crate::message::*;
 use crate::routing::fleeting;
 use crate::store::Result;
@@ -33,7 +33,10 @@ impl State {
         let starting = matches!(p.state, ProcState::Starting { .. });
         if starting {
             self.spawn_failures += 1;
-            log::warn!("pi did not start: {}", why_ended(&info));
+            let why = why_ended(&info);
+            log::warn!("pi did not start: {why}");
+            let session = p.session.as_deref().unwrap_or_default();
+            self.observe(Level::Error, Area::Rpc, "start_failed", format!("pi did not start: {why}"), session);
         } else if p.stopping() {
             self.counters.kills += 1;
         }
@@ -123,7 +126,10 @@ impl State {
                 }
                 match result {
                     Ok(PiData::Commands(list)) => self.pi_commands = Some(list.clone()),
-                    Ok(PiData::Models(list)) => self.pi_models = Some((list.names.clone(), list.raw.as_str().into())),
+                    Ok(PiData::Models(list)) => {
+                        let (names, raw, at) = (list.names.clone(), list.raw.as_str().into(), self.now.mono);
+                        self.pi_models = Some(KnownModels { names, raw, at });
+                    }
                     _ => {}
                 }
                 if let Some(ask) = self.asks.remove(cmd) {

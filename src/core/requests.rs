@@ -1,21 +1,25 @@
 //! Requests of pages, API and CLI; dialogs of pi's extensions.
 
 use super::asks::{Ask, Asker};
+use super::intake::Kind;
 use super::session::{Stage, Who};
 use super::turn::AbortWhy;
-use super::{Due, OpenDialog, State};
+use super::{Due, KnownModels, OpenDialog, State};
 use crate::message::*;
 use crate::store::Result;
 
 /// Longest time a dialog stays open, ms (core.md 8.5).
 const DIALOG_MAX: u64 = 300_000;
+/// A list of models is asked for again after this, ms (gateway-api.md R62).
+const MODELS_AGE: u64 = 300_000;
 /// Dialogs open at once, all sessions together.
 const DIALOGS: usize = 64;
 
 impl State {
     pub(super) fn on_request(&mut self, id: ReqId, req: Request) -> Result<()> {
         match req {
-            Request::Chat(chat) => return self.on_chat(id, *chat),
+            Request::Chat(chat) => return self.on_chat(id, *chat, Kind::Said),
+            Request::Webhook(chat) => return self.on_chat(id, *chat, Kind::Webhook),
             Request::Wait { row } => match self.reply_of(row)? {
                 Some(reply) => self.answer(id, Answer::Reply(Box::new(reply)), true),
                 None if self.store.inbox(row)?.is_some() => self.waiters.entry(row).or_default().push(id),
@@ -115,8 +119,10 @@ impl State {
             }
             Request::Models => {
                 let live = self.procs.values().find(|p| p.usable()).map(|p| p.id);
-                match (live, &self.pi_models) {
-                    (_, Some((_, raw))) => self.answer(id, Answer::Models(raw.clone()), false),
+                let young = |m: &KnownModels| self.now.mono.saturating_sub(m.at) < MODELS_AGE;
+                let known = self.pi_models.as_ref().filter(|m| live.is_none() || young(m));
+                match (live, known.map(|m| m.raw.clone())) {
+                    (_, Some(raw)) => self.answer(id, Answer::Models(raw), false),
                     (Some(proc), None) => self.ask_pi(proc, Asker::Request(id), Ask::Models),
                     (None, None) => self.refuse(id, Code::NoActiveSession, "No active session. Send a message first."),
                 }

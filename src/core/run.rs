@@ -214,7 +214,7 @@ impl Core {
             // What must not come again if it makes the mind panic.
             let grave = match &event {
                 Event::Inbound { .. } => Some(event.clone()),
-                Event::Request { req, .. } if matches!(**req, Request::Chat(_)) => Some(event.clone()),
+                Event::Request { req, .. } if req.message().is_some() => Some(event.clone()),
                 _ => None,
             };
             let begun = Instant::now();

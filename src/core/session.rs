@@ -321,7 +321,7 @@ impl State {
                     self.start_failed(s, "the session file could not be checked in time")?;
                 }
                 Step::Starting | Step::Binding(_) | Step::Model(_) => {
-                    self.counters.rpc_timeouts += 1;
+                    self.rpc_late(&s.key);
                     self.give_up_proc(s);
                     self.start_failed(s, "the agent did not answer in time")?;
                 }
@@ -334,14 +334,14 @@ impl State {
                 self.verify(s, proc, len)?;
             }
             Stage::Settle { .. } | Stage::Clean { .. } => {
-                self.counters.rpc_timeouts += 1;
+                self.rpc_late(&s.key);
                 self.give_up_proc(s);
                 s.stage = Stage::Idle;
                 self.todo.push_back(Todo::Kick(s.key.clone()));
             }
             Stage::Compact { who, .. } => {
                 let who = *who;
-                self.counters.rpc_timeouts += 1;
+                self.rpc_late(&s.key);
                 self.give_up_proc(s);
                 self.end_compact(s, who, Err("pi did not answer within 10 minutes".into()))?;
             }

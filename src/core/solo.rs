@@ -52,7 +52,7 @@ impl State {
         self.verified.remove(key);
         let id = self.next_job;
         self.next_job += 1;
-        let dir = self.rules.sessions_dir.join(crate::rules::file_name(key));
+        let dir = self.rules.sessions_dir.join(crate::config::session_dir_name(key));
         self.emit(Effect::Job { id, session: key.clone(), job: Box::new(Job::ForgetFiles { dir }), durable: false });
         Ok(())
     }

@@ -402,7 +402,7 @@ impl State {
         };
         if hung {
             // No answer to a command: the process is useless. The turn goes on with another one.
-            self.counters.rpc_timeouts += 1;
+            self.rpc_late(&s.key);
             self.give_up_proc(s);
             t_touch(s, now);
             return Ok(());

@@ -138,6 +138,13 @@ impl State {
             return self.finish(s, *t, end);
         }
         self.counters.crashes += 1;
+        let how = match (info.code, info.signal) {
+            (_, Some(signal)) => format!("signal {signal}"),
+            (Some(code), None) => format!("exit code {code}"),
+            (None, None) => "nobody knows how".to_owned(),
+        };
+        let message = format!("pi ended in the middle of a turn ({how})");
+        self.observe(Level::Error, Area::Rpc, "crash", message, &s.key);
         log::warn!("{}: pi ended during turn {} (code {:?}, signal {:?})", s.key, t.ext, info.code, info.signal);
         self.recover_turn(s, t, false)
     }

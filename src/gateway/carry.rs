@@ -106,10 +106,20 @@ impl Carrier {
             Effect::Restart => {
                 self.operator.restart_now();
             }
-            Effect::Notice(text) => log::warn!("{text}"),
+            Effect::Notice(text) => {
+                log::warn!("{text}");
+                self.observe(Observation::new(Level::Warn, Area::System, "notice", text));
+            }
+            Effect::Observed(seen) => self.observe(*seen),
             Effect::Drained => {
                 let _ = self.drained.try_send(()); // once is enough
             }
+        }
+    }
+
+    fn observe(&self, seen: Observation) {
+        if let Some(doors) = self.doors.get() {
+            doors.observe(seen);
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::settings;
 use crate::config::Config;
 use crate::http::{Door, Parts, PiTokens, Settings};
-use crate::message::Frame;
+use crate::message::{Frame, Observation};
 
 pub struct Doors {
     pub public: Door,
@@ -38,6 +38,11 @@ impl Doors {
 
     pub fn publish(&self, frame: &Frame) {
         self.public.publish(frame); // pi reads no frames
+    }
+
+    /// For the operator's list of what happened.
+    pub fn observe(&self, seen: Observation) {
+        self.public.observe(seen);
     }
 
     /// New settings for both.

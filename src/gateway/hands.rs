@@ -82,7 +82,7 @@ struct Worker {
 
 impl Worker {
     fn run(self) {
-        let name = format!("{}.jsonl", crate::rules::file_name(&self.session));
+        let name = format!("{}.jsonl", crate::config::session_dir_name(&self.session));
         let mut transcript = Transcript::new(self.transcripts.join(name));
         loop {
             let (id, job) = match self.jobs.recv_timeout(IDLE) {

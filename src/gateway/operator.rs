@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::reload::Reloader;
 use crate::http;
+use crate::message::{Area, Level, Observation};
 
 /// Made before the parts it speaks for.
 #[derive(Default)]
@@ -55,10 +56,19 @@ impl http::Operator for Operator {
 
     fn restart(&self) -> Result<(), http::NoRestart> {
         let enabled = self.reloader.get().is_some_and(|r| r.config().gateway.commands.restart);
-        match () {
+        let done = match () {
             () if !enabled => Err(http::NoRestart::Disabled),
             () if self.restart_now() => Ok(()),
             () => Err(http::NoRestart::Pending),
+        };
+        let (level, message) = match done {
+            Ok(()) => (Level::Info, "Gateway restarting"),
+            Err(http::NoRestart::Disabled) => (Level::Warn, "Restart is disabled"),
+            Err(http::NoRestart::Pending) => (Level::Warn, "A restart was asked for while the gateway stops"),
+        };
+        if let Some(r) = self.reloader.get() {
+            r.observe(Observation::new(level, Area::Gateway, "restart", message));
         }
+        done
     }
 }

@@ -12,7 +12,7 @@ use super::doors::Doors;
 use super::{logging, settings, start, Options};
 use crate::config::{self, Config, Env, Loaded};
 use crate::http::AgentLabel;
-use crate::message::Request;
+use crate::message::{Area, Level, Observation, Request};
 
 /// Editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -85,6 +85,20 @@ impl Reloader {
 
     /// Reads the file again. `Err`: what is wrong with it; then everything stays as it was.
     pub fn now(&self) -> Result<(), String> {
+        let done = self.read();
+        self.observe(match &done {
+            Ok(()) => Observation::new(Level::Info, Area::Gateway, "reload", "Config reloaded"),
+            Err(why) => Observation::new(Level::Error, Area::Gateway, "reload", format!("Config reload failed: {why}")),
+        });
+        done
+    }
+
+    /// For the operator's list of what happened.
+    pub fn observe(&self, seen: Observation) {
+        self.doors.observe(seen);
+    }
+
+    fn read(&self) -> Result<(), String> {
         let o = &self.options;
         let wanted = config::Options {
             file: o.config.clone(),

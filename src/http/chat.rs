@@ -47,7 +47,7 @@ fn prepare(port: &Port, ex: &mut dyn Exchange) -> Result<Asked, Fault> {
 }
 
 /// The text a user is shown. A failed turn is still an answer (1.5), a refusal is not.
-fn outcome(reply: &ChatReply) -> Result<String, Fault> {
+pub fn outcome(reply: &ChatReply) -> Result<String, Fault> {
     match &reply.error {
         None => Ok(reply.text.clone()),
         Some((code, message)) => match code {

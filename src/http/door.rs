@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::message::Frame;
+use crate::message::{Frame, Observation};
 
 use super::exchange::Reply;
 use super::fault::{Fault, Shape};
@@ -79,8 +79,12 @@ impl Door {
 
     /// Tells every page. Encodes once, queues, never waits for a client.
     pub fn publish(&self, frame: &Frame) {
-        self.port.meter.frame(frame);
-        self.port.hub.publish(frame);
+        self.port.publish(frame);
+    }
+
+    /// Keeps what happened for whoever asks for `/api/observability/events`.
+    pub fn observe(&self, seen: Observation) {
+        self.port.observer.note(guard::wall(), seen);
     }
 
     /// New settings. Addresses and connection limits stay as they were, but for the agent door's limit, which

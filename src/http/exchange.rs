@@ -92,6 +92,12 @@ impl Reply {
         }
         reply
     }
+    /// A refusal whose body has one more member.
+    pub fn fault_with(fault: &Fault, call: &Call, name: &str, value: Value) -> Reply {
+        let mut body = fault.json(&call.id, call.shape());
+        body[name] = value;
+        Reply::fault(fault, &call.id, call.shape()).body(body.to_string().into_bytes())
+    }
     pub fn has(&self, name: &str) -> bool {
         self.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name))
     }

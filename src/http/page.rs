@@ -7,7 +7,7 @@ use serde_json::json;
 use super::exchange::{Exchange, Handled, Reply};
 use super::fault::Fault;
 use super::guard::Access;
-use super::head::form;
+use super::head::{form, Head};
 use super::json::Members;
 use super::logins::hash;
 use super::port::Port;
@@ -69,15 +69,19 @@ impl File {
     }
 }
 
+/// The client has that version already.
+pub fn is_known(head: &Head, etag: &str) -> bool {
+    let known = head.all("if-none-match").flat_map(|v| v.split(',')).map(str::trim);
+    known.map(|v| v.trim_start_matches("W/")).any(|v| v == etag || v == "*")
+}
+
 fn serve(port: &Port, ex: &mut dyn Exchange, name: &str) -> Handled {
     if !port.settings.get().page {
         return Err(Fault::new(404, "not_found", "Web UI disabled (--no-gui mode)"));
     }
     let at = FILES.iter().position(|f| f.name == name).ok_or_else(Fault::not_found)?;
     let (file, etag) = (&FILES[at], etag(at));
-    let head = &ex.call().head;
-    let known = head.all("if-none-match").flat_map(|v| v.split(',')).map(str::trim);
-    let known = known.map(|v| v.trim_start_matches("W/")).any(|v| v == etag || v == "*");
+    let known = is_known(&ex.call().head, etag);
     let reply = Reply::new(if known { 304 } else { 200 }).with("ETag", etag).with("Cache-Control", "no-cache");
     if known {
         return Ok(reply);

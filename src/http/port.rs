@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::ask::Mind;
 use crate::live::Board;
-use crate::message::{Answer, Request, Snapshot, Wall};
+use crate::message::{Answer, Frame, Request, Snapshot, Wall};
+use crate::observe::{self, Observer};
 
 use super::guard::{wall, Guard};
 use super::history::History;
@@ -100,6 +101,8 @@ pub(crate) struct Port {
     pub guard: Guard,
     /// One for both doors.
     pub meter: Arc<Meter>,
+    /// What happened; one for both doors.
+    pub observer: Arc<Observer>,
     /// Requests that wait for a turn.
     pub waiting: Permits,
     pub big_bodies: Permits,
@@ -119,7 +122,7 @@ const SNAPSHOT_WAIT: Duration = Duration::from_secs(2);
 
 impl Port {
     pub fn new(settings: Settings, parts: Parts) -> Port {
-        Port::made(Entry::Public, settings, parts, Arc::default())
+        Port::made(Entry::Public, settings, parts, Arc::default(), Arc::default())
     }
 
     /// A port for pi, with the same parts and the same meter, everything else of its own.
@@ -130,10 +133,10 @@ impl Port {
             mailbox: self.mailbox.clone(),
             operator: self.operator.clone(),
         };
-        Port::made(Entry::Agent(tokens), settings, parts, self.meter.clone())
+        Port::made(Entry::Agent(tokens), settings, parts, self.meter.clone(), self.observer.clone())
     }
 
-    fn made(entry: Entry, settings: Settings, parts: Parts, meter: Arc<Meter>) -> Port {
+    fn made(entry: Entry, settings: Settings, parts: Parts, meter: Arc<Meter>, observer: Arc<Observer>) -> Port {
         Port {
             entry,
             guard: Guard::new(&settings),
@@ -144,6 +147,7 @@ impl Port {
             operator: parts.operator,
             hub: Hub::default(),
             meter,
+            observer,
             waiting: Permits::default(),
             big_bodies: Permits::default(),
             strangers: Permits::default(),
@@ -157,6 +161,15 @@ impl Port {
 
     pub fn draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Tells every page.
+    pub fn publish(&self, frame: &Frame) {
+        self.meter.frame(frame);
+        if let Some(seen) = observe::of_frame(frame) {
+            self.observer.note(wall(), seen);
+        }
+        self.hub.publish(frame);
     }
 
     /// Figures of the mind, at most a second old; `None`: it does not answer.

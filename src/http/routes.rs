@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::head::percent;
 use super::port::Port;
 use super::settings::Limits;
-use super::{agent, chat, openai, operate, page, status};
+use super::{agent, chat, hooks, lists, memory, observability, openai, operate, page, status, transcripts};
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Door {
     Metrics,
     /// A pi process's token.
     Pi,
+    /// A webhook's token or signature, or the gateway's secret (R6).
+    Hook,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub enum Size {
     /// For strangers.
     Tiny,
     Small,
+    /// Webhooks.
+    Hook,
     Chat,
 }
 
@@ -33,6 +37,7 @@ impl Size {
         match self {
             Size::Tiny => 8 << 10,
             Size::Small => l.body,
+            Size::Hook => 256 << 10,
             Size::Chat => l.chat_body,
         }
     }
@@ -56,6 +61,10 @@ const fn route(method: &'static str, pattern: &'static str, door: Door, handler:
 }
 const fn chat(pattern: &'static str, handler: Handler) -> Route {
     Route { size: Size::Chat, ..route("POST", pattern, Door::Key, handler) }
+}
+/// `{hooks}` stands for `hooks.path`; no path of a client begins like that.
+const fn hook(pattern: &'static str, handler: Handler) -> Route {
+    Route { size: Size::Hook, ..route("POST", pattern, Door::Hook, handler) }
 }
 const fn health(pattern: &'static str, handler: Handler) -> Route {
     Route { draining: true, ..route("GET", pattern, Door::Open, handler) }
@@ -90,6 +99,23 @@ pub static PUBLIC: &[Route] = &[
     route("GET", "/api/gateway/config", Door::Key, operate::config),
     route("POST", "/api/gateway/reload", Door::Key, operate::reload),
     route("POST", "/api/gateway/restart", Door::Key, operate::restart),
+    route("GET", "/api/transcripts", Door::Key, transcripts::list),
+    route("GET", "/api/transcript/{}", Door::Key, transcripts::one),
+    route("GET", "/api/models", Door::Key, lists::models),
+    route("GET", "/api/session/usage", Door::Key, lists::usage),
+    route("POST", "/api/reload", Door::Key, lists::reload),
+    route("GET", "/api/memory/search", Door::Key, memory::search),
+    route("GET", "/api/memory/stats", Door::Key, memory::stats),
+    route("GET", "/api/memory/roles", Door::Key, memory::roles),
+    route("GET", "/api/observability/events", Door::Key, observability::events),
+    route("GET", "/api/observability/summary", Door::Key, observability::summary),
+    route("GET", "/api/plugins", Door::Key, lists::plugins),
+    route("POST", "/api/plugins/reload", Door::Key, lists::reload_plugin),
+    route("POST", "/api/channels/restart", Door::Key, lists::restart_channel),
+    route("GET", "/api/tools", Door::Key, lists::tools),
+    route("POST", "/api/tools/call", Door::Key, lists::call_tool),
+    hook("{hooks}/wake", hooks::wake),
+    hook("{hooks}/event", hooks::event),
     chat("/api/chat", chat::whole),
     chat("/api/chat/stream", chat::stream),
     chat("/v1/chat/completions", openai::completions),
@@ -101,6 +127,8 @@ pub static PUBLIC: &[Route] = &[
 pub static AGENT: &[Route] = &[
     tool("GET", "/api/agent/setup", agent::setup),
     tool("GET", "/api/session/status", status::of_session),
+    tool("GET", "/api/tools", lists::tools),
+    tool("POST", "/api/tools/call", lists::call_tool),
     tool("GET", "/api/gateway/config", operate::config),
     tool("POST", "/api/gateway/reload", operate::reload),
     tool("POST", "/api/gateway/restart", operate::restart),

@@ -12,6 +12,7 @@ use super::exchange::{Call, Exchange, Handled, Reply};
 use super::fault::{Fault, Shape};
 use super::guard::{self, Access, Peer};
 use super::head::{self, Head, Length};
+use super::hooks;
 use super::logins::random;
 use super::pi_tokens::PiTokens;
 use super::port::{Entry, Port};
@@ -19,6 +20,7 @@ use super::routes::{self, Door, Route};
 use super::settings::Settings;
 use super::wire::{self, timed_out, Wire};
 use super::ws;
+use crate::message::{Area, Level, Observation};
 
 /// What the connection does after a request.
 enum Next {
@@ -135,7 +137,12 @@ impl<'a> Request<'a> {
                     (route.pattern, Err(fault))
                 }
             },
-            Err(fault) => ("refused", Err(fault)),
+            Err(fault) => {
+                if fault.status == 404 {
+                    self.no_such_route();
+                }
+                ("refused", Err(fault))
+            }
         };
         self.answer(route, handled, false)
     }
@@ -148,7 +155,8 @@ impl<'a> Request<'a> {
         if let Entry::Agent(tokens) = &port.entry {
             return self.admit_pi(tokens);
         }
-        let found = routes::find(routes::PUBLIC, &head.method, &head.path);
+        let hook = hooks::below(&s.hooks, &head.path);
+        let found = routes::find(routes::PUBLIC, &head.method, hook.as_deref().unwrap_or(&head.path));
         if self.port.draining() && !matches!(&found, Ok((r, _)) if r.draining) {
             let fault = Fault::new(503, "shutting_down", "The gateway is stopping; try again in a moment");
             self.call.head.keep = false;
@@ -163,6 +171,9 @@ impl<'a> Request<'a> {
         }
         let open = matches!(&found, Ok((r, _)) if r.door == Door::Open);
         let upgrade = head.wants_websocket();
+        if hook.is_some() && !upgrade {
+            return self.admit_hook(found);
+        }
         self.call.access = match self.port.guard.access(s, head, peer) {
             Ok(access) => access,
             // a wrong secret is a wrong secret, except where none is needed
@@ -181,6 +192,14 @@ impl<'a> Request<'a> {
         let (route, args) = found?;
         self.call.args = args;
         Ok(Admitted::Route(route))
+    }
+
+    /// A webhook: what it presents may be a signature, which needs the body.
+    fn admit_hook(&mut self, found: Result<(&'static Route, Vec<String>), Fault>) -> Result<Admitted, Fault> {
+        let (s, head, peer) = (&self.s, &self.call.head, &self.call.peer);
+        self.call.access = hooks::access(self.port, s, head, peer)?;
+        guard::origin(s, head, peer, self.call.access)?;
+        Ok(Admitted::Route(found?.0))
     }
 
     /// The same at the agent door: a pi token, a route, nothing else. A token may come with the body.
@@ -269,6 +288,12 @@ impl<'a> Request<'a> {
         // without chunks the end of the connection is the end of the answer
         self.call.head.keep &= self.chunked;
         self.broken |= !self.chunked;
+    }
+
+    fn no_such_route(&self) {
+        let head = &self.call.head;
+        let message = format!("API endpoint not found: {} {}", head.method, head.path);
+        self.port.observer.note(guard::wall(), Observation::new(Level::Warn, Area::Api, "not_found", message));
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {

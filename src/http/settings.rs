@@ -166,6 +166,26 @@ pub struct AgentLabel {
     pub demo: bool,
 }
 
+/// Incoming webhooks (config.md `hooks`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hooks {
+    pub enabled: bool,
+    /// Prefix of their routes, without a slash at its end.
+    pub path: String,
+    /// Taken besides the gateway's secret.
+    pub token: Option<String>,
+    /// HMAC-SHA256 key of signed calls.
+    pub secret: Option<String>,
+    /// Sessions they may name besides those there are; `*` at the end stands for anything.
+    pub sessions: Vec<String>,
+}
+
+impl Default for Hooks {
+    fn default() -> Hooks {
+        Hooks { enabled: false, path: "/hooks".into(), token: None, secret: None, sessions: Vec::new() }
+    }
+}
+
 /// `gateway.openai.thinking` (R66).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Thinking {
@@ -230,6 +250,11 @@ pub struct Settings {
     pub logins_file: Option<PathBuf>,
     pub version: String,
     pub agent: AgentLabel,
+    pub hooks: Hooks,
+    /// Roles: their directories, and the names the configuration knows.
+    pub roles_dir: PathBuf,
+    pub role_names: Vec<String>,
+    pub transcripts_dir: PathBuf,
     /// Ids of the running channels, for health.
     pub channels: Vec<String>,
     /// A configuration that could not be loaded, for health.
@@ -273,6 +298,10 @@ impl Default for Settings {
             logins_file: None,
             version: env!("CARGO_PKG_VERSION").into(),
             agent: AgentLabel::default(),
+            hooks: Hooks::default(),
+            roles_dir: PathBuf::new(),
+            role_names: Vec::new(),
+            transcripts_dir: PathBuf::new(),
             channels: Vec::new(),
             config_error: None,
             main_session: "agent:main:main:main".into(),

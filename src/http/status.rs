@@ -10,9 +10,11 @@ use super::exchange::{Exchange, Handled, Reply};
 use super::fault::Fault;
 use super::guard::wall;
 use super::json::{session_key, Members};
+use super::logins::hash;
 use super::meter::{rss_kb, BOUNDS};
+use super::paging::{self, Page};
 use super::port::Port;
-use super::{agent, shapes};
+use super::{agent, page, shapes};
 
 /// `/health`: counts for everybody nearby, names only for those with the key (R59).
 pub fn health(port: &Port, ex: &mut dyn Exchange) -> Handled {
@@ -206,9 +208,16 @@ pub fn fetch(port: &Port, key: Option<String>) -> Result<Vec<SessionInfo>, Fault
     }
 }
 
-pub fn sessions(port: &Port, _: &mut dyn Exchange) -> Handled {
-    let list: Vec<Value> = fetch(port, None)?.iter().map(shapes::session).collect();
-    Ok(Reply::json(&json!({"sessions": list})))
+pub fn sessions(port: &Port, ex: &mut dyn Exchange) -> Handled {
+    let page = Page::of_query(&ex.call().head)?;
+    let (list, next) = paging::sessions(fetch(port, None)?, &page);
+    let reply = Reply::json(&paging::body("sessions", list, next));
+    let etag = format!("\"{}\"", &hash(&reply.body)[..22]);
+    let reply = match page::is_known(&ex.call().head, &etag) {
+        true => Reply::new(304),
+        false => reply,
+    };
+    Ok(reply.with("ETag", etag).with("Cache-Control", "private, no-cache"))
 }
 
 pub fn session(port: &Port, ex: &mut dyn Exchange) -> Handled {

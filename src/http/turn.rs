@@ -72,8 +72,13 @@ impl Asked {
 
 /// Waits for the reply to an accepted message.
 pub fn wait(port: &Port, ex: &mut dyn Exchange, asked: &Asked, accepted: &Accepted) -> Result<ChatReply, Fault> {
+    reply(port, ex, accepted.row, || asked.left(port, accepted))
+}
+
+/// Waits for the reply to a message; `left` is called if the client does not.
+pub fn reply(port: &Port, ex: &mut dyn Exchange, row: Row, left: impl FnOnce()) -> Result<ChatReply, Fault> {
     let begun = Instant::now();
-    let pending = port.mind.submit(Request::Wait { row: accepted.row }).map_err(Fault::from_answer)?;
+    let pending = port.mind.submit(Request::Wait { row }).map_err(Fault::from_answer)?;
     let times = port.settings.get().times.clone();
     let end = begun + times.reply;
     loop {
@@ -81,7 +86,7 @@ pub fn wait(port: &Port, ex: &mut dyn Exchange, asked: &Asked, accepted: &Accept
             Some(Answer::Reply(reply)) => return Ok(*reply),
             Some(other) => return Err(Fault::from_answer(other)),
             None if ex.gone() => {
-                asked.left(port, accepted);
+                left();
                 return Err(Fault::new(499, "timeout", "The client left"));
             }
             None if Instant::now() >= end => {

@@ -182,6 +182,8 @@ pub enum Effect {
     Restart,
     /// For the log and the operator.
     Notice(Box<str>),
+    /// For the operator's list of what happened.
+    Observed(Box<Observation>),
     /// Every turn ended or the drain's deadline passed: the next shutdown step may begin.
     Drained,
 }

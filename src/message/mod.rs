@@ -7,10 +7,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 mod event;
+mod observation;
 mod pi;
 mod request;
 
 pub use event::*;
+pub use observation::*;
 pub use pi::*;
 pub use request::*;
 

@@ -12,6 +12,8 @@ use crate::rules::Rules;
 pub enum Request {
     /// A message. Answer: `Accepted`, after the sync that covers it, or `Error`.
     Chat(Box<ChatRequest>),
+    /// A webhook's message: of its own priority, and it does not count as the session's last one. Answer: as `Chat`.
+    Webhook(Box<ChatRequest>),
     /// The reply to an accepted message. Answer: `Reply`, when its fate is recorded and synced.
     Wait { row: Row },
     /// Answer: `Ok`, also when nothing runs.
@@ -57,6 +59,16 @@ pub enum Request {
     Reload(Arc<Rules>),
     /// Is the mind awake? Answer: `Ok`.
     Ping,
+}
+
+impl Request {
+    /// The message, if it brings one.
+    pub fn message(&self) -> Option<&ChatRequest> {
+        match self {
+            Request::Chat(m) | Request::Webhook(m) => Some(m),
+            _ => None,
+        }
+    }
 }
 
 /// `chat.send`, `/api/chat`.

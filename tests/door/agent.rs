@@ -94,7 +94,7 @@ fn only_a_pi_token_opens_the_agent_door_and_only_this_one() {
 fn the_agent_door_knows_pi_s_routes_and_no_others() {
     let d = Doors::new();
     let token = d.tokens.issue(BOUND);
-    for path in ["/", "/web/app.js", "/health", "/metrics", "/api/pool", "/api/sessions", "/api/tools", "/nowhere"] {
+    for path in ["/", "/web/app.js", "/health", "/metrics", "/api/pool", "/api/sessions", "/api/models", "/nowhere"] {
         assert_eq!(d.ask(&token, "GET", path, "").status, 404, "{path}");
         assert_eq!(ask(d.addr(), "GET", path, "", "").status, 401, "{path}");
     }

@@ -230,3 +230,19 @@ fn sessions_are_renamed_compacted_and_closed_by_their_methods() {
         assert_eq!((r["error"].as_str(), r["code"].as_str()), (Some(error), Some(code)), "{method} {params}: {r}");
     }
 }
+
+#[test]
+fn pages_hear_how_many_there_are_when_another_comes_or_goes() {
+    let h = House::new();
+    let mut first = connected(&h);
+    let second = connected(&h);
+    assert_eq!(first.event("presence")["payload"], json!({"clients": 2}));
+    drop(second);
+    assert_eq!(first.event("presence")["payload"], json!({"clients": 1}));
+    let stranger = Ws::open(h.addr, "/", "").unwrap();
+    drop(stranger);
+    let mut third = connected(&h);
+    assert_eq!(first.event("presence")["payload"], json!({"clients": 2}), "strangers do not count");
+    third.call("ping", json!({}));
+    assert!(third.passed.is_empty(), "nothing is said to a newcomer on opening");
+}

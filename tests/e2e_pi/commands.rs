@@ -65,3 +65,27 @@ pub fn a_command_of_an_extension_is_recognised_at_once(new: bool) {
     let run = page.say("[[say:Hi.]]");
     assert_eq!(page.reply(&run), "Hi.");
 }
+
+pub fn models_usage_and_reload_over_the_api(new: bool) {
+    let w = World::start(new);
+    let none = w.g.get("/api/models");
+    assert_eq!(
+        (none.status, none.json()["error"].as_str()),
+        (404, Some("No active session. Send a message first.")),
+        "a list starts no process"
+    );
+    w.ask("My name is Ada. [[say:Hello Ada.]]");
+    let models = w.g.get("/api/models").json()["models"].clone();
+    assert!(models.as_array().unwrap().iter().any(|m| m["id"] == "fake-model"), "{models}");
+    let path = "agent%3Amain%3Awebchat%3Adefault";
+    let usage = w.g.get(&format!("/api/session/usage?sessionKey={path}")).json();
+    assert!(usage["stats"]["cost"].is_number() && usage["stats"]["tokens"].is_object(), "{usage}");
+    let status = w.g.get(&format!("/api/session/status?sessionKey={path}")).json();
+    assert_eq!(status["stats"]["cost"]["total"], usage["stats"]["cost"]);
+    let before = w.pid();
+    let reloaded = w.g.post("/api/reload", json!({"sessionKey": crate::world::MAIN}));
+    assert_eq!(reloaded.json(), json!({"success": true, "message": "Reload command sent to agent"}));
+    assert_eq!(w.ask("again [[say:yes]]"), "yes");
+    assert_ne!(w.pid(), before, "a fresh process");
+    assert!(w.asked("again").body.to_string().contains("Ada"), "with the same conversation");
+}

@@ -46,7 +46,7 @@ on_both! {
         c8_a_message_that_kills_pi_three_times_is_told_once_and_the_queue_goes_on;
     commands:
         compact_makes_room_and_the_talk_goes_on, model_is_changed_for_this_session_only,
-        thinking_level_is_changed, a_command_of_an_extension_is_recognised_at_once;
+        thinking_level_is_changed, models_usage_and_reload_over_the_api, a_command_of_an_extension_is_recognised_at_once;
     recovery:
         c15_pi_killed_behind_a_steer_boundary_loses_nothing,
         c15_a_gateway_killed_behind_a_steer_boundary_loses_nothing, a_steer_that_died_with_pi_is_answered,

@@ -4,7 +4,8 @@ import { createRequire } from "node:module";
 
 const OpenAI = createRequire(import.meta.url)(process.env.OPENAI_PACKAGE);
 const baseURL = process.env.OPENAI_BASE_URL;
-const client = new OpenAI({ baseURL, apiKey: process.env.OPENAI_API_KEY });
+const timeout = 30_000;
+const client = new OpenAI({ baseURL, apiKey: process.env.OPENAI_API_KEY, timeout });
 const ask = (content, more = {}) => ({ model: "gpt-4o", messages: [{ role: "user", content }], ...more });
 const complete = (content, more, options) => client.chat.completions.create(ask(content, more), options);
 
@@ -53,7 +54,7 @@ for (const id of ["agent/main", "fake/fake-model"]) {
 await assert.rejects(client.models.retrieve("no/such"), (e) => e instanceof OpenAI.NotFoundError && e.param === "model");
 
 // refusals are errors of their class
-const stranger = new OpenAI({ baseURL, apiKey: "wrong" });
+const stranger = new OpenAI({ baseURL, apiKey: "wrong", timeout });
 await assert.rejects(stranger.models.list(), OpenAI.AuthenticationError);
 await assert.rejects(stranger.chat.completions.create(ask("x")), OpenAI.AuthenticationError);
 const bad = (body, param) =>

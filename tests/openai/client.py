@@ -1,12 +1,9 @@
 """PyPI's `openai` against a gateway with the pi stand-in (tests/openai.rs): every claim is an assertion."""
 
-import os
-
 import openai
 from openai import OpenAI
 
-BASE = os.environ["OPENAI_BASE_URL"]
-client = OpenAI()  # base URL and key from the environment, as most programs do it
+client = OpenAI(timeout=30)  # base URL and key from the environment, as most programs do it
 
 
 def ask(content, **more):
@@ -69,7 +66,7 @@ for name in ("agent/main", "fake/fake-model"):
 assert refused(openai.NotFoundError, lambda: client.models.retrieve("no/such")).param == "model"
 
 # refusals are errors of their class
-stranger = OpenAI(api_key="wrong")
+stranger = OpenAI(api_key="wrong", timeout=30)
 refused(openai.AuthenticationError, lambda: stranger.models.list())
 refused(openai.AuthenticationError, lambda: stranger.chat.completions.create(model="x", messages=messages))
 for call, param in [

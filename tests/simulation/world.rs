@@ -363,7 +363,7 @@ impl World {
     }
 
     fn carry(&mut self, effect: Effect) -> Result<(), String> {
-        if !matches!(effect, Effect::Frame(_) | Effect::Show { .. }) {
+        if !matches!(effect, Effect::Frame(_) | Effect::Show { .. } | Effect::Observed(_)) {
             let text = format!("{effect:?}");
             self.note(format!("  < {}", text.chars().take(150).collect::<String>()));
         }
@@ -406,7 +406,7 @@ impl World {
             }
             Effect::Sweep { proc, .. } => self.sweeps.push(proc),
             Effect::Restart => return Err("nobody asked for a restart".into()),
-            Effect::Show { .. } | Effect::Frame(_) | Effect::Notice(_) | Effect::Drained => {}
+            Effect::Show { .. } | Effect::Frame(_) | Effect::Notice(_) | Effect::Observed(_) | Effect::Drained => {}
         }
         Ok(())
     }

@@ -229,11 +229,15 @@ impl Ws {
         self.text(&frame.to_string());
         self.next
     }
-    /// The answer to a request; events on the way are kept.
+    /// The answer to a request; events on the way are kept, and so are answers to others, which may come in any order.
     pub fn res(&mut self, id: u64) -> Value {
+        let is_it = |v: &Value| v["type"] == "res" && v["id"] == id;
+        if let Some(at) = self.passed.iter().position(is_it) {
+            return self.passed.remove(at);
+        }
         loop {
             let v = self.json();
-            if v["type"] == "res" && v["id"] == id {
+            if is_it(&v) {
                 return v;
             }
             self.passed.push(v);

@@ -5,6 +5,9 @@
 mod answer;
 mod messages;
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
 use serde_json::{json, Value};
 
 use crate::message::{Answer, ChatRequest, Code, Request, Solo, Source};
@@ -220,9 +223,17 @@ fn of_pi(port: &Port) -> Result<Vec<String>, Fault> {
         }
         other => return Err(Fault::from_answer(other)),
     };
-    let list: Vec<Value> = serde_json::from_str(&raw).unwrap_or_default(); // pi's, and read once already
-    let name = |m: &Value| Some(format!("{}/{}", m["provider"].as_str()?, m["id"].as_str()?));
-    Ok(list.iter().filter_map(name).collect())
+    let list: Vec<OfPi> = serde_json::from_str(&raw).unwrap_or_default(); // pi's, and read once already
+    Ok(list.iter().map(|m| format!("{}/{}", m.provider, m.id)).collect())
+}
+
+/// What counts of pi's long description of a model.
+#[derive(Deserialize)]
+struct OfPi<'a> {
+    #[serde(borrow)]
+    provider: Cow<'a, str>,
+    #[serde(borrow)]
+    id: Cow<'a, str>,
 }
 
 fn shown(port: &Port, id: &str, owner: &str) -> Value {

@@ -9,8 +9,9 @@ use super::out::Outbox;
 use crate::ask::{Mind, Pending};
 use crate::http::fault::Fault;
 use crate::http::images::Stored;
-use crate::http::shapes;
+use crate::http::paging::{self, Page};
 use crate::http::status::applied;
+use crate::http::{lists, roles, shapes};
 use crate::message::{Answer, Code, Dialog, Request};
 
 const AT_ONCE: usize = 8;
@@ -28,7 +29,11 @@ pub enum Finish {
     },
     /// This payload and whether the choice applies at once.
     Choice(Value),
-    Sessions,
+    Sessions(Page),
+    /// `roles.set`: this payload, or the text of the original.
+    Role(Value),
+    /// `session.reload` says in its payload what went wrong.
+    Reload,
     /// The one session asked for.
     Session,
     Flag,
@@ -153,7 +158,15 @@ pub fn payload(finish: Finish, answer: Answer) -> Result<Value, Fault> {
             value["applied"] = json!(applied(now));
             Ok(value)
         }
-        (Finish::Sessions, Answer::Sessions(list)) => Ok(list.iter().map(shapes::session).collect()),
+        (Finish::Sessions(page), Answer::Sessions(list)) => {
+            let (list, next) = paging::sessions(list, &page);
+            // the array of old clients, if nobody asked for pages
+            Ok(if page.asked() { paging::body("sessions", list, next) } else { list.into() })
+        }
+        (Finish::Role(value), Answer::Ok) => Ok(value),
+        (Finish::Role(_), Answer::Error { code, .. }) => Err(Fault::from_code(code, roles::NOT_SET)),
+        (Finish::Reload, Answer::Ok) => Ok(lists::reloaded()),
+        (Finish::Reload, Answer::Error { message, .. }) => Ok(json!({"success": false, "error": message})),
         (Finish::Session, Answer::Sessions(list)) => {
             let one = list.first().ok_or_else(|| Fault::new(404, "not_found", "Session not found"))?;
             Ok(shapes::session(one))

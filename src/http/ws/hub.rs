@@ -48,6 +48,18 @@ struct Inner {
     members: Vec<Arc<Outbox>>,
 }
 
+impl Inner {
+    /// Tells the others how many there are (R70). Not kept: whoever comes later hears the next one.
+    fn presence(&self, except: Option<&Arc<Outbox>>) {
+        let text = event_text("presence", &json!({"clients": self.members.len()}));
+        let (session, runs) = (None, Vec::new());
+        let event = Arc::new(Event { eid: self.eid, text, session, runs, settles: false, dialog: false });
+        for member in self.members.iter().filter(|m| except.is_none_or(|e| !Arc::ptr_eq(m, e))) {
+            member.event(&event); // one that is full is being closed
+        }
+    }
+}
+
 impl Default for Hub {
     fn default() -> Hub {
         Hub { epoch: random(9), next: AtomicU64::new(1), inner: Mutex::default() }
@@ -78,9 +90,15 @@ impl Hub {
         s.joined = inner.eid;
         drop(s);
         inner.members.push(member.clone());
+        inner.presence(Some(member)); // the newcomer's first words are its own
     }
     pub fn leave(&self, member: &Arc<Outbox>) {
-        self.lock().members.retain(|m| !Arc::ptr_eq(m, member));
+        let mut inner = self.lock();
+        let before = inner.members.len();
+        inner.members.retain(|m| !Arc::ptr_eq(m, member));
+        if inner.members.len() < before {
+            inner.presence(None);
+        }
     }
 
     /// Queues what was missed since that event; `false`: not all of it is known any more.
@@ -121,6 +139,11 @@ impl Hub {
     pub fn publish(&self, frame: &Frame) {
         let e = encode(frame);
         self.send(e.name, &e.payload, e.session, e.runs, e.settles, e.dialog);
+    }
+
+    /// A webhook's event; its name was checked.
+    pub fn hook(&self, event: &str, payload: &Value) {
+        self.send(&format!("hook:{event}"), payload, None, Vec::new(), false, false);
     }
 
     pub fn shutdown(&self, reason: &str, back_in: Option<Duration>) {
@@ -232,7 +255,7 @@ fn encode(frame: &Frame) -> Encoded {
 }
 
 /// Names of all events, for `features`.
-pub const EVENTS: [&str; 19] = [
+pub const EVENTS: [&str; 20] = [
     "agent",
     "live.reset",
     "chat.typing",
@@ -249,6 +272,7 @@ pub const EVENTS: [&str; 19] = [
     "role.created",
     "role.deleted",
     "config.reloaded",
+    "presence",
     "resync",
     "shutdown",
     "tick",

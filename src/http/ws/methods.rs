@@ -10,6 +10,7 @@ use serde_json::{json, Value};
 use super::calls::{self, Call, Finish};
 use super::frames;
 use super::hub::EVENTS;
+use super::more;
 use super::out::Outbox;
 use crate::http::fault::Fault;
 use crate::http::guard::{wall, Access};
@@ -150,7 +151,7 @@ impl Session {
         let payload = json!({
             "protocol": 1, "server": {"name": "pi-gateway", "version": s.version}, "connId": self.out.id,
             "epoch": port.hub.epoch, "lastEid": last, "resumed": resumed,
-            "features": {"methods": METHODS, "events": EVENTS},
+            "features": {"methods": METHODS.iter().chain(&more::METHODS).collect::<Vec<_>>(), "events": EVENTS},
             "policy": {
                 "maxPayload": s.limits.ws_message, "maxBufferedBytes": s.limits.ws_bytes,
                 "tickIntervalMs": s.times.ws_tick.as_millis() as u64,
@@ -198,7 +199,10 @@ impl Session {
                 let dialog = m.text("id")?.ok_or_else(|| Fault::invalid("id is required"))?.to_owned();
                 self.ask(id, Request::Ui { id: dialog, answer: ui_answer(&m)? }, Finish::Flag, true)
             }
-            _ => self.session_method(id, method, &m),
+            _ => match self.call_more(id, method, &m) {
+                Some(given) => given,
+                None => self.session_method(id, method, &m),
+            },
         }
     }
 

@@ -7,6 +7,7 @@ mod calls;
 mod frames;
 pub(crate) mod hub;
 mod methods;
+mod more;
 mod out;
 mod sessions;
 mod show;

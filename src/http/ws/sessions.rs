@@ -8,6 +8,7 @@ use super::calls::{self, Call, Finish};
 use super::methods::{Given, Session};
 use crate::http::fault::Fault;
 use crate::http::json::{session_key, Members};
+use crate::http::paging::Page;
 use crate::http::status;
 use crate::message::Request;
 
@@ -19,7 +20,9 @@ const TITLE: usize = 120;
 impl Session {
     pub(super) fn session_method(&self, id: &Value, method: &str, m: &Members) -> Given {
         match method {
-            "sessions.list" => self.ask(id, Request::Sessions { key: None }, Finish::Sessions, false),
+            "sessions.list" => {
+                self.ask(id, Request::Sessions { key: None }, Finish::Sessions(Page::of_params(m)?), false)
+            }
             "sessions.get" | "session.resume" => {
                 let session = needed(m, "sessionKey is required")?;
                 self.out.lock().interest.uses(&session);
@@ -81,7 +84,7 @@ fn done() -> Finish {
     Finish::Ok(json!({"ok": true}))
 }
 
-fn needed(m: &Members, message: &str) -> Result<String, Fault> {
+pub(super) fn needed(m: &Members, message: &str) -> Result<String, Fault> {
     let key = m.text("sessionKey")?.ok_or_else(|| Fault::invalid(message))?;
     Ok(session_key(key)?.to_owned())
 }
