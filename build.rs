@@ -136,7 +136,10 @@ fn script(text: &str) -> String {
         if token.text == ";" && next == "}" && !i.checked_sub(1).is_some_and(|before| heads.contains(&before)) {
             continue;
         }
+        let before = i.checked_sub(1).map_or("", |i| tokens[i].text);
+        let name = before == "." || next == ":" && (before == "{" || before == ",");
         let text = match token.text {
+            word if name => names.get(word).map_or(word, String::as_str),
             "const" => "let",
             "true" => "!0",
             "false" => "!1",

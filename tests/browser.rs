@@ -122,6 +122,3 @@ impl Page {
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
-
-#[path = "browser/shots.rs"]
-mod shots;

@@ -161,6 +161,7 @@ function ready(info, resumed) {
 function received(e) {
 	if (e.event === 'resync') { load(true); listSessions(); return; }
 	if (e.event === 'shutdown') { hint('The gateway is restarting.'); return; }
+	if (e.event === 'config.reloaded') { loadPicks(); return; }
 	const key = e.payload.sessionKey ?? e.payload.session?.sessionKey;
 	if (e.event === 'session.updated') { sessionChanged(e.payload.session); return; }
 	if (e.event === 'session.deleted') { sessionGone(key); return; }

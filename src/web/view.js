@@ -35,10 +35,11 @@ const DONE = 'm4.5 10.5 3.5 3.5 7.5-8';
 
 // A browser needs seconds to lay out a megabyte at once. Long texts are cut into pieces that it lays out when they
 // come into view; markup that spans two of them is lost.
-const PIECE = 12000;
+const LONG = 100_000;
+const PIECE = 12_000;
 
 function pieces(text, build) {
-	if (text.length <= 2 * PIECE) return build(text);
+	if (text.length <= LONG) return build(text);
 	const out = [];
 	for (let at = 0; at < text.length;) {
 		let end = text.lastIndexOf('\n', at + PIECE) + 1;
@@ -152,7 +153,7 @@ export class MarkdownView {
 		if (old && blocks[0]?.t === 'code' && this.last?.t === 'code' && this.last.lang === blocks[0].lang) {
 			const code = old.querySelector('code');
 			const rest = blocks[0].text.startsWith(this.last.text) && blocks[0].text.slice(this.last.text.length);
-			if (rest !== false && code.lastChild?.data?.length + rest.length < PIECE) code.lastChild.appendData(rest);
+			if (rest !== false && code.lastChild?.data?.length + rest.length < LONG) code.lastChild.appendData(rest);
 			else code.replaceChildren(...pieces(blocks[0].text, plainly));
 			i = 1;
 		}

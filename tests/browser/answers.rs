@@ -255,13 +255,12 @@ fn given_a_line_of_a_megabyte_then_the_page_stays_quick() {
     page.eval(
         "window.slow = 0, new PerformanceObserver(l => l.getEntries().forEach(e => { slow = Math.max(slow, e.duration); })).observe({type: 'longtask'})",
     );
-    let mut other = g.page(MAIN);
     page.says("[[long:900000 chars by 30000 every 5 ms]]");
     page.answers(1);
     for (n, (start, unit)) in [("", "word and "), ("", "x"), ("```\\n", "let a = b; ")].into_iter().enumerate() {
         // Not written in this page: how long a browser needs for its own text box is not ours to mend.
         let asked = format!("[[say:{start}{}]]", unit.repeat(900_000 / unit.len()));
-        other.call("chat.send", json!({"sessionKey": MAIN, "text": asked}));
+        g.chat(MAIN, &asked);
         page.answers(n + 2);
         page.until("[...document.querySelectorAll('.assistant .md')].at(-1).textContent.length >= 890000");
     }

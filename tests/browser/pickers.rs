@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::support::gateway::Gateway;
 use crate::{demo, scripted, text, Page};
 
 fn choose(page: &Page, id: &str, value: &str) {
@@ -150,5 +151,25 @@ fn given_both_colours_then_all_text_can_be_read() {
     assert_eq!(nameless, json!([]));
     page.click("[data-testid=dialog] [data-value=that]");
     page.answers(2);
+    page.calm();
+}
+
+#[test]
+fn given_roles_then_one_can_be_chosen_and_the_history_stays() {
+    let g = Gateway::demo(json!({"roles": {"workspaceDirs": {"boss": "/tmp"}}})).start();
+    let page = Page::open(&g);
+    page.says("hello");
+    page.answers(1);
+    page.until("document.querySelector('#role').offsetWidth > 0");
+    assert_eq!(page.eval("document.querySelector('#role').value"), "default");
+    choose(&page, "role", "boss");
+    page.until("document.querySelector('#hint').textContent === 'Chosen.'");
+    page.reload();
+    page.ready();
+    page.until("document.querySelector('#role').value === 'boss'");
+    page.says("/status");
+    page.answers(2);
+    assert!(page.last().contains("boss"), "{}", page.last());
+    assert!(page.lines().concat().contains("hello"));
     page.calm();
 }
