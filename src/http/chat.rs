@@ -13,6 +13,7 @@ use super::exchange::{Exchange, Handled, Reply};
 use super::fault::Fault;
 use super::images::{body_hash, store, Stored};
 use super::json::{idempotency_key, session_key, Members};
+use super::media::reply_text;
 use super::port::{Permit, Port};
 
 /// Live text taken in one look.
@@ -128,7 +129,7 @@ pub fn whole(port: &Port, ex: &mut dyn Exchange) -> Handled {
         }
     };
     let Answer::Reply(reply) = answer else { return Err(Fault::from_answer(answer)) };
-    let text = outcome(&reply)?;
+    let text = reply_text(port, &asked.session, outcome(&reply)?);
     let out = Reply::json(&json!({
         "ok": true, "reply": text, "sessionKey": asked.session, "duration": begun.elapsed().as_millis() as u64,
         "runId": accepted.run,

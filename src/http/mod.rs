@@ -17,6 +17,7 @@ mod head;
 mod images;
 mod json;
 mod logins;
+mod media;
 mod meter;
 mod operate;
 mod page;
@@ -33,6 +34,7 @@ mod ws;
 
 pub use door::Door;
 pub use fault::Fault;
+pub use media::{MediaKey, Spot};
 pub use pi_tokens::PiTokens;
 pub use port::{HistoryMessage, Mailbox, NoRestart, Operator, Parts};
-pub use settings::{AgentLabel, Auth, Cors, Limits, Net, Settings, Swap, Times};
+pub use settings::{AgentLabel, Auth, Cors, Limits, Media, Net, Settings, Swap, Times};

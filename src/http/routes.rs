@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::head::percent;
 use super::port::Port;
 use super::settings::Limits;
-use super::{agent, chat, operate, page, status};
+use super::{agent, chat, media, operate, page, status, ws};
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +90,9 @@ pub static PUBLIC: &[Route] = &[
     route("GET", "/api/gateway/config", Door::Key, operate::config),
     route("POST", "/api/gateway/reload", Door::Key, operate::reload),
     route("POST", "/api/gateway/restart", Door::Key, operate::restart),
+    route("GET", "/api/media/*", Door::Open, media::unsigned),
+    route("GET", "/api/media/{}/{}", Door::Open, media::serve),
+    route("GET", "/api/events", Door::Key, ws::stream::events),
     chat("/api/chat", chat::whole),
     chat("/api/chat/stream", chat::stream),
 ];

@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 
 mod event;
 mod pi;
+mod post;
 mod request;
 
 pub use event::*;
 pub use pi::*;
+pub use post::*;
 pub use request::*;
 
 /// Wall clock, unix milliseconds.

@@ -1,9 +1,10 @@
-//! The writer thread of one WebSocket: the only one that writes to its socket, at the client's pace.
+//! The writer of one WebSocket or event stream: the only one that writes to its socket, at the client's pace.
 //!
 //! It sends what is queued, then what is new in the live views; a slow client gets fewer, larger pieces of
 //! live text, because the views are read only when there is room (R43, R44).
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use super::show;
 use crate::http::fault::Fault;
 use crate::http::guard::wall;
 use crate::http::port::Port;
+use crate::http::settings::Times;
 use crate::http::shapes;
 use crate::http::wire;
 use crate::live::{Cursor, Item, Live};
@@ -39,9 +41,71 @@ struct Seen {
     at: Cursor,
 }
 
-pub struct Writer {
-    port: Arc<Port>,
-    sock: Arc<TcpStream>,
+/// Where the bytes go, and what they look like there.
+pub trait Sink {
+    /// An event: the part all connections share, and the part of this one.
+    fn event(&mut self, shared: &str, seq: u64, eid: u64) -> Vec<u8>;
+    /// Keeps the connection alive; with it comes a `tick`, if the client is used to them.
+    fn beat(&self) -> (Vec<u8>, bool);
+    /// When the next one is due.
+    fn next_beat(&self, port: &Port) -> Instant;
+    /// The client is known to have left.
+    fn gone(&mut self) -> bool;
+    /// Within the limits for slow readers (R43).
+    fn send(&mut self, bytes: &[u8], times: &Times) -> io::Result<()>;
+    /// The last bytes of a connection that we end.
+    fn close(&self, close: &Close) -> Vec<u8>;
+    /// They are sent: what the client may still do.
+    fn part(&mut self, out: &Outbox, bell: &Receiver<()>);
+}
+
+/// A WebSocket's side that is written to.
+pub struct Socket {
+    pub sock: Arc<TcpStream>,
+}
+
+impl Drop for Socket {
+    /// Wakes the reader, also after a panic.
+    fn drop(&mut self) {
+        let _ = self.sock.shutdown(Shutdown::Both); // it may be closed already
+    }
+}
+
+impl Sink for Socket {
+    fn event(&mut self, shared: &str, seq: u64, eid: u64) -> Vec<u8> {
+        frames::event(shared, seq, eid)
+    }
+    fn beat(&self) -> (Vec<u8>, bool) {
+        (frames::ping(), true)
+    }
+    /// All connections tick at the same moments, so that an idle process wakes seldom.
+    fn next_beat(&self, port: &Port) -> Instant {
+        let period = port.settings.get().times.ws_tick.max(Duration::from_millis(1));
+        let passed = port.started.elapsed().as_millis() / period.as_millis();
+        port.started + period * (passed as u32 + 1)
+    }
+    fn gone(&mut self) -> bool {
+        false // its reader says so
+    }
+    fn send(&mut self, bytes: &[u8], times: &Times) -> io::Result<()> {
+        wire::put(&self.sock, bytes, times.stall, times.write)
+    }
+    fn close(&self, close: &Close) -> Vec<u8> {
+        frames::close(close.code, &close.reason)
+    }
+    /// A moment for the client to answer the close frame.
+    fn part(&mut self, out: &Outbox, bell: &Receiver<()>) {
+        let _ = self.sock.shutdown(Shutdown::Write); // the client may be gone
+        let end = Instant::now() + FAREWELL;
+        while !out.is_gone() && Instant::now() < end {
+            let _ = bell.recv_deadline(end); // the state says what happened
+        }
+    }
+}
+
+pub struct Writer<'a, S: Sink> {
+    port: &'a Port,
+    sink: S,
     out: Arc<Outbox>,
     bell: Receiver<()>,
     calls: Vec<Started>,
@@ -57,20 +121,13 @@ pub struct Writer {
 /// The connection is over.
 struct Over;
 
-impl Drop for Writer {
-    /// Wakes the reader, also after a panic.
-    fn drop(&mut self) {
-        let _ = self.sock.shutdown(Shutdown::Both); // it may be closed already
-    }
-}
-
-impl Writer {
-    pub fn new(port: Arc<Port>, sock: Arc<TcpStream>, out: Arc<Outbox>, bell: Receiver<()>) -> Writer {
-        let next_tick = next_tick(&port);
-        Writer { port, sock, out, bell, calls: Vec::new(), seen: None, seq: 0, eid: 0, next_tick, gathered: Vec::new() }
+impl<'a, S: Sink> Writer<'a, S> {
+    pub fn new(port: &'a Port, sink: S, out: Arc<Outbox>, bell: Receiver<()>) -> Writer<'a, S> {
+        let next_tick = sink.next_beat(port);
+        Writer { port, sink, out, bell, calls: Vec::new(), seen: None, seq: 0, eid: 0, next_tick, gathered: Vec::new() }
     }
 
-    /// Until the connection is over; then the socket is shut down.
+    /// Until the connection is over.
     pub fn run(mut self) {
         while self.step().is_ok() {}
     }
@@ -88,7 +145,8 @@ impl Writer {
                     self.settle(&event)?;
                 }
                 self.eid = self.eid.max(event.eid);
-                self.event(&event.text, event.eid)
+                let text = event.text(&self.port.settings.get());
+                self.event(&text, event.eid)
             }
             Next::Live => {
                 self.begin();
@@ -119,8 +177,8 @@ impl Writer {
         if bytes.is_empty() {
             return Ok(());
         }
-        let t = &self.port.settings.get().times;
-        wire::put(&self.sock, &bytes, t.stall, t.write).map_err(|e| {
+        let settings = self.port.settings.get();
+        self.sink.send(&bytes, &settings.times).map_err(|e| {
             if wire::timed_out(&e) {
                 self.port.meter.dropped("stalled");
             }
@@ -130,19 +188,23 @@ impl Writer {
 
     fn event(&mut self, shared: &str, eid: u64) -> Result<(), Over> {
         self.seq += 1;
-        let frame = frames::event(shared, self.seq, eid);
+        let frame = self.sink.event(shared, self.seq, eid);
         self.put(&frame)
     }
 
     /// Ping and tick together: an idle connection wakes us twice a minute.
     fn tick(&mut self) -> Result<(), Over> {
-        self.next_tick = next_tick(&self.port);
+        if self.sink.gone() {
+            return Err(Over);
+        }
+        self.next_tick = self.sink.next_beat(self.port);
         if let Some(seen) = &mut self.seen {
             let board = &self.port.board;
             seen.retain(|k, s| board.get(k).is_some_and(|live| Arc::ptr_eq(&live, &s.live)));
         }
-        self.put(&frames::ping())?;
-        if self.seen.is_some() && !self.out.crowded() {
+        let (beat, tick) = self.sink.beat();
+        self.put(&beat)?;
+        if tick && self.seen.is_some() && !self.out.crowded() {
             self.event(&event_text("tick", &json!({"ts": wall()})), self.eid)?;
         }
         Ok(())
@@ -335,20 +397,10 @@ impl Writer {
         for frame in last {
             self.put(&frame)?;
         }
-        self.put(&frames::close(close.code, &close.reason))?;
+        let last = self.sink.close(close);
+        self.put(&last)?;
         self.flush()?;
-        let _ = self.sock.shutdown(Shutdown::Write); // the client may be gone
-        let end = Instant::now() + FAREWELL;
-        while !self.out.is_gone() && Instant::now() < end {
-            let _ = self.bell.recv_deadline(end); // the state says what happened
-        }
+        self.sink.part(&self.out, &self.bell);
         Err(Over)
     }
-}
-
-/// All connections tick at the same moments, so that an idle process wakes seldom.
-fn next_tick(port: &Port) -> Instant {
-    let period = port.settings.get().times.ws_tick.max(Duration::from_millis(1));
-    let passed = port.started.elapsed().as_millis() / period.as_millis();
-    port.started + period * (passed as u32 + 1)
 }
