@@ -1,8 +1,12 @@
 //! The page as it is embedded: without indentation and lines that are only comments, which are a sixth of it.
 //! Line numbers stay. Nothing in `src/web` may hold a template literal that goes over several lines.
 
+use std::io::Write;
 use std::path::Path;
 use std::{env, fs};
+
+use flate2::write::GzEncoder;
+use flate2::Compression;
 
 fn main() {
     println!("cargo:rerun-if-changed=src/web");
@@ -14,8 +18,16 @@ fn main() {
         let text = fs::read_to_string(file.path()).expect("text");
         let name = file.file_name();
         let script = name.to_string_lossy().ends_with(".js");
-        fs::write(to.join(&name), slim(&text, script)).expect("a file in OUT_DIR");
+        let slim = slim(&text, script);
+        fs::write(to.join(&name), &slim).expect("a file in OUT_DIR");
+        fs::write(to.join(format!("{}.gz", name.to_string_lossy())), gzip(&slim)).expect("a file in OUT_DIR");
     }
+}
+
+/// Compressed here, so that the program needs no compressor. The same text gives the same bytes.
+fn gzip(text: &str) -> Vec<u8> {
+    let mut gz = GzEncoder::new(Vec::new(), Compression::best());
+    gz.write_all(text.as_bytes()).and_then(|()| gz.finish()).expect("writing into memory cannot fail")
 }
 
 fn slim(text: &str, script: bool) -> String {

@@ -165,6 +165,13 @@ pub fn stream(port: &Port, ex: &mut dyn Exchange) -> Handled {
             }
         }
         if let Some(answer) = answer {
+            let answer = match answer {
+                Answer::Reply(mut reply) => {
+                    reply.text = reply_text(port, &asked.session, std::mem::take(&mut reply.text));
+                    Answer::Reply(reply)
+                }
+                other => other,
+            };
             let last = show.last(answer, begun);
             let _ = ex.send(last.as_bytes()); // the stream ends either way
             return Ok(Reply::streamed());

@@ -24,6 +24,7 @@ mod page;
 mod pi_tokens;
 mod port;
 mod routes;
+mod send;
 mod serve;
 mod settings;
 mod shapes;

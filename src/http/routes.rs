@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::head::percent;
 use super::port::Port;
 use super::settings::Limits;
-use super::{agent, chat, media, operate, page, status, ws};
+use super::{agent, chat, media, operate, page, send, status, ws};
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +92,10 @@ pub static PUBLIC: &[Route] = &[
     route("POST", "/api/gateway/restart", Door::Key, operate::restart),
     route("GET", "/api/media/*", Door::Open, media::unsigned),
     route("GET", "/api/media/{}/{}", Door::Open, media::serve),
+    route("POST", "/api/message/send", Door::Key, send::message),
+    route("POST", "/api/message/action", Door::Key, send::action),
+    route("POST", "/api/keyboard", Door::Key, send::keyboard),
+    route("POST", "/api/media/send", Door::Key, send::media),
     route("GET", "/api/events", Door::Key, ws::stream::events),
     chat("/api/chat", chat::whole),
     chat("/api/chat/stream", chat::stream),
@@ -104,6 +108,10 @@ pub static AGENT: &[Route] = &[
     tool("GET", "/api/gateway/config", operate::config),
     tool("POST", "/api/gateway/reload", operate::reload),
     tool("POST", "/api/gateway/restart", operate::restart),
+    tool("POST", "/api/message/send", send::message),
+    tool("POST", "/api/message/action", send::action),
+    tool("POST", "/api/keyboard", send::keyboard),
+    tool("POST", "/api/media/send", send::media),
 ];
 
 /// The `{}` parts of a path that fits the pattern, not yet decoded.
