@@ -14,10 +14,16 @@ mod agent;
 mod chat;
 #[path = "door/end.rs"]
 mod end;
+#[path = "door/events.rs"]
+mod events;
 #[path = "door/guard.rs"]
 mod guard;
 #[path = "door/left.rs"]
 mod left;
+#[path = "door/media.rs"]
+mod media;
+#[path = "door/send.rs"]
+mod send;
 #[path = "door/status.rs"]
 mod status;
 #[path = "door/wire.rs"]
