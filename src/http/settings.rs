@@ -180,12 +180,7 @@ pub struct Media {
 
 impl Default for Media {
     fn default() -> Media {
-        Media {
-            key: MediaKey::random(),
-            ttl: Duration::from_secs(3600),
-            workspace_only: true,
-            temp: "/tmp".into(),
-        }
+        Media { key: MediaKey::random(), ttl: Duration::from_secs(3600), workspace_only: true, temp: "/tmp".into() }
     }
 }
 

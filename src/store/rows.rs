@@ -468,7 +468,8 @@ impl Store {
         if let Some(id) = q.query_row([session], |r| r.get(0)).optional()? {
             return Ok(Some(id));
         }
-        let mut q = self.db()?.prepare_cached("SELECT inbox FROM segment WHERE session = ? ORDER BY id DESC LIMIT 1")?;
+        let mut q =
+            self.db()?.prepare_cached("SELECT inbox FROM segment WHERE session = ? ORDER BY id DESC LIMIT 1")?;
         Ok(q.query_row([session], |r| r.get(0)).optional()?.flatten())
     }
 

@@ -121,7 +121,10 @@ fn a_file_is_checked_signed_and_recorded() {
     // signed with the settings of the door that made it
     assert!(o["url"].as_str().unwrap().starts_with("/api/media/"), "{o}");
     let absolute = work.join("a.png");
-    assert_eq!(d.client(FILE, json!({"path": absolute, "type": "document", "sessionKey": WEB})).json()["type"], "document");
+    assert_eq!(
+        d.client(FILE, json!({"path": absolute, "type": "document", "sessionKey": WEB})).json()["type"],
+        "document"
+    );
     let posts = d.posts();
     let file = |kind: &str| PostedFile { path: "a.png".into(), kind: kind.into(), name: "a.png".into() };
     assert_eq!((posts[0].post.text.as_str(), &posts[0].post.file), ("look", &Some(file("photo"))));

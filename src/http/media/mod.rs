@@ -73,9 +73,7 @@ pub fn shown(s: &Settings, home: &Home, text: &str) -> Shown {
 /// The same as text only.
 pub fn as_text<'a>(s: &Settings, home: Option<&Home>, text: &'a str) -> Cow<'a, str> {
     match home {
-        Some(home) if directive::any(text) => {
-            directive::replace(text, false, |path| find(s, home, path)).text.into()
-        }
+        Some(home) if directive::any(text) => directive::replace(text, false, |path| find(s, home, path)).text.into(),
         _ => text.into(),
     }
 }

@@ -129,7 +129,15 @@ impl Hub {
     pub fn resync(&self, member: &Arc<Outbox>) {
         let text = event_text("resync", &json!({"reason": "the missed events are no longer known"}));
         let eid = member.lock().joined;
-        member.first(Arc::new(Event { eid, text, session: None, runs: Vec::new(), settles: false, dialog: false, late: None }));
+        member.first(Arc::new(Event {
+            eid,
+            text,
+            session: None,
+            runs: Vec::new(),
+            settles: false,
+            dialog: false,
+            late: None,
+        }));
     }
 
     /// An event of one client only, which is not kept for others.
