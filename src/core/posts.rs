@@ -96,7 +96,8 @@ impl State {
         };
         let place = row.map(|row| {
             let last = row.last.as_ref();
-            let channel = last.map(|l| l.channel.clone()).filter(|c| !c.is_empty());
+            // Who asks over HTTP is no place to send to: then the key says whose conversation it is.
+            let channel = last.map(|l| l.channel.clone()).filter(|c| !c.is_empty() && c != "api");
             let third = row.key.split(':').nth(2).filter(|c| !c.is_empty()).map(str::to_owned);
             Box::new(Place {
                 home: self.home(&row),
