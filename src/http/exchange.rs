@@ -38,6 +38,8 @@ pub trait Exchange {
     /// Begins an answer of unknown length; the handler then returns [`Reply::streamed`].
     fn begin(&mut self, head: Reply) -> io::Result<()>;
     fn send(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// No further request is served on this connection.
+    fn close(&mut self);
 }
 
 pub type Handled = Result<Reply, Fault>;

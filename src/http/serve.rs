@@ -320,6 +320,9 @@ impl Exchange for Request<'_> {
     fn call(&self) -> &Call {
         &self.call
     }
+    fn close(&mut self) {
+        self.call.head.keep = false;
+    }
     fn gone(&mut self) -> bool {
         self.broken |= self.wire.gone();
         self.broken

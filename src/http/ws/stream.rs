@@ -79,6 +79,7 @@ pub fn events(port: &Port, ex: &mut dyn Exchange) -> Handled {
         let stream = Stream { ex, epoch: &port.hub.epoch, beat: s.times.comment };
         Writer::new(port, stream, out, bell).run();
     }
+    ex.close(); // ended by us, or broken: the client begins anew
     Ok(Reply::streamed())
 }
 
