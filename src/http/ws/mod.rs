@@ -10,6 +10,7 @@ pub(crate) mod hub;
 mod methods;
 mod out;
 mod show;
+mod sink;
 pub(crate) mod stream;
 mod writer;
 
@@ -86,7 +87,7 @@ pub(crate) fn serve(port: &Arc<Port>, mut wire: Wire, up: Upgrade) {
     let (out, bell) = Outbox::new(port.hub.name(), (s.limits.ws_bytes, s.limits.ws_frames));
     let thread = std::thread::Builder::new().name(format!("{}-out", out.id)).stack_size(STACK);
     let (to, sock, queue) = (port.clone(), wire.sock.clone(), out.clone());
-    let Ok(writer) = thread.spawn(move || writer::Writer::new(&to, writer::Socket { sock }, queue, bell).run()) else {
+    let Ok(writer) = thread.spawn(move || writer::Writer::new(&to, sink::Socket { sock }, queue, bell).run()) else {
         log::warn!("{}: no thread for a WebSocket", out.id);
         return;
     };

@@ -9,7 +9,8 @@ use crossbeam_channel::Receiver;
 
 use super::calls;
 use super::out::{Close, Outbox};
-use super::writer::{Sink, Writer};
+use super::sink::Sink;
+use super::writer::Writer;
 use crate::http::exchange::{Exchange, Handled, Reply};
 use crate::http::head::percent;
 use crate::http::json::session_key;
