@@ -2,8 +2,12 @@
 //! what a script keeps to itself. All that is a third of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::Path;
 use std::{env, fs};
+
+use flate2::write::GzEncoder;
+use flate2::Compression;
 
 fn main() {
     println!("cargo:rerun-if-changed=src/web");
@@ -14,8 +18,16 @@ fn main() {
         println!("cargo:rerun-if-changed={}", file.path().display());
         let text = fs::read_to_string(file.path()).expect("text");
         let name = file.file_name();
-        fs::write(to.join(&name), slim(&text, &name.to_string_lossy())).expect("a file in OUT_DIR");
+        let slim = slim(&text, &name.to_string_lossy());
+        fs::write(to.join(&name), &slim).expect("a file in OUT_DIR");
+        fs::write(to.join(format!("{}.gz", name.to_string_lossy())), gzip(&slim)).expect("a file in OUT_DIR");
     }
+}
+
+/// Compressed here, so that the program needs no compressor. The same text gives the same bytes.
+fn gzip(text: &str) -> Vec<u8> {
+    let mut gz = GzEncoder::new(Vec::new(), Compression::best());
+    gz.write_all(text.as_bytes()).and_then(|()| gz.finish()).expect("writing into memory cannot fail")
 }
 
 /// By the ending of its name.

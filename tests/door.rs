@@ -14,6 +14,8 @@ mod agent;
 mod chat;
 #[path = "door/end.rs"]
 mod end;
+#[path = "door/events.rs"]
+mod events;
 #[path = "door/guard.rs"]
 mod guard;
 #[path = "door/hooks.rs"]
@@ -22,6 +24,8 @@ mod hooks;
 mod left;
 #[path = "door/lists.rs"]
 mod lists;
+#[path = "door/media.rs"]
+mod media;
 #[path = "door/memory.rs"]
 mod memory;
 #[path = "door/observability.rs"]
@@ -30,6 +34,8 @@ mod observability;
 mod openai;
 #[path = "door/roles.rs"]
 mod roles;
+#[path = "door/send.rs"]
+mod send;
 #[path = "door/status.rs"]
 mod status;
 #[path = "door/transcripts.rs"]

@@ -12,6 +12,7 @@ mod intake;
 mod invariants;
 mod lanes;
 mod pool;
+mod posts;
 mod process_events;
 pub mod prompt;
 mod recover;

@@ -131,6 +131,7 @@ impl State {
             origin,
             inbox: Some(to.id),
             text,
+            media: None,
             target: &target,
             at: self.now.wall,
         })?;
@@ -140,7 +141,11 @@ impl State {
             runs.push(run.clone());
         }
         let id = self.store.ext('s', segment);
-        self.frame(Frame::Reply { session: key.to_owned(), run, runs, id, text: text.to_owned(), last });
+        let home = match origin == "reply" && text.contains("MEDIA:") {
+            true => self.store.session(key)?.map(|row| self.home(&row)),
+            false => None,
+        };
+        self.frame(Frame::Reply { session: key.to_owned(), run, runs, id, text: text.to_owned(), last, home });
         if !self.rules.mailbox(&target.channel) {
             let expires = self.now.wall + self.rules.max_age;
             self.store.add_outbox(&NewOutbox {

@@ -117,6 +117,8 @@ impl State {
                 let session = self.procs.get(&proc).and_then(|p| p.session.as_ref());
                 self.answer(id, Answer::Session(session.map(|key| key.to_string())), false);
             }
+            Request::Place(whose) => return self.on_place(id, whose),
+            Request::Post(post) => return self.on_post(id, *post),
             Request::Models => {
                 let live = self.procs.values().find(|p| p.usable()).map(|p| p.id);
                 let young = |m: &KnownModels| self.now.mono.saturating_sub(m.at) < MODELS_AGE;

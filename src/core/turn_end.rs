@@ -76,7 +76,8 @@ impl State {
 
     /// What a resumed prompt lists.
     pub(super) fn already_sent(&self, t: &Turn) -> Result<Vec<String>> {
-        Ok(self.store.segments_of(t.row.id)?.iter().map(|g| prompt::head(&g.text, 80)).collect())
+        let said = |text: &str| if text.is_empty() { "(a file)".to_owned() } else { prompt::head(text, 80) };
+        Ok(self.store.segments_of(t.row.id)?.iter().map(|g| said(&g.text)).collect())
     }
 
     pub(super) fn end_of(&self, t: &Turn, failed: Option<&str>) -> End {

@@ -31,6 +31,7 @@ impl Mailbox for StoreMailbox {
             at: l.at,
             key: l.key,
             images: l.images,
+            file: l.file,
             failed: l.failed,
         };
         Ok(lines.into_iter().map(message).collect())

@@ -152,8 +152,12 @@ impl Reloader {
             Ok((secret, _)) => secret,
             Err(e) => return log::error!("{e}; access stays as it was"),
         };
+        let media_secret = match start::media_secret(&loaded.config, &paths) {
+            Ok(secret) => secret,
+            Err(e) => return log::error!("{e}; access stays as it was"),
+        };
         let label = label.unwrap_or_else(|| start::choose_agent(&mut loaded.config.clone(), &self.options, &self.env));
-        let mut port = settings::port(&loaded.config, &paths, secret, label, !self.options.no_gui);
+        let mut port = settings::port(&loaded.config, &paths, secret, &media_secret, label, !self.options.no_gui);
         port.config_error = problem;
         self.doors.apply(&loaded.config, port);
     }

@@ -181,6 +181,9 @@ pub fn agent_port(c: &Config, public: &http::Settings) -> http::Settings {
         cors: http::Cors::SameOrigin,
         version: public.version.clone(),
         main_session: public.main_session.clone(),
+        media_dir: public.media_dir.clone(),
+        media_max: public.media_max,
+        media: public.media.clone(),
         ..http::Settings::default()
     }
 }
@@ -202,7 +205,14 @@ fn openai(c: &Config) -> http::OpenAi {
 }
 
 /// What the public port is opened with, or swapped to.
-pub fn port(c: &Config, paths: &Paths, secret: Option<String>, agent: http::AgentLabel, page: bool) -> http::Settings {
+pub fn port(
+    c: &Config,
+    paths: &Paths,
+    secret: Option<String>,
+    media_secret: &str,
+    agent: http::AgentLabel,
+    page: bool,
+) -> http::Settings {
     let g = &c.gateway;
     let listen = match g.bind {
         Bind::Loopback => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
@@ -245,6 +255,12 @@ pub fn port(c: &Config, paths: &Paths, secret: Option<String>, agent: http::Agen
         page: page && c.channels.webchat.enabled,
         media_dir: paths.media_dir(),
         media_max: c.channels.webchat.media_max as usize,
+        media: http::Media {
+            key: http::MediaKey::new(media_secret),
+            ttl: c.channels.webchat.media_token_ttl,
+            workspace_only: c.media.workspace_only,
+            ..http::Media::default()
+        },
         logins_file: Some(paths.web_logins()),
         agent,
         hooks: http::Hooks {

@@ -134,6 +134,16 @@ pub(super) fn secret(c: &Config, paths: &Paths) -> Result<(Option<String>, Optio
     }
 }
 
+/// What links to files are signed with. A generated one is kept, so that links survive a restart (R73).
+pub(super) fn media_secret(c: &Config, paths: &Paths) -> Result<String, String> {
+    if let Some(secret) = &c.channels.webchat.media_secret {
+        return Ok(secret.expose().to_owned());
+    }
+    let path = paths.media_secret();
+    let (secret, _) = token::stored_or_generated(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(secret.expose().to_owned())
+}
+
 fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: Instant) -> Result<Never, Failed> {
     let paths = loaded.paths(env);
     let config = Arc::new(loaded.config.clone());
@@ -190,7 +200,8 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
 
     // The port first: health is visible while the rest comes up. Requests wait in the inbox.
     let (secret, token_file) = secret(&config, &paths).map_err(|e| (exit::CANNOT_WRITE, e))?;
-    let port = settings::port(&config, &paths, secret.clone(), agent.clone(), !options.no_gui);
+    let media_secret = media_secret(&config, &paths).map_err(|e| (exit::CANNOT_WRITE, e))?;
+    let port = settings::port(&config, &paths, secret.clone(), &media_secret, agent.clone(), !options.no_gui);
     let (sync_stats, core_stats) = (Arc::<sync::SyncStats>::default(), Arc::<LoopStats>::default());
     let mailbox = StoreMailbox { reader, sync: sync_stats.clone(), core: core_stats.clone() };
     let parts = http::Parts { mind: mind.clone(), board, mailbox: Arc::new(mailbox), operator: operator.clone() };

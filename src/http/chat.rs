@@ -11,6 +11,7 @@ use super::exchange::{Exchange, Handled, Reply};
 use super::fault::Fault;
 use super::images::{body_hash, store};
 use super::json::{idempotency_key, session_key, Members};
+use super::media::reply_text;
 use super::port::Port;
 use super::turn::{self, frame, Asked, Frames, Watch};
 
@@ -67,7 +68,7 @@ pub fn whole(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let mut asked = prepare(port, ex)?;
     let accepted = asked.accept(port)?;
     let reply = turn::wait(port, ex, &asked, &accepted)?;
-    let text = outcome(&reply)?;
+    let text = reply_text(port, &accepted.session, outcome(&reply)?);
     let out = Reply::json(&json!({
         "ok": true, "reply": text, "sessionKey": accepted.session, "duration": begun.elapsed().as_millis() as u64,
         "runId": accepted.run,
@@ -81,19 +82,20 @@ pub fn stream(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let mut asked = prepare(port, ex)?;
     let watch = Watch::open(port, &asked);
     let accepted = asked.accept(port)?;
-    let mut show = Show { begun, out: String::new(), thinking: false, said: false };
+    let mut show = Show { port, begun, out: String::new(), thinking: false, said: false };
     turn::stream(port, ex, &asked, &accepted, watch, &mut show)
 }
 
 /// Turns news of the live view into frames.
-struct Show {
+struct Show<'a> {
+    port: &'a Port,
     begun: Instant,
     out: String,
     thinking: bool,
     said: bool,
 }
 
-impl Show {
+impl Show<'_> {
     fn delta(&mut self, text: &str) {
         self.out += &frame(&json!({"type": "delta", "text": text}));
     }
@@ -112,7 +114,7 @@ impl Show {
     }
 }
 
-impl Frames for Show {
+impl Frames for Show<'_> {
     fn note(&mut self, news: &News) {
         match news {
             News::Text { delta, .. } => {
@@ -144,7 +146,7 @@ impl Frames for Show {
     fn last(&mut self, reply: Result<ChatReply, Fault>) -> String {
         self.think(false);
         let reply = match reply {
-            Ok(reply) => reply,
+            Ok(reply) => ChatReply { text: reply_text(self.port, &reply.session, reply.text), ..reply },
             Err(fault) => {
                 self.out += &frame(&json!({"type": "error", "error": fault.message, "code": fault.code}));
                 return self.take();

@@ -1,7 +1,9 @@
 //! One request and its answer, as handlers see them: without a socket, so that tests can drive them.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::{self, Cursor};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -40,6 +42,8 @@ pub trait Exchange {
     /// Begins an answer of unknown length; the handler then returns [`Reply::streamed`].
     fn begin(&mut self, head: Reply) -> io::Result<()>;
     fn send(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// No further request is served on this connection.
+    fn close(&mut self);
 }
 
 pub type Handled = Result<Reply, Fault>;
@@ -51,11 +55,21 @@ pub struct Reply {
     pub body: Cow<'static, [u8]>,
     /// The answer went out by [`Exchange::begin`] already.
     pub streamed: bool,
+    /// Sent instead of `body`.
+    pub file: Option<Piece>,
+}
+
+/// A part of an open file: it is read while it is sent, so that its size costs no memory.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    pub file: Arc<File>,
+    pub from: u64,
+    pub len: u64,
 }
 
 impl Reply {
     pub fn new(status: u16) -> Reply {
-        Reply { status, headers: Vec::new(), body: Cow::Borrowed(b""), streamed: false }
+        Reply { status, headers: Vec::new(), body: Cow::Borrowed(b""), streamed: false, file: None }
     }
     pub fn json(value: &Value) -> Reply {
         Reply::new(200).with("Content-Type", "application/json;charset=utf-8").body(value.to_string().into_bytes())
@@ -69,6 +83,10 @@ impl Reply {
     }
     pub fn body(mut self, body: impl Into<Cow<'static, [u8]>>) -> Reply {
         self.body = body.into();
+        self
+    }
+    pub fn file(mut self, piece: Piece) -> Reply {
+        self.file = Some(piece);
         self
     }
     pub fn status(mut self, status: u16) -> Reply {
@@ -102,14 +120,15 @@ impl Reply {
         self.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name))
     }
 
-    /// The bytes of the whole answer.
+    /// The bytes of the whole answer; of one with a file only the head.
     pub fn print(self, head_only: bool, close: bool) -> Vec<u8> {
+        let head_only = head_only || self.file.is_some();
         let headers = self.headers.iter().map(|(n, v)| (*n, v.as_str())).chain([("Server", "pi-gw")]);
         let headers = headers.filter_map(|(n, v)| tiny_http::Header::from_bytes(n, v).ok()).collect();
-        let length = self.body.len();
+        let length = self.file.map_or(self.body.len(), |piece| piece.len as usize);
         let body = Cursor::new(self.body);
         let response = tiny_http::Response::new(self.status.into(), headers, body, Some(length), None);
-        let mut out = Vec::with_capacity(length + 512);
+        let mut out = Vec::with_capacity(512 + if head_only { 0 } else { length });
         response
             .with_chunked_threshold(usize::MAX)
             .raw_print(&mut out, tiny_http::HTTPVersion(1, 1), &[], head_only, None)

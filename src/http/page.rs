@@ -18,13 +18,19 @@ const CSP: &str = "default-src 'self'; img-src 'self' data: blob:; connect-src '
 struct File {
     name: &'static str,
     body: &'static [u8],
+    /// The same, compressed with gzip.
+    gzip: &'static [u8],
 }
 
 /// Everything the page consists of: one table. `build.rs` put the files there, without comments.
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
         static FILES: &[File] = &[
-            $(File { name: $name, body: include_bytes!(concat!(env!("OUT_DIR"), "/web/", $name)) }),*
+            $(File {
+                name: $name,
+                body: include_bytes!(concat!(env!("OUT_DIR"), "/web/", $name)),
+                gzip: include_bytes!(concat!(env!("OUT_DIR"), "/web/", $name, ".gz")),
+            }),*
         ];
     };
 }
@@ -49,9 +55,23 @@ files![
     "images.js",
 ];
 
-fn etag(at: usize) -> &'static str {
-    static ETAGS: OnceLock<Vec<String>> = OnceLock::new();
-    &ETAGS.get_or_init(|| FILES.iter().map(|f| format!("\"{}\"", &hash(f.body)[..22])).collect())[at]
+/// Strong: each form of a file has its own.
+fn etag(at: usize, gzip: bool) -> &'static str {
+    static ETAGS: OnceLock<Vec<[String; 2]>> = OnceLock::new();
+    let of = |bytes: &[u8]| format!("\"{}\"", &hash(bytes)[..22]);
+    &ETAGS.get_or_init(|| FILES.iter().map(|f| [of(f.body), of(f.gzip)]).collect())[at][usize::from(gzip)]
+}
+
+/// `gzip`, or `*`, unless with a weight of nothing.
+fn takes_gzip(head: &Head) -> bool {
+    let codings = || head.all("accept-encoding").flat_map(|v| v.split(','));
+    let weight = |name: &str| {
+        let coding = codings().map(|c| c.split_once(';').unwrap_or((c, "")));
+        let (_, weight) = coding.into_iter().find(|(c, _)| c.trim().eq_ignore_ascii_case(name))?;
+        let q = weight.trim().strip_prefix("q=").map_or(Some(1.0), |q| q.trim().parse::<f32>().ok());
+        Some(q.is_some_and(|q| q > 0.0))
+    };
+    weight("gzip").or_else(|| weight("*")).unwrap_or(false)
 }
 
 impl File {
@@ -80,14 +100,20 @@ fn serve(port: &Port, ex: &mut dyn Exchange, name: &str) -> Handled {
         return Err(Fault::new(404, "not_found", "Web UI disabled (--no-gui mode)"));
     }
     let at = FILES.iter().position(|f| f.name == name).ok_or_else(Fault::not_found)?;
-    let (file, etag) = (&FILES[at], etag(at));
-    let known = is_known(&ex.call().head, etag);
-    let reply = Reply::new(if known { 304 } else { 200 }).with("ETag", etag).with("Cache-Control", "no-cache");
+    let (file, head) = (&FILES[at], &ex.call().head);
+    let gzip = file.gzip.len() < file.body.len() && takes_gzip(head);
+    let etag = etag(at, gzip);
+    let known = is_known(head, etag);
+    let reply = Reply::new(if known { 304 } else { 200 }).with("ETag", etag);
+    let reply = reply.with("Cache-Control", "no-cache").with("Vary", "Accept-Encoding");
     if known {
         return Ok(reply);
     }
     let reply = reply.with("Content-Type", file.kind()).with("Content-Security-Policy", CSP);
-    Ok(reply.body(file.body))
+    Ok(match gzip {
+        true => reply.with("Content-Encoding", "gzip").body(file.gzip),
+        false => reply.body(file.body),
+    })
 }
 
 /// `/`; with a right `?token=` it sets the cookie and drops the secret from the address.

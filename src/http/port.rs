@@ -1,12 +1,13 @@
 //! What every connection of the port shares.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::ask::Mind;
 use crate::live::Board;
-use crate::message::{Answer, Frame, Request, Snapshot, Wall};
+use crate::message::{Answer, Frame, PostedFile, Request, Snapshot, Wall};
 use crate::observe::{self, Observer};
 
 use super::guard::{wall, Guard};
@@ -28,8 +29,10 @@ pub struct HistoryMessage {
     pub at: Wall,
     /// The client's idempotency key of a user message.
     pub key: Option<String>,
-    /// Pictures of a user message.
-    pub images: usize,
+    /// Pictures of a user message, where they are stored.
+    pub images: Vec<PathBuf>,
+    /// A file that a tool sent with this text.
+    pub file: Option<PostedFile>,
     /// The message was not answered: this says why.
     pub failed: bool,
 }

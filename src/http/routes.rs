@@ -5,7 +5,9 @@ use super::fault::Fault;
 use super::head::percent;
 use super::port::Port;
 use super::settings::Limits;
-use super::{agent, chat, hooks, lists, memory, observability, openai, operate, page, status, transcripts};
+use super::{
+    agent, chat, hooks, lists, media, memory, observability, openai, operate, page, send, status, transcripts, ws,
+};
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +118,13 @@ pub static PUBLIC: &[Route] = &[
     route("POST", "/api/tools/call", Door::Key, lists::call_tool),
     hook("{hooks}/wake", hooks::wake),
     hook("{hooks}/event", hooks::event),
+    route("GET", "/api/media/*", Door::Open, media::unsigned),
+    route("GET", "/api/media/{}/{}", Door::Open, media::serve),
+    route("POST", "/api/message/send", Door::Key, send::message),
+    route("POST", "/api/message/action", Door::Key, send::action),
+    route("POST", "/api/keyboard", Door::Key, send::keyboard),
+    route("POST", "/api/media/send", Door::Key, send::media),
+    route("GET", "/api/events", Door::Key, ws::stream::events),
     chat("/api/chat", chat::whole),
     chat("/api/chat/stream", chat::stream),
     chat("/v1/chat/completions", openai::completions),
@@ -132,6 +141,10 @@ pub static AGENT: &[Route] = &[
     tool("GET", "/api/gateway/config", operate::config),
     tool("POST", "/api/gateway/reload", operate::reload),
     tool("POST", "/api/gateway/restart", operate::restart),
+    tool("POST", "/api/message/send", send::message),
+    tool("POST", "/api/message/action", send::action),
+    tool("POST", "/api/keyboard", send::keyboard),
+    tool("POST", "/api/media/send", send::media),
 ];
 
 /// The `{}` parts of a path that fits the pattern, not yet decoded.

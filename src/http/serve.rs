@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::{IpAddr, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::agent;
 use super::body::{self, Broken};
-use super::exchange::{Call, Exchange, Handled, Reply};
+use super::exchange::{Call, Exchange, Handled, Piece, Reply};
 use super::fault::{Fault, Shape};
 use super::guard::{self, Access, Peer};
 use super::head::{self, Head, Length};
@@ -21,6 +22,9 @@ use super::settings::Settings;
 use super::wire::{self, timed_out, Wire};
 use super::ws;
 use crate::message::{Area, Level, Observation};
+
+/// A file is sent in steps of that many bytes.
+const FILE_STEP: usize = 64 << 10;
 
 /// What the connection does after a request.
 enum Next {
@@ -261,8 +265,12 @@ impl<'a> Request<'a> {
             self.finish_stream();
         } else {
             let head_only = self.call.head.method == "HEAD";
+            let file = reply.file.clone().filter(|_| !head_only);
             let bytes = self.dress(reply).print(head_only, !keep);
             self.broken |= self.put(&bytes).is_err();
+            if let Some(piece) = file.filter(|_| !self.broken) {
+                self.broken = self.put_file(&piece).is_err();
+            }
         }
         self.log(route, status);
         match () {
@@ -296,6 +304,23 @@ impl<'a> Request<'a> {
         self.port.observer.note(guard::wall(), Observation::new(Level::Warn, Area::Api, "not_found", message));
     }
 
+    /// Sends a file as fast as the client takes it; each step has the time of a frame. A file that became shorter
+    /// ends the connection: its length was promised.
+    fn put_file(&mut self, piece: &Piece) -> io::Result<()> {
+        let mut step = vec![0; FILE_STEP];
+        let (mut at, end) = (piece.from, piece.from + piece.len);
+        while at < end {
+            let most = (end - at).min(FILE_STEP as u64) as usize;
+            let n = piece.file.read_at(&mut step[..most], at)?;
+            if n == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.put(&step[..n])?;
+            at += n as u64;
+        }
+        Ok(())
+    }
+
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.sent += bytes.len();
         wire::put(&self.wire.sock, bytes, self.s.times.stall, self.s.times.write)
@@ -319,6 +344,9 @@ enum Admitted {
 impl Exchange for Request<'_> {
     fn call(&self) -> &Call {
         &self.call
+    }
+    fn close(&mut self) {
+        self.call.head.keep = false;
     }
     fn gone(&mut self) -> bool {
         self.broken |= self.wire.gone();

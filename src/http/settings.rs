@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use super::media::MediaKey;
 use crate::routing::{agent_of, prefixed, with_agent};
 
 /// Who is let in.
@@ -225,6 +226,23 @@ impl Default for OpenAi {
     }
 }
 
+/// Links to files (config.md: `channels.webchat`, `media`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Media {
+    pub key: MediaKey,
+    /// How long a link is good.
+    pub ttl: Duration,
+    /// Files elsewhere than in the workspace and in `temp` are refused.
+    pub workspace_only: bool,
+    pub temp: PathBuf,
+}
+
+impl Default for Media {
+    fn default() -> Media {
+        Media { key: MediaKey::random(), ttl: Duration::from_secs(3600), workspace_only: true, temp: "/tmp".into() }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Addresses to listen on. Read once, at the start.
@@ -244,8 +262,9 @@ pub struct Settings {
     /// Serve the web page.
     pub page: bool,
     pub media_dir: PathBuf,
-    /// One picture, bytes.
+    /// One picture that comes in, one file that goes out, bytes.
     pub media_max: usize,
+    pub media: Media,
     /// Cookie logins as hashes (0600); `None`: they end with the process.
     pub logins_file: Option<PathBuf>,
     pub version: String,
@@ -295,6 +314,7 @@ impl Default for Settings {
             page: true,
             media_dir: std::env::temp_dir(),
             media_max: 10 << 20,
+            media: Media::default(),
             logins_file: None,
             version: env!("CARGO_PKG_VERSION").into(),
             agent: AgentLabel::default(),

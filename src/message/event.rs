@@ -23,7 +23,11 @@ pub enum Frame {
         id: String,
         text: String,
         last: bool,
+        /// Set if the text may name files.
+        home: Option<Home>,
     },
+    /// A message that a tool or an API client sent.
+    Posted(Box<Posted>),
     Error {
         session: String,
         run: String,

@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 mod event;
 mod observation;
 mod pi;
+mod post;
 mod request;
 
 pub use event::*;
 pub use observation::*;
 pub use pi::*;
+pub use post::*;
 pub use request::*;
 
 /// Wall clock, unix milliseconds.

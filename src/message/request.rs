@@ -43,6 +43,10 @@ pub enum Request {
     Stats { session: String },
     /// The session that a pi process is bound to. Answer: `Session`.
     SessionOf { proc: ProcId },
+    /// Where a session's files are. Answer: `Place`.
+    Place(Whose),
+    /// A message for a session whose channel is a mailbox. Answer: `Posted`, when it is on disk, or `Error`.
+    Post(Box<PostRequest>),
     /// Models of any live pi, else the last known list. Answer: `Models`, or `Error(no_active_session)`.
     Models,
     /// Slash commands of the gateway and of pi. Answer: `Commands`.
@@ -110,6 +114,13 @@ pub enum Answer {
     },
     /// `None`: there is no such process, or it waits for a session.
     Session(Option<String>),
+    /// `None`: there is no such session.
+    Place(Option<Box<Place>>),
+    /// External id of the segment.
+    Posted {
+        id: String,
+        replayed: bool,
+    },
     /// pi's own JSON: an array.
     Models(Arc<str>),
     Commands(Vec<CommandInfo>),

@@ -1,14 +1,14 @@
 //! The shared read-only connection for HTTP and metrics (core.md 22.8), and the CLI's view of the store.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::rows::{segment, SEGMENT};
+use super::rows::{images, segment, SEGMENT};
 use super::{external_id, row_of, Error, Result, SegmentRow};
-use crate::message::{Row, Wall};
+use crate::message::{PostedFile, Row, Wall};
 
 /// A line of a session's history, newest store row last.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +24,10 @@ pub struct HistoryLine {
     pub run: String,
     /// The client's idempotency key, if it gave one.
     pub key: Option<String>,
-    pub images: usize,
+    /// Pictures of the user.
+    pub images: Vec<PathBuf>,
+    /// A file that a tool sent.
+    pub file: Option<PostedFile>,
     /// Says why the message was not answered.
     pub failed: bool,
 }
@@ -102,7 +105,8 @@ impl Reader {
                     at: r.get(2)?,
                     run,
                     key: dkey.and_then(|k| k.strip_prefix(&format!("web:{session}:")).map(str::to_owned)),
-                    images: media.matches("\"path\"").count(),
+                    images: images(&media),
+                    file: None,
                     failed: false,
                 },
             ))
@@ -111,27 +115,31 @@ impl Reader {
             lines.push(line?);
         }
         let sql = format!(
-            "SELECT {SEGMENT}, (SELECT state = 'failed' FROM inbox WHERE id = segment.inbox) FROM segment
+            "SELECT {SEGMENT}, media, (SELECT state = 'failed' FROM inbox WHERE id = segment.inbox) FROM segment
              WHERE session = ?1 AND id > ?2 AND (ifnull(inbox, 0) < ?3 OR inbox = ?3 AND id < ?4)
              ORDER BY id DESC LIMIT ?5"
         );
         let mut q = db.prepare_cached(&sql)?;
-        let with_fate = |r: &rusqlite::Row| Ok((segment(r)?, r.get::<_, Option<bool>>(7)?.unwrap_or(false)));
+        let with_fate = |r: &rusqlite::Row| {
+            let file = serde_json::from_str(&r.get::<_, String>(7)?).ok(); // `[]`: none
+            Ok((segment(r)?, file, r.get::<_, Option<bool>>(8)?.unwrap_or(false)))
+        };
         for s in q.query_map((session, since, end.0, end.1, limit as i64 * 2), with_fate)? {
-            let (s, failed): (SegmentRow, bool) = s?;
+            let (s, file, failed): (SegmentRow, Option<PostedFile>, bool) = s?;
             let inbox = s.inbox.unwrap_or(0);
             lines.push((
                 (inbox.max(1), s.id),
                 HistoryLine {
                     id: external_id(&self.id, 's', s.id),
                     user: false,
-                    notice: s.origin != "reply",
+                    notice: !matches!(s.origin.as_str(), "reply" | "tool"),
                     text: s.text,
                     at: s.at,
                     run: external_id(&self.id, 'i', inbox),
                     key: None,
-                    images: 0,
-                    failed,
+                    images: Vec::new(),
+                    file,
+                    failed: failed && s.origin != "tool",
                 },
             ));
         }

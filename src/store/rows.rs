@@ -105,6 +105,8 @@ pub struct NewSegment<'a> {
     pub origin: &'static str,
     pub inbox: Option<Row>,
     pub text: &'a str,
+    /// A file, as JSON.
+    pub media: Option<&'a str>,
     pub target: &'a Target,
     pub at: Wall,
 }
@@ -119,6 +121,18 @@ pub struct NewOutbox<'a> {
     pub at: Wall,
     pub clock_ok: bool,
     pub expires: Wall,
+}
+
+/// A message that needs no call: stored is delivered.
+#[derive(Clone, Debug)]
+pub struct SentOutbox<'a> {
+    pub dkey: Option<&'a str>,
+    pub body_hash: &'a str,
+    pub segment: Row,
+    pub target: &'a Target,
+    pub kind: &'static str,
+    pub at: Wall,
+    pub clock_ok: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -158,6 +172,11 @@ fn json<T: Serialize + ?Sized>(v: &T) -> String {
 
 fn parse<T: DeserializeOwned + Default>(text: &str) -> T {
     serde_json::from_str(text).unwrap_or_default() // a column of ours; damaged = empty
+}
+
+/// Files of a stored list of pictures.
+pub(super) fn images(column: &str) -> Vec<PathBuf> {
+    parse::<Vec<Image>>(column).into_iter().map(|image| image.path).collect()
 }
 
 const INBOX: &str =
@@ -425,9 +444,20 @@ impl Store {
         self.db()?
             .prepare_cached(
                 "INSERT INTO segment(id, turn, session, n, origin, inbox, text, media, target, at)
-                 VALUES(?, ?, ?, ?, ?, ?, ?, '[]', ?, ?)",
+                 VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
-            .execute((id, s.turn, s.session, s.n, s.origin, s.inbox, s.text, json(s.target), s.at))?;
+            .execute((
+                id,
+                s.turn,
+                s.session,
+                s.n,
+                s.origin,
+                s.inbox,
+                s.text,
+                s.media.unwrap_or("[]"),
+                json(s.target),
+                s.at,
+            ))?;
         Ok(id)
     }
 
@@ -440,14 +470,25 @@ impl Store {
     pub fn segment_for(&self, inbox: Row) -> Result<Option<SegmentRow>> {
         let db = self.db()?;
         let of_turn = format!(
-            "SELECT {SEGMENT} FROM segment WHERE turn = (SELECT turn FROM inbox WHERE id = ?1) AND inbox = ?1 ORDER BY id DESC LIMIT 1"
+            "SELECT {SEGMENT} FROM segment WHERE turn = (SELECT turn FROM inbox WHERE id = ?1) AND inbox = ?1 AND origin <> 'tool' ORDER BY id DESC LIMIT 1"
         );
         let alone = format!(
-            "SELECT {SEGMENT} FROM segment INDEXED BY segment_inbox WHERE inbox = ? AND turn IS NULL ORDER BY id DESC LIMIT 1"
+            "SELECT {SEGMENT} FROM segment INDEXED BY segment_inbox WHERE inbox = ? AND turn IS NULL AND origin <> 'tool' ORDER BY id DESC LIMIT 1"
         );
         let of_turn = db.prepare_cached(&of_turn)?.query_row([inbox], segment).optional()?;
         let alone = db.prepare_cached(&alone)?.query_row([inbox], segment).optional()?;
         Ok([of_turn, alone].into_iter().flatten().max_by_key(|s| s.id))
+    }
+
+    /// The newest message of a session; of one whose messages were cleaned away, the newest that was answered.
+    pub fn newest_inbox(&self, session: &str) -> Result<Option<Row>> {
+        let mut q = self.db()?.prepare_cached("SELECT id FROM inbox WHERE session = ? ORDER BY id DESC LIMIT 1")?;
+        if let Some(id) = q.query_row([session], |r| r.get(0)).optional()? {
+            return Ok(Some(id));
+        }
+        let mut q =
+            self.db()?.prepare_cached("SELECT inbox FROM segment WHERE session = ? ORDER BY id DESC LIMIT 1")?;
+        Ok(q.query_row([session], |r| r.get(0)).optional()?.flatten())
     }
 
     pub fn newest_segment(&self, session: &str) -> Result<Row> {
@@ -469,6 +510,30 @@ impl Store {
                 id, o.segment, o.chunk, &t.channel, &t.account, &t.chat, &t.thread, o.body, o.expires, o.at, o.clock_ok,
             ))?;
         Ok(id)
+    }
+
+    /// The record of what was delivered by being stored.
+    pub fn add_sent(&self, o: &SentOutbox) -> Result<Row> {
+        let id = self.ids.next(Table::Outbox);
+        let t = o.target;
+        self.db()?
+            .prepare_cached(
+                "INSERT INTO outbox(id, dkey, body_hash, segment, chunk, channel, account, chat, thread, kind, body, state, expires_at, at, clock_ok)
+                 VALUES(?, ?, ?, ?, 0, ?, ?, ?, ?, ?, '', 'sent', ?, ?, ?)",
+            )?
+            .execute((
+                id, o.dkey, o.body_hash, o.segment, &t.channel, &t.account, &t.chat, &t.thread, o.kind, o.at, o.at,
+                o.clock_ok,
+            ))?;
+        Ok(id)
+    }
+
+    /// Segment and body hash of the send with that unique key.
+    pub fn sent_by_key(&self, dkey: &str) -> Result<Option<(Row, Option<String>)>> {
+        let mut q = self.db()?.prepare_cached(
+            "SELECT segment, body_hash FROM outbox INDEXED BY outbox_key WHERE dkey = ? AND segment IS NOT NULL",
+        )?;
+        Ok(q.query_row([dkey], |r| Ok((r.get(0)?, r.get(1)?))).optional()?)
     }
 
     pub fn set_outbox(
@@ -521,6 +586,12 @@ impl Store {
     pub fn session(&self, key: &str) -> Result<Option<SessionRow>> {
         let sql = format!("SELECT {SESSION} FROM session WHERE key = ?");
         Ok(self.db()?.prepare_cached(&sql)?.query_row([key], session).optional()?)
+    }
+
+    /// The session that a link's `sk` stands for.
+    pub fn session_by_sid(&self, sid: &str) -> Result<Option<SessionRow>> {
+        let sql = format!("SELECT {SESSION} FROM session WHERE sid = ?");
+        Ok(self.db()?.prepare_cached(&sql)?.query_row([sid], session).optional()?)
     }
 
     /// All sessions, most recently active first.

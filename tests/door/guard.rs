@@ -155,3 +155,28 @@ fn a_page_that_is_switched_off_is_not_there() {
     let h = House::set(|s| s.page = false);
     assert_eq!(ask(h.addr, "GET", "/", "", "").json()["error"], "Web UI disabled (--no-gui mode)");
 }
+
+#[test]
+fn the_page_comes_compressed_to_those_who_take_it() {
+    let h = House::open();
+    let get = |fields: &str| ask(h.addr, "GET", "/web/app.js", fields, "");
+    let plain = get("");
+    assert_eq!((plain.header("content-encoding"), plain.header("vary")), (None, Some("Accept-Encoding")));
+    for taken in ["gzip", "br, GZIP;q=0.5", "*", "deflate;q=0, *;q=0.1"] {
+        let r = get(&format!("Accept-Encoding: {taken}\r\n"));
+        assert_eq!((r.status, r.header("content-encoding")), (200, Some("gzip")), "{taken}");
+        assert_eq!((&r.body[..2], r.header("vary")), ([0x1f, 0x8b].as_slice(), Some("Accept-Encoding")));
+        assert_eq!(r.header("content-type"), plain.header("content-type"));
+        assert!(r.body.len() * 2 < plain.body.len());
+        // the last four bytes of gzip: how long it is unpacked
+        let length = u32::from_le_bytes(r.body[r.body.len() - 4..].try_into().unwrap());
+        assert_eq!(length as usize, plain.body.len());
+        let (one, other) = (r.header("etag").unwrap(), plain.header("etag").unwrap());
+        assert!(one != other && one.starts_with('"'));
+        assert_eq!(get(&format!("Accept-Encoding: gzip\r\nIf-None-Match: {one}\r\n")).status, 304);
+        assert_eq!(get(&format!("Accept-Encoding: gzip\r\nIf-None-Match: {other}\r\n")).status, 200);
+    }
+    for refused in ["identity", "gzip;q=0", "br", "gzip;q=0, *"] {
+        assert_eq!(get(&format!("Accept-Encoding: {refused}\r\n")).body, plain.body, "{refused}");
+    }
+}

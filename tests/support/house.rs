@@ -43,7 +43,8 @@ impl Mailbox for Box1 {
             run_id: format!("r{}", (n + 1) / 2),
             at: n,
             key: (n == 1).then(|| "k1".into()),
-            images: 0,
+            images: Vec::new(),
+            file: None,
             failed: false,
         });
         let older: Vec<_> = all.take_while(|m| before.is_none_or(|b| m.id != b)).collect();

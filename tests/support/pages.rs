@@ -17,6 +17,7 @@ pub fn reply(run: &str, text: &str) -> Frame {
         id: format!("seg-{run}"),
         text: text.into(),
         last: true,
+        home: None,
     }
 }
 

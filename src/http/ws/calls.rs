@@ -100,6 +100,15 @@ pub fn ask(out: &Outbox, mind: &Mind, call: Call) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Tells a client that just came of dialogs that were opened before.
+pub fn pending_dialogs(out: &Outbox, mind: &Mind, wait: Duration) {
+    let request = Request::Dialogs { session: None };
+    let call = Call { id: Value::Null, request, finish: Finish::Dialogs, wait, urgent: true };
+    if let Err(f) = ask(out, mind, call) {
+        log::debug!("{}: open dialogs: {}", out.id, f.message);
+    }
+}
+
 /// New calls, for the writer's list.
 pub fn collect(out: &Outbox, list: &mut Vec<Started>) {
     list.append(&mut out.lock().desk.started);

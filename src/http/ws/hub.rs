@@ -1,5 +1,6 @@
 //! Events for all WebSockets: encoded once, numbered, kept for those that reconnect (R39, R41, R44).
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,8 +11,10 @@ use serde_json::{json, Value};
 use super::out::Outbox;
 use crate::http::guard::Access;
 use crate::http::logins::random;
+use crate::http::media::{self, Spot};
+use crate::http::settings::Settings;
 use crate::http::shapes;
-use crate::message::Frame;
+use crate::message::{Frame, Home, Posted};
 
 const RING_EVENTS: usize = 2048;
 const RING_BYTES: usize = 2 << 20;
@@ -27,6 +30,36 @@ pub struct Event {
     /// Live text of its session comes before it.
     pub settles: bool,
     pub dialog: bool,
+    /// `text` lacks the links to files.
+    late: Option<Box<Late>>,
+}
+
+/// An event with links to files. They are made by the connection's own thread when the event is written: there
+/// files may be looked at, and a client that comes back later gets fresh ones.
+#[derive(Debug)]
+struct Late {
+    name: Cow<'static, str>,
+    payload: Value,
+    home: Home,
+    /// The one file it is about; else the payload's `text` names files.
+    file: Option<Spot>,
+}
+
+impl Event {
+    /// What is sent, without its last part.
+    pub fn text(&self, s: &Settings) -> Cow<'_, str> {
+        let Some(late) = &self.late else { return Cow::Borrowed(&self.text) };
+        let mut payload = late.payload.clone();
+        match &late.file {
+            Some(spot) => payload["url"] = json!(media::link(s, &late.home.sid, spot)),
+            None => {
+                let shown = media::shown(s, &late.home, payload["text"].as_str().unwrap_or_default());
+                payload["text"] = json!(shown.text);
+                payload["images"] = json!(shown.images);
+            }
+        }
+        Cow::Owned(event_text(&late.name, &payload))
+    }
 }
 
 /// What connections share. The lock is held while an event gets its number and is put into the connections'
@@ -53,7 +86,7 @@ impl Inner {
     fn presence(&self, except: Option<&Arc<Outbox>>) {
         let text = event_text("presence", &json!({"clients": self.members.len()}));
         let (session, runs) = (None, Vec::new());
-        let event = Arc::new(Event { eid: self.eid, text, session, runs, settles: false, dialog: false });
+        let event = Arc::new(Event { eid: self.eid, text, session, runs, settles: false, dialog: false, late: None });
         for member in self.members.iter().filter(|m| except.is_none_or(|e| !Arc::ptr_eq(m, e))) {
             member.event(&event); // one that is full is being closed
         }
@@ -114,7 +147,15 @@ impl Hub {
     pub fn resync(&self, member: &Arc<Outbox>) {
         let text = event_text("resync", &json!({"reason": "the missed events are no longer known"}));
         let eid = member.lock().joined;
-        member.first(Arc::new(Event { eid, text, session: None, runs: Vec::new(), settles: false, dialog: false }));
+        member.first(Arc::new(Event {
+            eid,
+            text,
+            session: None,
+            runs: Vec::new(),
+            settles: false,
+            dialog: false,
+            late: None,
+        }));
     }
 
     /// An event of one client only, which is not kept for others.
@@ -123,7 +164,7 @@ impl Hub {
         let eid = member.lock().joined;
         let session = payload["sessionKey"].as_str().map(str::to_owned);
         let dialog = name == "extension_ui_request";
-        member.event(&Arc::new(Event { eid, text, session, runs: Vec::new(), settles: false, dialog }));
+        member.event(&Arc::new(Event { eid, text, session, runs: Vec::new(), settles: false, dialog, late: None }));
     }
 
     /// A number for live events that are sent now, if no numbered event waits for this connection.
@@ -137,33 +178,26 @@ impl Hub {
     }
 
     pub fn publish(&self, frame: &Frame) {
-        let e = encode(frame);
-        self.send(e.name, &e.payload, e.session, e.runs, e.settles, e.dialog);
+        self.send(encode(frame));
     }
 
     /// A webhook's event; its name was checked.
     pub fn hook(&self, event: &str, payload: &Value) {
-        self.send(&format!("hook:{event}"), payload, None, Vec::new(), false, false);
+        self.send(plain(format!("hook:{event}"), "", payload.clone()));
     }
 
     pub fn shutdown(&self, reason: &str, back_in: Option<Duration>) {
         let payload = json!({"reason": reason, "restartExpectedMs": back_in.map(|d| d.as_millis() as u64)});
-        self.send("shutdown", &payload, None, Vec::new(), false, false);
+        self.send(plain("shutdown", "", payload));
     }
 
-    fn send(
-        &self,
-        name: &str,
-        payload: &Value,
-        session: Option<String>,
-        runs: Vec<String>,
-        settles: bool,
-        dialog: bool,
-    ) {
-        let text = event_text(name, payload);
+    fn send(&self, e: Encoded) {
+        let Encoded { name, payload, session, runs, settles, dialog, files } = e;
+        let text = event_text(&name, &payload);
+        let late = files.map(|(home, file)| Box::new(Late { name, payload, home, file }));
         let mut inner = self.lock();
         inner.eid += 1;
-        let event = Arc::new(Event { eid: inner.eid, text, session, runs, settles, dialog });
+        let event = Arc::new(Event { eid: inner.eid, text, session, runs, settles, dialog, late });
         inner.bytes += event.text.len();
         inner.ring.push_back(event.clone());
         while inner.ring.len() > RING_EVENTS || inner.bytes > RING_BYTES {
@@ -195,37 +229,59 @@ impl Hub {
 }
 
 struct Encoded {
-    name: &'static str,
+    name: Cow<'static, str>,
     payload: Value,
     session: Option<String>,
     runs: Vec<String>,
     settles: bool,
     dialog: bool,
+    /// Links have to be made: of that file, or of those that the text names.
+    files: Option<(Home, Option<Spot>)>,
+}
+
+fn plain(name: impl Into<Cow<'static, str>>, session: &str, payload: Value) -> Encoded {
+    let session = Some(session.to_owned()).filter(|s| !s.is_empty());
+    Encoded { name: name.into(), payload, session, runs: Vec::new(), settles: false, dialog: false, files: None }
+}
+
+/// `message_event`, or `media_event` without its link.
+fn posted(p: &Posted) -> Encoded {
+    let Posted { session, id, run, post, home, at } = p;
+    let mut payload = json!({"sessionKey": session, "id": id, "runId": run, "timestamp": at});
+    let Some(file) = &post.file else {
+        payload["type"] = json!("text");
+        payload["text"] = json!(post.text);
+        payload["replyTo"] = json!(post.reply_to);
+        payload["parseMode"] = json!(post.parse_mode);
+        return plain("message_event", session, payload);
+    };
+    payload["type"] = json!(file.kind);
+    payload["filename"] = json!(file.name);
+    if !post.text.is_empty() {
+        payload["caption"] = json!(post.text);
+    }
+    let files = Spot::parse(&file.path).ok().map(|spot| (home.clone(), Some(spot)));
+    Encoded { files, ..plain("media_event", session, payload) }
 }
 
 /// The core's frames as events (1.11, 2.3, R70).
 fn encode(frame: &Frame) -> Encoded {
-    let event = |name, session: &str, payload| Encoded {
-        name,
-        payload,
-        session: Some(session.to_owned()).filter(|s| !s.is_empty()),
-        runs: Vec::new(),
-        settles: false,
-        dialog: false,
-    };
+    let event = plain;
     match frame {
         Frame::Typing { session, run, on } => {
             let payload = json!({"sessionKey": session, "typing": on, "runId": run});
             Encoded { runs: vec![run.clone()], settles: !on, ..event("chat.typing", session, payload) }
         }
-        Frame::Reply { session, run, runs, id, text, last } => {
+        Frame::Reply { session, run, runs, id, text, last, home } => {
             let payload = json!({
                 "sessionKey": session, "id": id, "runId": run, "runIds": runs, "text": text, "images": [], "final": last,
             });
             let mut about = runs.clone();
             about.push(run.clone());
-            Encoded { runs: about, settles: true, ..event("chat.reply", session, payload) }
+            let files = home.clone().map(|home| (home, None));
+            Encoded { runs: about, settles: true, files, ..event("chat.reply", session, payload) }
         }
+        Frame::Posted(p) => posted(p),
         Frame::Error { session, run, code, message } => {
             let payload = json!({"sessionKey": session, "runId": run, "code": code.as_str(), "message": message});
             Encoded { runs: vec![run.clone()], settles: true, ..event("chat.error", session, payload) }
@@ -255,13 +311,15 @@ fn encode(frame: &Frame) -> Encoded {
 }
 
 /// Names of all events, for `features`.
-pub const EVENTS: [&str; 20] = [
+pub const EVENTS: [&str; 22] = [
     "agent",
     "live.reset",
     "chat.typing",
     "chat.reply",
     "chat.error",
     "chat.message",
+    "message_event",
+    "media_event",
     "session_reset",
     "session.updated",
     "session.deleted",

@@ -9,6 +9,7 @@ use serde_json::{json, Value};
 
 use super::calls::{self, Call, Finish};
 use super::frames;
+use super::history;
 use super::hub::EVENTS;
 use super::more;
 use super::out::Outbox;
@@ -164,12 +165,7 @@ impl Session {
 
     /// Dialogs that were opened before this client came.
     pub fn pending_dialogs(&self) {
-        let request = Request::Dialogs { session: None };
-        let wait = self.port.settings.get().times.ask;
-        let call = Call { id: Value::Null, request, finish: Finish::Dialogs, wait, urgent: true };
-        if let Err(f) = calls::ask(&self.out, &self.port.mind, call) {
-            log::debug!("{}: open dialogs: {}", self.out.id, f.message);
-        }
+        calls::pending_dialogs(&self.out, &self.port.mind, self.port.settings.get().times.ask);
     }
 
     // ---------------------------------------------------------------- the others
@@ -278,20 +274,7 @@ impl Session {
             Fault::new(503, "store_failing", "The history could not be read").retry(5)
         })?;
         let more = list.len() >= limit;
-        let messages = list.into_iter().map(|h| {
-            let mut o = json!({"id": h.id, "role": h.role, "content": h.content, "runId": h.run_id, "at": h.at});
-            if let Some(key) = h.key {
-                o["key"] = json!(key);
-            }
-            if h.images > 0 {
-                o["imageCount"] = json!(h.images);
-            }
-            if h.failed {
-                o["failed"] = json!(true);
-            }
-            o
-        });
-        let messages: Vec<Value> = messages.collect();
+        let messages = history::messages(&self.port, &session, list);
         let running = self.port.board.get(&session).is_some_and(|l| l.active());
         Ok(Some(json!({"messages": messages, "running": running, "limit": limit, "more": more})))
     }

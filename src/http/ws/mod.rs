@@ -5,12 +5,15 @@
 
 mod calls;
 mod frames;
+mod history;
 pub(crate) mod hub;
 mod methods;
 mod more;
 mod out;
 mod sessions;
 mod show;
+mod sink;
+pub(crate) mod stream;
 mod writer;
 
 use std::io::{self, Read, Write};
@@ -84,9 +87,9 @@ pub(crate) fn serve(port: &Arc<Port>, mut wire: Wire, up: Upgrade) {
         return;
     }
     let (out, bell) = Outbox::new(port.hub.name(), (s.limits.ws_bytes, s.limits.ws_frames));
-    let writer = writer::Writer::new(port.clone(), wire.sock.clone(), out.clone(), bell);
     let thread = std::thread::Builder::new().name(format!("{}-out", out.id)).stack_size(STACK);
-    let Ok(writer) = thread.spawn(move || writer.run()) else {
+    let (to, sock, queue) = (port.clone(), wire.sock.clone(), out.clone());
+    let Ok(writer) = thread.spawn(move || writer::Writer::new(&to, sink::Socket { sock }, queue, bell).run()) else {
         log::warn!("{}: no thread for a WebSocket", out.id);
         return;
     };

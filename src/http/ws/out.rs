@@ -26,6 +26,8 @@ pub struct Close {
 pub struct Interest {
     pub subscribed: Option<HashSet<Arc<str>>>,
     pub used: HashSet<Arc<str>>,
+    /// Numbered events of other sessions than the subscribed ones are not sent either (R49).
+    pub strict: bool,
 }
 
 /// Sessions remembered per connection.
@@ -131,7 +133,7 @@ impl Outbox {
     /// Queues an event; a connection that cannot take it is closed. `false`: it was closed by this.
     pub fn event(&self, event: &Arc<Event>) -> bool {
         let mut s = self.lock();
-        if s.close.is_some() || event.dialog && !s.wants_dialog(event) {
+        if s.close.is_some() || !s.wants(event) {
             return true;
         }
         let taken = s.push(event.text.len(), |s| s.events.push_back(event.clone()));
@@ -148,7 +150,7 @@ impl Outbox {
         }
         let waiting: usize = s.events.iter().skip(s.replayed).map(|e| e.text.len()).sum();
         s.bytes -= waiting;
-        s.events = missed.into();
+        s.events = missed.into_iter().filter(|event| s.wants(event)).collect();
         s.replayed = s.events.len();
         true
     }
@@ -257,6 +259,11 @@ impl State {
             self.events.clear();
             (self.bytes, self.replayed) = (0, 0);
         }
+    }
+    fn wants(&self, event: &Event) -> bool {
+        let chosen = self.interest.subscribed.as_ref().filter(|_| self.interest.strict);
+        let other = |session: &String| chosen.is_some_and(|only| !only.contains(&**session));
+        !event.session.as_ref().is_some_and(other) && (!event.dialog || self.wants_dialog(event))
     }
     /// R16: dialogs of other channels' sessions only for those who watch them.
     fn wants_dialog(&self, event: &Event) -> bool {

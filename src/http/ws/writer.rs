@@ -1,12 +1,11 @@
-//! The writer thread of one WebSocket: the only one that writes to its socket, at the client's pace.
+//! The writer of one WebSocket or event stream: the only one that writes to its socket, at the client's pace.
 //!
 //! It sends what is queued, then what is new in the live views; a slow client gets fewer, larger pieces of
 //! live text, because the views are read only when there is room (R43, R44).
 
 use std::collections::HashMap;
-use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select};
 use serde_json::{json, Value};
@@ -16,6 +15,7 @@ use super::frames;
 use super::hub::{event_text, Event};
 use super::out::{Close, Next, Outbox};
 use super::show;
+use super::sink::Sink;
 use crate::http::fault::Fault;
 use crate::http::guard::wall;
 use crate::http::port::Port;
@@ -28,8 +28,6 @@ use crate::message::Answer;
 const PASS: usize = 16 << 10;
 /// Frames are gathered up to this size and written together, bytes.
 const GATHER: usize = 8 << 10;
-/// A close frame was sent: the client gets this long to answer.
-const FAREWELL: Duration = Duration::from_secs(1);
 /// Dialogs that end sooner than this are not shown to a client that just came.
 const DIALOG_MS: u64 = 10_000;
 
@@ -39,9 +37,9 @@ struct Seen {
     at: Cursor,
 }
 
-pub struct Writer {
-    port: Arc<Port>,
-    sock: Arc<TcpStream>,
+pub struct Writer<'a, S: Sink> {
+    port: &'a Port,
+    sink: S,
     out: Arc<Outbox>,
     bell: Receiver<()>,
     calls: Vec<Started>,
@@ -57,20 +55,13 @@ pub struct Writer {
 /// The connection is over.
 struct Over;
 
-impl Drop for Writer {
-    /// Wakes the reader, also after a panic.
-    fn drop(&mut self) {
-        let _ = self.sock.shutdown(Shutdown::Both); // it may be closed already
-    }
-}
-
-impl Writer {
-    pub fn new(port: Arc<Port>, sock: Arc<TcpStream>, out: Arc<Outbox>, bell: Receiver<()>) -> Writer {
-        let next_tick = next_tick(&port);
-        Writer { port, sock, out, bell, calls: Vec::new(), seen: None, seq: 0, eid: 0, next_tick, gathered: Vec::new() }
+impl<'a, S: Sink> Writer<'a, S> {
+    pub fn new(port: &'a Port, sink: S, out: Arc<Outbox>, bell: Receiver<()>) -> Writer<'a, S> {
+        let next_tick = sink.next_beat(port);
+        Writer { port, sink, out, bell, calls: Vec::new(), seen: None, seq: 0, eid: 0, next_tick, gathered: Vec::new() }
     }
 
-    /// Until the connection is over; then the socket is shut down.
+    /// Until the connection is over.
     pub fn run(mut self) {
         while self.step().is_ok() {}
     }
@@ -88,7 +79,8 @@ impl Writer {
                     self.settle(&event)?;
                 }
                 self.eid = self.eid.max(event.eid);
-                self.event(&event.text, event.eid)
+                let text = event.text(&self.port.settings.get());
+                self.event(&text, event.eid)
             }
             Next::Live => {
                 self.begin();
@@ -119,8 +111,8 @@ impl Writer {
         if bytes.is_empty() {
             return Ok(());
         }
-        let t = &self.port.settings.get().times;
-        wire::put(&self.sock, &bytes, t.stall, t.write).map_err(|e| {
+        let settings = self.port.settings.get();
+        self.sink.send(&bytes, &settings.times).map_err(|e| {
             if wire::timed_out(&e) {
                 self.port.meter.dropped("stalled");
             }
@@ -130,19 +122,23 @@ impl Writer {
 
     fn event(&mut self, shared: &str, eid: u64) -> Result<(), Over> {
         self.seq += 1;
-        let frame = frames::event(shared, self.seq, eid);
+        let frame = self.sink.event(shared, self.seq, eid);
         self.put(&frame)
     }
 
     /// Ping and tick together: an idle connection wakes us twice a minute.
     fn tick(&mut self) -> Result<(), Over> {
-        self.next_tick = next_tick(&self.port);
+        if self.sink.gone() {
+            return Err(Over);
+        }
+        self.next_tick = self.sink.next_beat(self.port);
         if let Some(seen) = &mut self.seen {
             let board = &self.port.board;
             seen.retain(|k, s| board.get(k).is_some_and(|live| Arc::ptr_eq(&live, &s.live)));
         }
-        self.put(&frames::ping())?;
-        if self.seen.is_some() && !self.out.crowded() {
+        let (beat, tick) = self.sink.beat();
+        self.put(&beat)?;
+        if tick && self.seen.is_some() && !self.out.crowded() {
             self.event(&event_text("tick", &json!({"ts": wall()})), self.eid)?;
         }
         Ok(())
@@ -335,20 +331,10 @@ impl Writer {
         for frame in last {
             self.put(&frame)?;
         }
-        self.put(&frames::close(close.code, &close.reason))?;
+        let last = self.sink.close(close);
+        self.put(&last)?;
         self.flush()?;
-        let _ = self.sock.shutdown(Shutdown::Write); // the client may be gone
-        let end = Instant::now() + FAREWELL;
-        while !self.out.is_gone() && Instant::now() < end {
-            let _ = self.bell.recv_deadline(end); // the state says what happened
-        }
+        self.sink.part(&self.out, &self.bell);
         Err(Over)
     }
-}
-
-/// All connections tick at the same moments, so that an idle process wakes seldom.
-fn next_tick(port: &Port) -> Instant {
-    let period = port.settings.get().times.ws_tick.max(Duration::from_millis(1));
-    let passed = port.started.elapsed().as_millis() / period.as_millis();
-    port.started + period * (passed as u32 + 1)
 }
