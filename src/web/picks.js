@@ -80,6 +80,6 @@ function fill(p, groups, value) {
 	// A choice that is not in the list is shown all the same.
 	if (![...p.select.options].some((o) => o.value === value)) p.select.prepend(el('option', { value }, value.split('/').pop()));
 	p.select.value = value;
-	p.text.textContent = value === 'default' && p.select.id !== 'role' ? p.label : p.select.selectedOptions[0]?.textContent || '';
+	p.text.textContent = value === 'default' ? p.label : p.select.selectedOptions[0]?.textContent || '';
 	p.node.title = `${p.label}: ${value}`;
 }
