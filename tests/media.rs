@@ -131,3 +131,17 @@ fn a_turn_that_sends_and_says_nothing_else_has_no_reply() {
     let contents: Vec<Value> = history(&g).iter().skip(1).map(|m| m["content"].clone()).collect();
     assert_eq!(contents, ["sent"]);
 }
+
+#[test]
+fn a_command_sends_a_file_of_the_workspace() {
+    let pi = FakePi::new(Flavour::New);
+    let g = with(&pi);
+    std::fs::write(g.home.path().join("work/plot.png"), "plot").unwrap();
+    let reply = say(&g, json!({"sessionKey": MAIN, "text": "/photo plot.png of last week"}));
+    assert_eq!(reply["text"], "of last week");
+    assert_eq!(open(&g, &reply["images"][0]).text(), "plot");
+    let text = |command: &str| say(&g, json!({"sessionKey": MAIN, "text": command}))["text"].take();
+    assert_eq!(text("/media ../data/gateway.db"), "[blocked: ../data/gateway.db]");
+    assert_eq!(text("/media"), "Use: /media <path> [caption].");
+    assert_eq!(text("/photo http://10.0.0.1/x.png"), "Only files of the workspace can be sent, not addresses.");
+}

@@ -120,6 +120,7 @@ pub static PUBLIC: &[Route] = &[
     hook("{hooks}/event", hooks::event),
     route("GET", "/api/media/*", Door::Open, media::unsigned),
     route("GET", "/api/media/{}/{}", Door::Open, media::serve),
+    route("POST", "/api/send", Door::Key, send::send),
     route("POST", "/api/message/send", Door::Key, send::message),
     route("POST", "/api/message/action", Door::Key, send::action),
     route("POST", "/api/keyboard", Door::Key, send::keyboard),

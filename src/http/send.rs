@@ -105,6 +105,38 @@ pub fn message(port: &Port, ex: &mut dyn Exchange) -> Handled {
     answered(&sent, replayed)
 }
 
+/// POST `/api/send` `{to: "channel:target", message}` (1.5). WebChat's targets are the names of its conversations
+/// (`webchat:default`), or whole session keys.
+pub fn send(port: &Port, ex: &mut dyn Exchange) -> Handled {
+    let call = ex.call();
+    let m = Members::body(&call.body, "Invalid JSON body")?;
+    let given = |key| m.text(key).map(|text| text.filter(|text| !text.trim().is_empty()));
+    let (Some(to), Some(message)) = (given("to")?, given("message")?) else {
+        return Err(Fault::invalid("Both 'to' and 'message' are required"));
+    };
+    let target = to.split_once(':').filter(|(channel, target)| !channel.is_empty() && !target.is_empty());
+    let (channel, target) =
+        target.ok_or_else(|| Fault::invalid("Invalid 'to' format. Use 'channel:target' (e.g. 'telegram:123456')"))?;
+    if channel != WEBCHAT {
+        let channel: String = channel.chars().take(64).collect();
+        return Err(Fault::new(404, "not_found", format!("Channel not found: {channel}")));
+    }
+    let home = port.settings.get().web_session.clone();
+    let session = match home.rsplit_once(':') {
+        Some((agent, _)) if !target.starts_with("agent:") => format!("{agent}:{target}"),
+        _ => target.to_owned(),
+    };
+    session_key(&session)?;
+    if media::place(port, Whose::Key(session.clone()))?.is_none() {
+        return Err(Fault::new(404, "not_found", format!("Session not found: {session}")));
+    }
+    let post = Post { text: message.to_owned(), ..Post::default() };
+    let dkey = dkey("send", call, &m, &session)?;
+    let body_hash = hash(message.as_bytes());
+    let (id, replayed) = record(port, PostRequest { session, post, dkey, body_hash, look: false })?;
+    answered(&json!({"ok": true, "messageIds": [id]}), replayed)
+}
+
 fn owned(text: Option<&str>) -> Option<String> {
     text.map(str::to_owned)
 }

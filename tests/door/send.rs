@@ -237,3 +237,38 @@ fn pages_are_told_of_messages_and_files() {
     });
     assert_eq!(payload, expected);
 }
+
+#[test]
+fn a_line_to_a_channel_and_target_becomes_a_message_of_that_conversation() {
+    let d = Doors::of("webchat");
+    let r = d.client("/api/send", json!({"to": "webchat:default", "message": "lunch?"}));
+    assert_eq!((r.status, r.json()), (200, json!({"ok": true, "messageIds": ["seg1"]})));
+    let r = d.client("/api/send", json!({"to": format!("webchat:{WEB}"), "message": "lunch?"}));
+    assert_eq!(r.status, 200);
+    let keyed = |message: &str| {
+        d.client("/api/send", json!({"to": "webchat:default", "message": message, "idempotencyKey": "k"}))
+    };
+    assert_eq!(keyed("once").header("idempotent-replay"), None);
+    assert_eq!(keyed("once").header("idempotent-replay"), Some("true"));
+    assert_eq!(keyed("other").refusal(), (409, "idempotency_conflict".into()));
+    for (body, status, error) in [
+        (json!({"to": "webchat:default"}), 400, "Both 'to' and 'message' are required"),
+        (json!({"message": "x"}), 400, "Both 'to' and 'message' are required"),
+        (
+            json!({"to": "webchat", "message": "x"}),
+            400,
+            "Invalid 'to' format. Use 'channel:target' (e.g. 'telegram:123456')",
+        ),
+        (
+            json!({"to": "webchat:", "message": "x"}),
+            400,
+            "Invalid 'to' format. Use 'channel:target' (e.g. 'telegram:123456')",
+        ),
+        (json!({"to": "telegram:1", "message": "x"}), 404, "Channel not found: telegram"),
+        (json!({"to": "webchat:nobody", "message": "x"}), 404, "Session not found: agent:main:webchat:nobody"),
+        (json!({"to": 7, "message": "x"}), 400, "to must be a string"),
+    ] {
+        let r = d.client("/api/send", body.clone());
+        assert_eq!((r.status, r.json()["error"].as_str()), (status, Some(error)), "{body}");
+    }
+}
