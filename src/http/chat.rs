@@ -82,13 +82,15 @@ pub fn stream(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let mut asked = prepare(port, ex)?;
     let watch = Watch::open(port, &asked);
     let accepted = asked.accept(port)?;
-    let mut show = Show { port, begun, out: String::new(), thinking: false, said: false };
+    let session = &accepted.session;
+    let mut show = Show { port, session, begun, out: String::new(), thinking: false, said: false };
     turn::stream(port, ex, &asked, &accepted, watch, &mut show)
 }
 
 /// Turns news of the live view into frames.
 struct Show<'a> {
     port: &'a Port,
+    session: &'a str,
     begun: Instant,
     out: String,
     thinking: bool,
@@ -146,7 +148,7 @@ impl Frames for Show<'_> {
     fn last(&mut self, reply: Result<ChatReply, Fault>) -> String {
         self.think(false);
         let reply = match reply {
-            Ok(reply) => ChatReply { text: reply_text(self.port, &reply.session, reply.text), ..reply },
+            Ok(reply) => ChatReply { text: reply_text(self.port, self.session, reply.text), ..reply },
             Err(fault) => {
                 self.out += &frame(&json!({"type": "error", "error": fault.message, "code": fault.code}));
                 return self.take();

@@ -37,7 +37,7 @@ impl Stream {
         self.text = rest;
         Some(block)
     }
-    /// The next event and its id.
+    /// The next event and its id; who comes and goes is passed over.
     fn event(&mut self) -> (String, Value) {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -45,7 +45,10 @@ impl Stream {
             let block = self.block().expect("an event");
             let field = |name: &str| block.lines().find_map(|l| l.strip_prefix(name)).map(str::to_owned);
             if let Some(data) = field("data: ") {
-                return (field("id: ").unwrap(), serde_json::from_str(&data).unwrap());
+                let event: Value = serde_json::from_str(&data).unwrap();
+                if event["event"] != "presence" {
+                    return (field("id: ").unwrap(), event);
+                }
             }
         }
     }
