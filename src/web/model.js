@@ -358,12 +358,14 @@ export class Conversation {
 
 	/** Sent into the conversation from outside a turn; the history may know more of it. */
 	#sent(p) {
+		if (p.id && this.#byId.has(p.id)) return {};
 		const [picture] = images([p.url]);
 		const own = picture && (p.type === 'image' || /\.(png|jpe?g|gif|webp)(\?|$)/i.test(p.filename || '')) ? [picture] : [];
-		const file = picture && !own.length ? `[${(p.filename || 'File').replace(/[\[\]\\]/g, '')}](${picture})` : '';
+		const file = picture && !own.length ? `[📎 ${(p.filename || 'File').replace(/[\[\]\\]/g, '')}](${picture})` : '';
 		const text = [p.caption || p.text, file].filter(Boolean).join('\n\n');
-		this.#insert({ kind: 'assistant', sent: true, text, images: own, state: 'done', at: p.timestamp || Date.now() });
-		return { announce: text || 'A picture', refetch: true };
+		const item = this.#insert({ kind: 'assistant', sent: true, id: p.id || null, text, images: own, state: 'done', at: p.timestamp || Date.now() });
+		if (item.id) this.#byId.set(item.id, item);
+		return { announce: text || 'A picture' };
 	}
 
 	#reset() {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::{demo, scripted, text, Page, MAIN};
+use crate::{demo, scripted, Page, MAIN};
 
 #[test]
 fn given_a_question_then_the_answer_is_seen_growing_and_ends_as_markdown() {
@@ -185,7 +185,7 @@ fn given_a_picture_then_it_is_seen_before_and_after_sending_and_reaches_the_agen
     assert_eq!(page.eval("document.querySelector('#previews').hidden"), true);
     page.reload();
     page.ready();
-    assert_eq!(text(&page.eval("document.querySelector('.user .state').textContent")), "1 picture");
+    page.until("document.querySelector('.user .picture img')?.naturalWidth === 1");
 
     let file = g.home.path().join("notes.txt");
     std::fs::write(&file, "no picture").unwrap();
@@ -269,6 +269,29 @@ fn given_a_line_of_a_megabyte_then_the_page_stays_quick() {
     let slow = page.eval("window.slow").as_f64().unwrap();
     assert!(slow < 1000.0, "the page stood still for {slow} ms");
     assert_eq!(page.eval("document.documentElement.scrollWidth > innerWidth"), false);
+    page.calm();
+}
+
+#[test]
+fn given_files_of_the_agent_then_pictures_are_seen_and_others_are_links_also_after_a_reload() {
+    let (_pi, g) = scripted();
+    std::fs::write(g.home.path().join("work/plot.png"), dot()).unwrap();
+    std::fs::write(g.home.path().join("work/report.txt"), "all is well").unwrap();
+    let page = Page::open(&g);
+    let seen = "document.querySelectorAll('.assistant .pictures img').length === 1 && \
+                document.querySelector('.assistant .pictures img').naturalWidth === 1 && \
+                document.querySelector('.assistant .md a[href^=\"/api/media/\"]')?.textContent.includes('report.txt')";
+    page.says("[[say:See MEDIA:plot.png and MEDIA:report.txt]]");
+    page.answers(1);
+    page.until(seen);
+    page.same_after_reload();
+    page.until(seen);
+    // Sent by a program: seen at once, and once.
+    let sent = json!({"sessionKey": MAIN, "path": "report.txt", "caption": "The report"});
+    assert_eq!(g.post("/api/media/send", sent).status, 200);
+    page.until("document.querySelectorAll('.assistant .md a[href^=\"/api/media/\"]').length === 2");
+    assert!(page.last().starts_with("The report"), "{}", page.last());
+    page.same_after_reload();
     page.calm();
 }
 

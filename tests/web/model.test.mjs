@@ -334,15 +334,15 @@ test('random schedules: drops, overlaps and refetches never show anything twice'
 
 test('what is sent into the conversation is shown: pictures as pictures, files as links, once the history knows them by it', () => {
 	const c = conversation();
-	c.apply(event('message_event', { text: 'The build is green.' }));
+	for (let i = 0; i < 2; i++) c.apply(event('message_event', { id: 's1', text: 'The build is green.' }));
 	c.apply(event('media_event', { url: '/api/media/plot.png?sig=1', type: 'image', filename: 'plot.png', caption: 'The plot' }));
 	c.apply(event('media_event', { url: '/api/media/log.txt?sig=1', type: 'document', filename: 'l[o]g.txt' }));
 	c.apply(event('media_event', { url: 'http://evil.example/x.png', type: 'image', filename: 'x.png', caption: 'foreign' }));
 	assert.deepEqual(c.items.map((i) => [i.text, i.images]), [
-		['The build is green.', []], ['The plot', ['/api/media/plot.png?sig=1']], ['[log.txt](/api/media/log.txt?sig=1)', []], ['foreign', []],
+		['The build is green.', []], ['The plot', ['/api/media/plot.png?sig=1']], ['[📎 log.txt](/api/media/log.txt?sig=1)', []], ['foreign', []],
 	]);
 	c.sync({ messages: [{ id: 's1', role: 'notice', content: 'The build is green.', at: 3 }], running: false }, undefined, c.beginSync());
-	assert.deepEqual(c.items.map((i) => i.text), ['The build is green.', 'The plot', '[log.txt](/api/media/log.txt?sig=1)', 'foreign']);
+	assert.deepEqual(c.items.map((i) => i.text), ['The build is green.', 'The plot', '[📎 log.txt](/api/media/log.txt?sig=1)', 'foreign']);
 });
 
 test('a tool call says what it is about, even if its label is only its name', () => {
