@@ -8,6 +8,7 @@ mod support;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{json, Value};
@@ -458,9 +459,16 @@ fn kill_in_a_tool_and_resume(peer: &Peer) {
     rpc.kill();
     // What a killed pi leaves behind is found by the mark in its environment.
     assert!(!tool.is_gone(), "a tool outlives its killed pi");
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
     let mark = b"PI_GW_PROC=store.7";
-    assert!(environment.split(|byte| *byte == 0).any(|var| var == mark));
+    let marked = || {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
+        environment.split(|byte| *byte == 0).any(|var| var == mark)
+    };
+    let end = Instant::now() + Duration::from_secs(20);
+    while !marked() {
+        assert!(Instant::now() < end, "the mark is not in its environment"); // none for a moment while it execs
+        std::thread::yield_now();
+    }
     let tool_pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(tool_pid, Signal::KILL).unwrap();
     tool.wait_gone();

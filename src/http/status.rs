@@ -38,7 +38,7 @@ pub fn health_body(port: &Port, full: bool, counts: bool) -> (u16, Value) {
         () if problems.is_empty() && s.config_error.is_none() => (200, "ok"),
         () => (200, "degraded"),
     };
-    let mut body = json!({"status": word, "uptime": port.started.elapsed().as_secs_f64(), "version": s.version});
+    let mut body = json!({"status": word, "uptime": port.started.elapsed().as_secs_f64()});
     if counts {
         let none = Snapshot::default();
         let snapshot = snapshot.as_deref().unwrap_or(&none);
@@ -47,6 +47,7 @@ pub fn health_body(port: &Port, full: bool, counts: bool) -> (u16, Value) {
         body["sessions"] = json!(snapshot.sessions);
         body["channels"] = json!(s.channels);
     }
+    body["version"] = json!(s.version);
     if full {
         body["problems"] = json!(problems);
         body["configError"] = json!(s.config_error);
@@ -98,8 +99,7 @@ pub fn metrics(port: &Port, _: &mut dyn Exchange) -> Handled {
     pool["min"] = json!(s.pool_min);
     pool["max"] = json!(s.pool_max);
     let body = json!({
-        "timestamp": wall(), "current": now, "history": history,
-        "pool": pool, "queue": shapes::queue(&s, port.history.rate(), true),
+        "timestamp": wall(), "current": now,
         "counters": {
             "processSpawns": c.spawns, "processKills": c.kills, "processCrashes": c.crashes,
             "rpcTimeouts": c.rpc_timeouts, "queueDrops": c.queue_drops, "poolCapacityRejects": c.rejected,
@@ -107,10 +107,12 @@ pub fn metrics(port: &Port, _: &mut dyn Exchange) -> Handled {
         },
         "latency": {"p50": p50, "p95": p95, "p99": p99, "count": count},
         "rpcProcesses": children.collect::<Vec<_>>(),
+        "history": history,
         "delegation": {
             "delegationCount": 0, "success": 0, "timeout": 0, "error": 0, "rejected": 0, "poolExhausted": 0,
             "avgDurationMs": 0, "p95DurationMs": 0, "activeDelegations": 0,
         },
+        "pool": pool, "queue": shapes::queue(&s, port.history.rate(), true),
     });
     let text = serde_json::to_vec_pretty(&body).map_err(|e| Fault::new(500, "internal", e.to_string()))?;
     Ok(Reply::new(200).with("Content-Type", "application/json").with("Cache-Control", "no-cache").body(text))

@@ -70,16 +70,16 @@ fn a_stream_has_exactly_the_documented_frames() {
         std::mem::take(&mut seen)
     };
     let data = |v: &str| format!("data: {v}\n\n");
-    let delta = |t: &str| data(&format!("{{\"text\":{t:?},\"type\":\"delta\"}}"));
-    assert_eq!(until("\"hm\",\"type\":\"delta\"}\n\n", &mut frame), delta("\n<think>\n") + &delta("hm"));
+    let delta = |t: &str| data(&format!("{{\"type\":\"delta\",\"text\":{t:?}}}"));
+    assert_eq!(until("\"hm\"}\n\n", &mut frame), delta("\n<think>\n") + &delta("hm"));
     live.tool(tool("", false));
     live.tool(tool("x", true));
     live.text("Hel");
     assert_eq!(
-        until("\"Hel\",\"type\":\"delta\"}\n\n", &mut frame),
+        until("\"Hel\"}\n\n", &mut frame),
         delta("\n</think>\n")
-            + &data(r#"{"label":"bash","name":"bash","type":"tool"}"#)
-            + &data(r#"{"isError":false,"name":"bash","type":"tool_end"}"#)
+            + &data(r#"{"type":"tool","name":"bash","label":"bash"}"#)
+            + &data(r#"{"type":"tool_end","name":"bash","isError":false}"#)
             + &delta("Hel")
     );
     live.text("lo");
@@ -98,7 +98,10 @@ fn a_stream_has_exactly_the_documented_frames() {
 fn a_stream_without_live_text_still_tells_the_reply() {
     let h = House::open();
     let text = ask(h.addr, "POST", "/api/chat/stream", "", r#"{"message":"hi"}"#).text();
-    assert!(text.starts_with("data: {\"text\":\"echo: hi\",\"type\":\"delta\"}\n\ndata: {\"duration\":"), "{text}");
+    assert!(
+        text.starts_with("data: {\"type\":\"delta\",\"text\":\"echo: hi\"}\n\ndata: {\"type\":\"done\",\"reply\":"),
+        "{text}"
+    );
     let text = ask(h.addr, "POST", "/api/chat/stream", "", r#"{"message":"fail"}"#).text();
     assert!(text.contains("\"type\":\"error\"") && text.contains("\"type\":\"done\""), "{text}");
     assert_eq!(ask(h.addr, "POST", "/api/chat/stream", "", "x").status, 400);

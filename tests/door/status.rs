@@ -53,7 +53,7 @@ fn metrics_have_their_shape() {
     let m = r.json();
     let keys: Vec<&str> = m.as_object().unwrap().keys().map(String::as_str).collect();
     let expected =
-        ["counters", "current", "delegation", "history", "latency", "pool", "queue", "rpcProcesses", "timestamp"];
+        ["timestamp", "current", "counters", "latency", "rpcProcesses", "history", "delegation", "pool", "queue"];
     assert_eq!(keys, expected);
     assert_eq!(m["pool"]["max"], 4);
     assert_eq!(m["current"]["sessions"]["activeCount"], 1);
