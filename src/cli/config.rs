@@ -215,7 +215,7 @@ mod tests {
             ("agent.model", "\n"),
             ("agents.list[1].id", "b\n"),
             ("roles.workspaceDirs[\"x.y\"]", "/w\n"),
-            ("cron", "{\"enabled\":false,\"jobs\":[],\"maxConcurrent\":1}\n"),
+            ("cron", "{\"enabled\":false,\"maxConcurrent\":1,\"jobs\":[]}\n"),
         ] {
             assert_eq!(home.run(&format!("show --path {path}")), (0, want.into(), String::new()), "{path}");
         }

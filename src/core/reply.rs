@@ -141,7 +141,7 @@ impl State {
             runs.push(run.clone());
         }
         let id = self.store.ext('s', segment);
-        let home = match origin == "reply" && text.contains("MEDIA:") {
+        let home = match text.contains("MEDIA:") {
             true => self.store.session(key)?.map(|row| self.home(&row)),
             false => None,
         };

@@ -18,7 +18,7 @@ pub fn messages(port: &Port, session: &str, list: Vec<HistoryMessage>) -> Vec<Va
 }
 
 fn has_files(h: &HistoryMessage) -> bool {
-    !h.images.is_empty() || h.file.is_some() || h.role == "assistant" && directive::any(&h.content)
+    !h.images.is_empty() || h.file.is_some() || h.role != "user" && directive::any(&h.content)
 }
 
 /// `None`: the mind does not know it, or does not say; then the messages come without links.
@@ -47,7 +47,7 @@ fn message(s: &Settings, home: Option<&Home>, h: HistoryMessage) -> Value {
     let mut images = media::uploads(s, &home.sid, &h.images);
     if let Some(file) = &h.file {
         with_file(&mut o, &mut images, s, home, file);
-    } else if h.role == "assistant" && directive::any(&h.content) {
+    } else if h.role != "user" && directive::any(&h.content) {
         let shown = media::shown(s, home, &h.content);
         o["content"] = json!(shown.text);
         images.extend(shown.images);
