@@ -5,6 +5,8 @@ mod support;
 
 #[path = "e2e/api.rs"]
 mod api;
+#[path = "e2e/deleted.rs"]
+mod deleted;
 
 use serde_json::json;
 use support::gateway::Gateway;
