@@ -7,6 +7,8 @@ mod support;
 mod api;
 #[path = "e2e/deleted.rs"]
 mod deleted;
+#[path = "e2e/large.rs"]
+mod large;
 
 use serde_json::json;
 use support::gateway::Gateway;

@@ -273,7 +273,8 @@ impl Session {
             log::error!("history of {session}: {why}");
             Fault::new(503, "store_failing", "The history could not be read").retry(5)
         })?;
-        let more = list.len() >= limit;
+        let (list, cut) = history::newest(list);
+        let more = cut || list.len() >= limit;
         let messages = history::messages(&self.port, &session, list);
         let running = self.port.board.get(&session).is_some_and(|l| l.active());
         Ok(Some(json!({"messages": messages, "running": running, "limit": limit, "more": more})))
