@@ -9,6 +9,8 @@ mod api;
 mod deleted;
 #[path = "e2e/large.rs"]
 mod large;
+#[path = "e2e/odd.rs"]
+mod odd;
 
 use serde_json::json;
 use support::gateway::Gateway;
