@@ -33,6 +33,7 @@ mod port;
 mod roles;
 mod routes;
 mod send;
+mod send_to;
 mod serve;
 mod settings;
 mod shapes;

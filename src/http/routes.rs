@@ -6,7 +6,8 @@ use super::head::percent;
 use super::port::Port;
 use super::settings::Limits;
 use super::{
-    agent, chat, hooks, lists, media, memory, observability, openai, operate, page, send, status, transcripts, ws,
+    agent, chat, hooks, lists, media, memory, observability, openai, operate, page, send, send_to, status, transcripts,
+    ws,
 };
 
 /// Who may call a route.
@@ -120,6 +121,7 @@ pub static PUBLIC: &[Route] = &[
     hook("{hooks}/event", hooks::event),
     route("GET", "/api/media/*", Door::Open, media::unsigned),
     route("GET", "/api/media/{}/{}", Door::Open, media::serve),
+    route("POST", "/api/send", Door::Key, send_to::to),
     route("POST", "/api/message/send", Door::Key, send::message),
     route("POST", "/api/message/action", Door::Key, send::action),
     route("POST", "/api/keyboard", Door::Key, send::keyboard),

@@ -14,13 +14,13 @@ use super::port::Port;
 use crate::message::{Answer, Code, Place, Post, PostRequest, PostedFile, Request, Whose};
 
 /// The channel whose mailbox is the store.
-const WEBCHAT: &str = "webchat";
+pub(super) const WEBCHAT: &str = "webchat";
 const KINDS: [&str; 5] = ["photo", "audio", "video", "document", "sticker"];
 const PARSE_MODES: [&str; 3] = ["Markdown", "HTML", "plain"];
 const MOST_OPTIONS: usize = 50;
 const LONGEST_OPTION: usize = 50;
 
-fn body(call: &Call) -> Result<Members, Fault> {
+pub(super) fn body(call: &Call) -> Result<Members, Fault> {
     Members::body(&call.body, "Invalid JSON")
 }
 
@@ -59,7 +59,7 @@ fn one_of<'a>(m: &'a Members, key: &str, words: &[&str]) -> Result<Option<&'a st
 }
 
 /// The key under which the send is found again (R50): route, credential and session are its scope.
-fn dkey(route: &str, call: &Call, m: &Members, session: &str) -> Result<Option<String>, Fault> {
+pub(super) fn dkey(route: &str, call: &Call, m: &Members, session: &str) -> Result<Option<String>, Fault> {
     let key = match call.head.field("idempotency-key") {
         Some(key) => Some(key),
         None => m.text("idempotencyKey")?,
@@ -69,14 +69,14 @@ fn dkey(route: &str, call: &Call, m: &Members, session: &str) -> Result<Option<S
 }
 
 /// Records it; the external id, and whether it was recorded before.
-fn record(port: &Port, request: PostRequest) -> Result<(String, bool), Fault> {
+pub(super) fn record(port: &Port, request: PostRequest) -> Result<(String, bool), Fault> {
     match port.mind.ask(Request::Post(Box::new(request)), port.settings.get().times.accept) {
         Answer::Posted { id, replayed } => Ok((id, replayed)),
         other => Err(Fault::from_answer(other)),
     }
 }
 
-fn answered(value: &Value, replayed: bool) -> Handled {
+pub(super) fn answered(value: &Value, replayed: bool) -> Handled {
     let reply = Reply::json(value);
     Ok(if replayed { reply.with("Idempotent-Replay", "true") } else { reply })
 }

@@ -52,3 +52,34 @@ fn methods_answer_as_their_routes_do_and_refuse_wrong_types() {
     }
     assert_eq!(ws.call("subscribe", json!({"sessions": [MAIN]}))["ok"], true);
 }
+
+#[test]
+fn a_message_can_be_sent_to_a_chat_named_by_channel_and_target() {
+    let g = Gateway::demo(json!({})).start();
+    let unknown = g.post("/api/send", json!({"to": "webchat:default", "message": "early"}));
+    assert_eq!((unknown.status, &unknown.json()["error"]), (404, &json!("Session not found")));
+    g.chat(MAIN, "hello");
+    let mut ws = g.page(MAIN);
+    let keyed = |body: &str| ask(g.addr, "POST", "/api/send", &format!("{}Idempotency-Key: k\r\n", fields(&g)), body);
+    let sent = keyed(r#"{"to":"webchat:default","message":"the build is done"}"#);
+    assert_eq!((sent.status, &sent.json()["ok"]), (200, &json!(true)), "{}", sent.text());
+    let event = ws.event("message_event");
+    assert_eq!(event["payload"]["text"], "the build is done");
+    assert_eq!(json!([event["payload"]["id"]]), sent.json()["messageIds"]);
+    let again = keyed(r#"{"to":"webchat:default","message":"the build is done"}"#);
+    assert_eq!((again.header("Idempotent-Replay"), again.json()), (Some("true"), sent.json()));
+    assert_eq!(keyed(r#"{"to":"webchat:default","message":"other"}"#).status, 409);
+    let format = "Invalid 'to' format. Use 'channel:target' (e.g. 'telegram:123456')";
+    for (body, status, error) in [
+        (json!({"to": "webchat:default"}), 400, "Both 'to' and 'message' are required"),
+        (json!({"message": "x"}), 400, "Both 'to' and 'message' are required"),
+        (json!({"to": "webchat", "message": "x"}), 400, format),
+        (json!({"to": "webchat:", "message": "x"}), 400, format),
+        (json!({"to": "nope:1:2", "message": "x"}), 404, "Channel not found: nope"),
+        (json!({"to": 5, "message": "x"}), 400, "to must be a string"),
+    ] {
+        let r = g.post("/api/send", body.clone());
+        assert_eq!((r.status, r.json()["error"].as_str()), (status, Some(error)), "{body}");
+    }
+    assert_eq!(g.post("/api/send", json!({"to": "webchat:../x", "message": "x"})).status, 400);
+}

@@ -217,7 +217,7 @@ impl Session {
         let list = m.get("sessions").and_then(Value::as_array);
         let keys = list.and_then(|l| l.iter().map(|key| key.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>());
         let keys = keys.ok_or_else(|| Fault::invalid("sessions must be an array of session keys"))?;
-        self.out.lock().interest.subscribe(keys.into_iter());
+        self.out.lock().interest.subscribe(keys);
         self.out.ring();
         Ok(Some(json!({"ok": true})))
     }
