@@ -10,3 +10,5 @@ pub mod profile;
 mod response;
 pub mod rpc;
 pub mod session_file;
+
+pub(crate) use decode::clean as clean_json;

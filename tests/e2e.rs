@@ -5,6 +5,12 @@ mod support;
 
 #[path = "e2e/api.rs"]
 mod api;
+#[path = "e2e/deleted.rs"]
+mod deleted;
+#[path = "e2e/large.rs"]
+mod large;
+#[path = "e2e/odd.rs"]
+mod odd;
 
 use serde_json::json;
 use support::gateway::Gateway;

@@ -56,7 +56,7 @@ pub(super) fn oversize(line: &[u8]) -> Line {
 }
 
 /// Makes a line parsable: UTF-8, no lone surrogates, nesting within the limit (`None` if not).
-pub(super) fn clean(line: &[u8]) -> Option<Cow<'_, str>> {
+pub(crate) fn clean(line: &[u8]) -> Option<Cow<'_, str>> {
     let mut depth = 0usize;
     let mut at = 0;
     let mut lone = Vec::new();

@@ -11,6 +11,9 @@ use crate::roles::{is_name, DEFAULT};
 use crate::rules::Mode;
 use crate::store::{inbox_state as st, InboxRow, Result, SessionRow};
 
+/// Why a message was dropped.
+const BY_COMMAND: &str = "dropped by command";
+
 impl State {
     /// Runs a command: effect, reply and fate in the transaction at hand.
     pub(super) fn command(&mut self, s: &mut Session, row: InboxRow, c: Command) -> Result<()> {
@@ -25,7 +28,7 @@ impl State {
             }
             Command::Stop { all } => {
                 if all {
-                    self.drop_waiting(s)?;
+                    self.drop_waiting(s, BY_COMMAND)?;
                 }
                 match self.stop(s)? {
                     true => "Stopped.".to_owned(),
@@ -232,7 +235,7 @@ impl State {
     pub(super) fn reset(&mut self, s: &mut Session, all: bool) -> Result<()> {
         self.cancel_dialogs(&s.key);
         if all {
-            self.drop_waiting(s)?;
+            self.drop_waiting(s, BY_COMMAND)?;
         }
         match &mut s.stage {
             Stage::Turn(_) => self.abort_turn(s, AbortWhy::Reset)?,
@@ -267,10 +270,10 @@ impl State {
         Ok(())
     }
 
-    fn drop_waiting(&mut self, s: &mut Session) -> Result<()> {
+    pub(super) fn drop_waiting(&mut self, s: &mut Session, why: &str) -> Result<()> {
         for row in std::mem::take(&mut s.queue) {
             self.counters.queue_drops += 1;
-            self.store.set_inbox(row.id, st::DROPPED, None, None, Some("dropped by command"))?;
+            self.store.set_inbox(row.id, st::DROPPED, None, None, Some(why))?;
             self.settled(row.id)?;
         }
         if matches!(s.stage, Stage::Debounce { .. }) {

@@ -44,9 +44,10 @@ impl State {
             let state = if Some(m.id) == last || fate == st::FAILED { fate } else { st::MERGED };
             self.store.set_inbox(m.id, state, Some(t.row.id), None, reason)?;
         }
+        let run = at.as_ref().map(|m| self.store.ext('i', m.id)).unwrap_or_default();
+        self.frame(Frame::Typing { session: s.key.to_string(), run: run.clone(), on: false }); // the reply is last (R46)
         if !end.text.trim().is_empty() {
-            if let (Some((code, why)), Some(at)) = (&end.failed, &at) {
-                let run = self.store.ext('i', at.id);
+            if let (Some((code, why)), Some(_)) = (&end.failed, &at) {
                 self.frame(Frame::Error { session: s.key.to_string(), run, code: *code, message: why.clone() });
             }
             self.add_reply(&t, at.as_ref(), &end.text, true)?;
@@ -80,8 +81,6 @@ impl State {
                 p.used = self.now.mono;
             }
         }
-        let run = at.map(|m| self.store.ext('i', m.id)).unwrap_or_default();
-        self.frame(Frame::Typing { session: s.key.to_string(), run, on: false });
         self.cancel_dialogs(&s.key);
         s.verify = match s.verify {
             Verify::Clear if code.is_none() => {
@@ -93,7 +92,10 @@ impl State {
         };
         s.stage = super::Stage::Idle;
         self.take_back(s, back, t.proc)?;
-        self.frame(Frame::Updated(Box::new(self.info(&s.row))));
+        if s.deleted {
+            self.drop_waiting(s, st::DELETED)?;
+        }
+        self.updated(s);
         self.todo.push_back(Todo::Kick(s.key.clone()));
         self.todo.push_back(Todo::Pool);
         self.arm_idle(t.proc);

@@ -6,7 +6,7 @@ use super::session::{Stage, Who};
 use super::turn::AbortWhy;
 use super::{Due, KnownModels, OpenDialog, State};
 use crate::message::*;
-use crate::store::Result;
+use crate::store::{inbox_state, Result};
 
 /// Longest time a dialog stays open, ms (core.md 8.5).
 const DIALOG_MAX: u64 = 300_000;
@@ -89,7 +89,7 @@ impl State {
                     self.with(&key, |core, s| {
                         s.row.title = (!title.is_empty()).then_some(title);
                         core.save(s)?;
-                        core.frame(Frame::Updated(Box::new(core.info(&s.row))));
+                        core.updated(s);
                         Ok(())
                     })?;
                     self.answer(id, Answer::Ok, true);
@@ -186,11 +186,13 @@ impl State {
     fn delete(&mut self, session: &str) -> Result<()> {
         let Some(key) = self.load(session, None)? else { return Ok(()) };
         self.with(&key, |core, s| {
+            core.drop_waiting(s, inbox_state::DELETED)?;
             core.reset(s, true)?;
             if matches!(s.stage, Stage::Turn(_)) {
                 core.abort_turn(s, AbortWhy::Reset)?;
             }
             core.give_up_proc(s);
+            s.deleted = true;
             core.store.delete_session(&s.key)
         })?;
         self.frame(Frame::Deleted { session: session.to_owned() });

@@ -43,7 +43,7 @@ impl State {
         self.save(s)?;
         self.give_up_proc(s);
         self.frame(Frame::RoleChanged { session: s.key.to_string(), role: role.clone() });
-        self.frame(Frame::Updated(Box::new(self.info(&s.row))));
+        self.updated(s);
         self.todo.push_back(Todo::Kick(s.key.clone()));
         self.tell(s, who, Ok(format!("Role: {role}.")))
     }

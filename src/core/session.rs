@@ -35,6 +35,8 @@ pub struct Session {
     pub tasks: Vec<Task>,
     /// Another role, as soon as nothing runs.
     pub switch: Option<Switch>,
+    /// Its row is gone; what runs of it comes to its end. The next message begins it anew.
+    pub deleted: bool,
 }
 
 /// Whom the outcome of a command is told.
@@ -192,34 +194,24 @@ impl Session {
 impl State {
     /// Makes sure the session is in memory; creates it if `source` says who writes.
     pub(super) fn load(&mut self, key: &str, source: Option<&Source>) -> Result<Option<Key>> {
-        if let Some((k, _)) = self.sessions.get_key_value(key) {
-            return Ok(Some(k.clone()));
+        if let Some((k, s)) = self.sessions.get_key_value(key) {
+            let (key, deleted) = (k.clone(), s.deleted);
+            return match (deleted, source) {
+                (false, _) => Ok(Some(key)),
+                (true, None) => Ok(None),
+                (true, Some(source)) => {
+                    let row = self.new_row(&key, source)?;
+                    if let Some(s) = self.sessions.get_mut(&key) {
+                        (s.row, s.deleted) = (row, false);
+                    }
+                    Ok(Some(key))
+                }
+            };
         }
         let row = match (self.store.session(key)?, source) {
             (Some(row), _) => row,
             (None, None) => return Ok(None),
-            (None, Some(source)) => {
-                let agent = source.agent.as_deref().unwrap_or_else(|| self.rules.routing.agent_of(key)).to_owned();
-                let row = SessionRow {
-                    key: key.to_owned(),
-                    sid: (self.random)(12),
-                    role: self.rules.role_of(&agent, Some(source)).map(str::to_owned),
-                    agent,
-                    role_manual: false,
-                    file: self.fresh_file(key)?,
-                    last: None,
-                    mode: None,
-                    model: None,
-                    thinking: None,
-                    count: 0,
-                    last_at: self.now.wall,
-                    created: self.now.wall,
-                    reset_at: 0,
-                    title: None,
-                };
-                self.store.put_session(&row)?;
-                row
-            }
+            (None, Some(source)) => self.new_row(key, source)?,
         };
         let queue = self.store.inbox_waiting(key, st::QUEUED)?;
         let key: Key = key.into();
@@ -237,9 +229,34 @@ impl State {
             plain_model: false,
             tasks: Vec::new(),
             switch: None,
+            deleted: false,
         };
         self.sessions.insert(key.clone(), s);
         Ok(Some(key))
+    }
+
+    /// Stores a new session. One that had the key before it is over: nothing of it is history.
+    fn new_row(&mut self, key: &str, source: &Source) -> Result<SessionRow> {
+        let agent = source.agent.as_deref().unwrap_or_else(|| self.rules.routing.agent_of(key)).to_owned();
+        let row = SessionRow {
+            key: key.to_owned(),
+            sid: (self.random)(12),
+            role: self.rules.role_of(&agent, Some(source)).map(str::to_owned),
+            agent,
+            role_manual: false,
+            file: self.fresh_file(key)?,
+            last: None,
+            mode: None,
+            model: None,
+            thinking: None,
+            count: 0,
+            last_at: self.now.wall,
+            created: self.now.wall,
+            reset_at: self.store.newest_segment(key)?,
+            title: None,
+        };
+        self.store.put_session(&row)?;
+        Ok(row)
     }
 
     /// Drops a session's memory; its process is killed.
@@ -258,7 +275,17 @@ impl State {
     }
 
     pub(super) fn save(&mut self, s: &Session) -> Result<()> {
+        if s.deleted {
+            return Ok(());
+        }
         self.store.put_session(&s.row)
+    }
+
+    /// Tells the pages what became of a session.
+    pub(super) fn updated(&mut self, s: &Session) {
+        if !s.deleted {
+            self.frame(Frame::Updated(Box::new(self.info(&s.row))));
+        }
     }
 
     /// The session's next due time.

@@ -56,30 +56,37 @@ impl Head {
     }
 }
 
-/// First value of a form-encoded parameter, decoded.
+/// First value of a form-encoded parameter, decoded. As in browsers and the original, a `%` that begins no escape
+/// stands for itself: `?q=50%` is a question.
 pub fn form(text: &str, name: &str) -> Option<String> {
     text.split('&').find_map(|pair| {
         let (k, v) = pair.split_once('=').unwrap_or((pair, ""));
-        (percent(&k.replace('+', " "))? == name).then(|| percent(&v.replace('+', " ")))?
+        let plain = |part: &str| String::from_utf8_lossy(&unescape(&part.replace('+', " ")).0).into_owned();
+        (plain(k) == name).then(|| plain(v))
     })
 }
 
 /// Percent-decoding; `None` for `%zz` and what is not UTF-8 then.
 pub fn percent(text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(b) = rest.next() {
-        if b == b'%' {
-            let hex = [rest.next()?, rest.next()?];
-            if !hex.iter().all(u8::is_ascii_hexdigit) {
-                return None;
-            }
-            out.push(u8::from_str_radix(std::str::from_utf8(&hex).ok()?, 16).ok()?);
-        } else {
-            out.push(b);
-        }
+    let (bytes, whole) = unescape(text);
+    String::from_utf8(bytes).ok().filter(|_| whole)
+}
+
+/// The bytes, and whether every `%` began an escape; others stay.
+fn unescape(text: &str) -> (Vec<u8>, bool) {
+    let (mut out, mut whole) = (Vec::with_capacity(text.len()), true);
+    let mut rest = text.as_bytes();
+    let digit = |b: u8| char::from(b).to_digit(16).map(|d| d as u8);
+    while let [b, after @ ..] = rest {
+        let escape = match (b, after) {
+            (b'%', [high, low, ..]) => digit(*high).zip(digit(*low)).map(|(h, l)| h << 4 | l),
+            _ => None,
+        };
+        whole &= *b != b'%' || escape.is_some();
+        out.push(escape.unwrap_or(*b));
+        rest = if escape.is_some() { &after[2..] } else { after };
     }
-    String::from_utf8(out).ok()
+    (out, whole)
 }
 
 /// `Ok(None)`: not complete yet.

@@ -33,12 +33,19 @@ pub fn depth(text: &[u8]) -> usize {
     deepest
 }
 
+/// Text cut in the middle of a character, as JavaScript sends it: half of a surrogate pair, which `JSON.parse` takes.
+/// It becomes U+FFFD.
+fn repaired(text: &[u8]) -> Option<Value> {
+    std::str::from_utf8(text).ok().filter(|text| text.contains("\\u"))?;
+    serde_json::from_str(&crate::agent::clean_json(text)?).ok()
+}
+
 /// Parses text whose nesting is within bounds.
 pub fn parse(text: &[u8]) -> Result<Value, String> {
     if depth(text) > MAX_DEPTH {
         return Err(format!("JSON nested deeper than {MAX_DEPTH} levels"));
     }
-    serde_json::from_slice(text).map_err(|e| format!("Invalid JSON: {e}"))
+    serde_json::from_slice(text).or_else(|e| repaired(text).ok_or_else(|| format!("Invalid JSON: {e}")))
 }
 
 /// The members of a request's object; a member of the wrong type is an error, an absent or null one is `None`.

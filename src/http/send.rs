@@ -134,7 +134,7 @@ pub fn send(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let dkey = dkey("send", call, &m, &session)?;
     let body_hash = hash(message.as_bytes());
     let (id, replayed) = record(port, PostRequest { session, post, dkey, body_hash, look: false })?;
-    answered(&json!({"ok": true, "messageIds": [id]}), replayed)
+    answered(&json!({"ok": true, "messageId": id, "messageIds": [id]}), replayed)
 }
 
 fn owned(text: Option<&str>) -> Option<String> {

@@ -285,9 +285,14 @@ pub fn applied(now: bool) -> &'static str {
 pub fn reset(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let (m, session) = members(port, ex)?;
     ask_ok(port, Request::Reset { session: session.clone(), all: m.flag("all")? })?;
-    Ok(Reply::json(&json!({
+    Ok(Reply::json(&was_reset(&session)))
+}
+
+/// What a reset answers, as a route and as a method.
+pub fn was_reset(session: &str) -> Value {
+    json!({
         "ok": true, "sessionKey": session, "rpcReset": true, "stateReset": true, "queueCleared": 0, "eventsCleared": 0,
-    })))
+    })
 }
 
 pub const LEVELS: [&str; 6] = ["off", "minimal", "low", "medium", "high", "xhigh"];

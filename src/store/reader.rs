@@ -67,11 +67,11 @@ impl Reader {
     /// Newest `limit` lines of a session since its last reset, in order; `before`: external id of a line.
     pub fn history(&self, session: &str, limit: usize, before: Option<&str>) -> Result<Vec<HistoryLine>> {
         let db = self.db.lock().unwrap_or_else(|e| e.into_inner());
-        let since: Row = db
+        let since: Option<Row> = db
             .prepare_cached("SELECT reset_at FROM session WHERE key = ?")?
             .query_row([session], |r| r.get(0))
-            .optional()?
-            .unwrap_or(0);
+            .optional()?;
+        let Some(since) = since else { return Ok(Vec::new()) }; // deleted, or never there
         let end = match before {
             Some(before) => self.place(&db, before)?,
             None => None,
@@ -81,6 +81,8 @@ impl Reader {
         let mut q = db.prepare_cached(
             "SELECT id, text, at, dkey, media FROM inbox
              WHERE session = ?1 AND id > ?2 AND (id < ?3 OR id = ?3 AND ?4 > 0) AND kind IN ('message', 'command')
+             AND NOT EXISTS (SELECT 1 FROM turn WHERE turn.id = inbox.turn AND stop = 'reset')
+             AND reason IS NOT 'session deleted'
              ORDER BY id DESC LIMIT ?5",
         )?;
         // A reset records the newest segment; messages before it have ids below its own inbox row.

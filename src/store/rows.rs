@@ -21,6 +21,8 @@ pub mod inbox_state {
     pub const SILENT: &str = "silent";
     pub const DROPPED: &str = "dropped";
     pub const FAILED: &str = "failed";
+    /// Reason of `dropped`: its session was deleted.
+    pub const DELETED: &str = "session deleted";
 
     /// The row's fate is recorded.
     pub fn terminal(s: &str) -> bool {

@@ -242,7 +242,7 @@ fn pages_are_told_of_messages_and_files() {
 fn a_line_to_a_channel_and_target_becomes_a_message_of_that_conversation() {
     let d = Doors::of("webchat");
     let r = d.client("/api/send", json!({"to": "webchat:default", "message": "lunch?"}));
-    assert_eq!((r.status, r.json()), (200, json!({"ok": true, "messageIds": ["seg1"]})));
+    assert_eq!((r.status, r.json()), (200, json!({"ok": true, "messageId": "seg1", "messageIds": ["seg1"]})));
     let r = d.client("/api/send", json!({"to": format!("webchat:{WEB}"), "message": "lunch?"}));
     assert_eq!(r.status, 200);
     let keyed = |message: &str| {

@@ -182,6 +182,9 @@ pub fn payload(finish: Finish, answer: Answer) -> Result<Value, Fault> {
         }
         (Finish::Flag, Answer::Bool(first)) => Ok(json!(first)),
         (Finish::Models, Answer::Models(raw)) => Ok(json!({"models": shapes::of_pi(&raw)?})),
+        (Finish::Models, Answer::Error { code: Code::NoActiveSession, .. }) => {
+            Err(Fault::from_code(Code::NoActiveSession, "No active session"))
+        }
         (Finish::Usage(session), Answer::Stats { stats, .. }) => {
             Ok(json!({"sessionKey": session, "stats": shapes::of_pi(&stats)?}))
         }

@@ -7,6 +7,21 @@ use crate::http::port::{HistoryMessage, Port};
 use crate::http::settings::Settings;
 use crate::message::{Home, PostedFile, Whose};
 
+/// Most text in one answer, bytes: half of what a connection buffers by default (R43).
+const MOST_TEXT: usize = 512 << 10;
+
+/// The newest of these messages that fit into one answer, and whether older ones are left out. Always one at least.
+pub fn newest(mut list: Vec<HistoryMessage>) -> (Vec<HistoryMessage>, bool) {
+    let mut text = 0;
+    let fit = list.iter().rev().take_while(|h| {
+        text += h.content.len();
+        text <= MOST_TEXT
+    });
+    let cut = list.len().saturating_sub(fit.count().max(1));
+    list.drain(..cut);
+    (list, cut > 0)
+}
+
 /// Looks at files that the messages name: for connection threads.
 pub fn messages(port: &Port, session: &str, list: Vec<HistoryMessage>) -> Vec<Value> {
     let s = port.settings.get();

@@ -215,9 +215,9 @@ impl Session {
 
     fn subscribe(&self, m: &Members) -> Given {
         let list = m.get("sessions").and_then(Value::as_array);
-        let list = list.ok_or_else(|| Fault::invalid("sessions must be an array of session keys"))?;
-        let sessions = list.iter().filter_map(Value::as_str).map(str::to_owned);
-        self.out.lock().interest.subscribe(sessions);
+        let keys = list.and_then(|l| l.iter().map(|key| key.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>());
+        let keys = keys.ok_or_else(|| Fault::invalid("sessions must be an array of session keys"))?;
+        self.out.lock().interest.subscribe(keys);
         self.out.ring();
         Ok(Some(json!({"ok": true})))
     }
@@ -273,7 +273,8 @@ impl Session {
             log::error!("history of {session}: {why}");
             Fault::new(503, "store_failing", "The history could not be read").retry(5)
         })?;
-        let more = list.len() >= limit;
+        let (list, cut) = history::newest(list);
+        let more = cut || list.len() >= limit;
         let messages = history::messages(&self.port, &session, list);
         let running = self.port.board.get(&session).is_some_and(|l| l.active());
         Ok(Some(json!({"messages": messages, "running": running, "limit": limit, "more": more})))

@@ -148,7 +148,7 @@ impl Outbox {
         if s.greeting.is_none() {
             return false;
         }
-        let waiting: usize = s.events.iter().skip(s.replayed).map(|e| e.text.len()).sum();
+        let waiting: usize = s.events.iter().skip(s.replayed).map(|e| s.weight(e.text.len())).sum();
         s.bytes -= waiting;
         s.events = missed.into_iter().filter(|event| s.wants(event)).collect();
         s.replayed = s.events.len();
@@ -202,7 +202,7 @@ impl Outbox {
             return Next::Close(close);
         }
         if let Some(frame) = s.direct.pop_front() {
-            s.bytes -= frame.len(); // the reply to the client's close is among these
+            s.bytes -= s.weight(frame.len()); // the reply to the client's close is among these
             return Next::Write(frame);
         }
         if s.reader_gone {
@@ -219,7 +219,7 @@ impl Outbox {
             Some(event) => {
                 match s.replayed.checked_sub(1) {
                     Some(left) => s.replayed = left,
-                    None => s.bytes -= event.text.len(),
+                    None => s.bytes -= s.weight(event.text.len()),
                 }
                 Next::Event(event)
             }
@@ -240,10 +240,16 @@ impl State {
     fn frames(&self) -> usize {
         self.direct.len() + self.events.len() - self.replayed
     }
+    /// What a frame counts: a single one is never too much, a few large ones are. Else one long message, or a
+    /// long history, would close the connections of readers that are not slow at all.
+    fn weight(&self, bytes: usize) -> usize {
+        bytes.min(self.limits.0 / 4)
+    }
     fn push(&mut self, bytes: usize, put: impl FnOnce(&mut State)) -> bool {
         if self.close.is_some() {
             return false;
         }
+        let bytes = self.weight(bytes);
         if self.bytes + bytes > self.limits.0 || self.frames() >= self.limits.1 {
             self.shut(1013, "slow consumer");
             return false;

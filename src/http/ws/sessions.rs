@@ -34,7 +34,7 @@ impl Session {
             }
             "sessions.reset" => {
                 let (session, all) = (self.web_session(m)?, m.flag("all")?);
-                let payload = json!({"ok": true, "sessionKey": session});
+                let payload = status::was_reset(&session);
                 self.ask(id, Request::Reset { session, all }, Finish::Ok(payload), false)
             }
             "sessions.rename" => {

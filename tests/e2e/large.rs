@@ -1,0 +1,50 @@
+//! Long messages and long conversations on a WebSocket whose reader is not slow (R17, R43).
+
+use serde_json::{json, Value};
+
+use crate::support::gateway::Gateway;
+use crate::MAIN;
+
+const LONG: usize = 100_000;
+
+fn contents(page: &Value) -> Vec<String> {
+    let list = page["messages"].as_array().cloned().unwrap_or_default();
+    list.iter().map(|m| m["content"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn given_more_text_than_a_connection_buffers_then_the_history_comes_in_parts() {
+    let g = Gateway::demo(json!({"agent": {"timeoutMs": 60000}})).start();
+    for n in 0..12 {
+        g.chat(MAIN, &format!("{n} {}", "z".repeat(LONG)));
+    }
+    let mut ws = g.page(MAIN);
+    let (mut pages, mut seen, mut before) = (0, Vec::new(), Value::Null);
+    loop {
+        let res = ws.call("chat.history", json!({"sessionKey": MAIN, "before": before}));
+        assert_eq!(res["ok"], true, "{}", res["error"]);
+        let page = &res["payload"];
+        before = page["messages"][0]["id"].clone();
+        seen.splice(0..0, contents(page));
+        pages += 1;
+        if page["more"] == false {
+            break;
+        }
+    }
+    let asked: Vec<String> = seen.iter().filter_map(|t| t.split_once(" zzz")).map(|(n, _)| n.to_owned()).collect();
+    let asked: Vec<&String> = asked.iter().filter(|n| n.parse::<u32>().is_ok()).collect();
+    assert_eq!(asked, (0..12).map(|n| n.to_string()).collect::<Vec<_>>().iter().collect::<Vec<_>>());
+    assert!(pages > 1);
+}
+
+#[test]
+fn given_a_message_larger_than_the_buffer_then_its_sender_stays_connected_and_gets_the_answer() {
+    let g = Gateway::demo(json!({})).start();
+    let mut ws = g.page(MAIN);
+    let text = "z".repeat(1_500_000);
+    let res = ws.call("chat.send", json!({"sessionKey": MAIN, "text": text}));
+    assert_eq!(res["ok"], true, "{}", res["error"]);
+    assert!(ws.event("chat.reply")["payload"]["text"].as_str().unwrap().contains("demo"));
+    let res = ws.call("chat.history", json!({"sessionKey": MAIN}));
+    assert!(contents(&res["payload"]).last().is_some_and(|t| t.contains("demo")));
+}
