@@ -636,6 +636,31 @@ fn given_a_webhook_during_a_turn_then_it_waits_behind_people_and_the_turn_goes_o
 }
 
 #[test]
+fn given_a_full_queue_then_a_webhook_is_refused_and_nothing_gives_way_to_it() {
+    for drop_policy in [DropPolicy::Summarize, DropPolicy::Old] {
+        let mut m =
+            Mind::new(Rules { drop_policy, max_per_session: 2, collect: false, mode: Mode::FollowUp, ..rules() });
+        let effects = m.say("runs");
+        m.prompted(effects);
+        let told = |effects: Vec<Effect>| {
+            effects.into_iter().find_map(|e| match e {
+                Effect::Answer { answer: AnswerBox(a), .. } => Some(*a),
+                _ => None,
+            })
+        };
+        for n in 0..2 {
+            let accepted = told(m.ask(webhook(&format!("[WEBHOOK] {n}"), "api")));
+            assert!(matches!(accepted, Some(Answer::Accepted { .. })), "{accepted:?}");
+        }
+        let refused = told(m.ask(webhook("[WEBHOOK] 3", "api")));
+        assert!(matches!(refused, Some(Answer::Error { code: Code::QueueFull, .. })), "{refused:?}");
+        let snapshot = told(m.ask(Request::Snapshot));
+        let Some(Answer::Snapshot(s)) = snapshot else { panic!("{snapshot:?}") };
+        assert_eq!((s.counters.queue_drops, s.queues[0].1), (0, 2));
+    }
+}
+
+#[test]
 fn given_pi_that_dies_in_a_turn_then_the_operator_s_list_says_so() {
     let mut m = Mind::new(rules());
     let effects = m.say("first");

@@ -131,8 +131,14 @@ impl State {
             Kind::Said => self.priority(&m.source),
             Kind::Webhook => self.rules.prio_webhook,
         };
-        // A session in whose queue something waits is in memory already; a refused message makes no new one.
-        if command.is_none() && !self.make_room(&key, prio)? && manner.refusable {
+        // A session in whose queue something waits is in memory already; a refused message makes no new one. Nothing
+        // gives way to a webhook: its caller is told, and can come again.
+        let room = match manner.kind {
+            _ if command.is_some() => true,
+            Kind::Said => self.make_room(&key, prio)?,
+            Kind::Webhook => !self.is_full(&key),
+        };
+        if !room && manner.refusable {
             return Ok(None);
         }
         let key = self.load(session, Some(&m.source))?.unwrap_or(key);

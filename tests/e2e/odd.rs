@@ -57,7 +57,10 @@ fn methods_answer_as_their_routes_do_and_refuse_wrong_types() {
 fn a_message_can_be_sent_to_a_chat_named_by_channel_and_target() {
     let g = Gateway::demo(json!({})).start();
     let unknown = g.post("/api/send", json!({"to": "webchat:default", "message": "early"}));
-    assert_eq!((unknown.status, &unknown.json()["error"]), (404, &json!("Session not found")));
+    assert_eq!(
+        (unknown.status, &unknown.json()["error"]),
+        (404, &json!("Session not found: agent:main:webchat:default"))
+    );
     g.chat(MAIN, "hello");
     let mut ws = g.page(MAIN);
     let keyed = |body: &str| ask(g.addr, "POST", "/api/send", &format!("{}Idempotency-Key: k\r\n", fields(&g)), body);
