@@ -3,10 +3,13 @@
 //! `Store` is core's connection: cheap commits that survive a kill. The sync thread ([`sync`]) makes them
 //! survive a power cut. Typed rows and queries are in [`rows`].
 
+mod messages;
+mod outgoing;
 mod reader;
 pub mod rows;
 mod salvage;
 mod schema;
+mod sessions;
 pub mod sync;
 
 use std::cell::Cell;
