@@ -83,17 +83,23 @@ pub(crate) fn serve(port: &Arc<Port>, mut wire: Wire, up: Upgrade) {
          Sec-WebSocket-Accept: {}\r\nX-Request-Id: {}\r\n\r\n",
         up.accept, up.request
     );
+    let (out, bell) = Outbox::new(port.hub.name(), (s.limits.ws_bytes, s.limits.ws_frames));
+    let mut member = Member { port: port.clone(), out: out.clone(), writer: None };
+    if up.access.granted() {
+        // Before the answer: a client may count on every event from the moment it reads it.
+        out.greet();
+        port.hub.join(&out, up.access);
+    }
     if wire::put(&wire.sock, hello.as_bytes(), s.times.stall, s.times.write).is_err() {
         return;
     }
-    let (out, bell) = Outbox::new(port.hub.name(), (s.limits.ws_bytes, s.limits.ws_frames));
     let thread = std::thread::Builder::new().name(format!("{}-out", out.id)).stack_size(STACK);
     let (to, sock, queue) = (port.clone(), wire.sock.clone(), out.clone());
     let Ok(writer) = thread.spawn(move || writer::Writer::new(&to, sink::Socket { sock }, queue, bell).run()) else {
         log::warn!("{}: no thread for a WebSocket", out.id);
         return;
     };
-    let _member = Member { port: port.clone(), out: out.clone(), writer: Some(writer) };
+    member.writer = Some(writer);
     log::debug!("{} opened by {} ({:?})", out.id, up.addr, up.access);
     let read_ahead = std::mem::take(&mut wire.buf);
     let until = up.stranger.is_some().then(|| Instant::now() + s.times.ws_login);
@@ -104,8 +110,6 @@ pub(crate) fn serve(port: &Arc<Port>, mut wire: Wire, up: Upgrade) {
     let ws = WebSocket::from_partially_read(half, read_ahead, Role::Server, Some(config));
     let session = Session::new(port.clone(), out.clone(), up.addr);
     if up.access.granted() {
-        out.greet();
-        port.hub.join(&out, up.access);
         session.pending_dialogs();
     }
     Reader { ws, session, stranger: up.stranger, bad: 0, binary: 0, rate: Rate::new(s.limits.ws_rate) }.run();
