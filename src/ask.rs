@@ -87,6 +87,11 @@ impl Mind {
         self.inbox.send(event).is_ok()
     }
 
+    /// The same without waiting, for who must not block; false: it was not taken.
+    pub fn tell_now(&self, event: Event) -> bool {
+        self.inbox.try_send(event).is_ok()
+    }
+
     fn send(&self, event: Event, id: ReqId) -> Result<(), Answer> {
         self.inbox.try_send(event).map_err(|e| {
             self.answers.forget(id);

@@ -1,6 +1,8 @@
 //! pi-gateway: one mind (`core`), many hands. The floors are described in CONTRIBUTING.md.
+pub mod access;
 pub mod agent;
 pub mod ask;
+pub mod channels;
 pub mod children;
 pub mod cli;
 pub mod clock;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::message::Source;
+use crate::access::Access;
+use crate::message::{Source, Target};
 use crate::routing::Routing;
 
 /// What happens to a message that comes while a turn of its session runs (core.md 5).
@@ -48,8 +49,50 @@ pub struct ChannelRules {
     pub mailbox: bool,
     /// A send may be repeated with the same nonce without a second message appearing.
     pub repeat_safe: bool,
-    /// Sender ids that may write; `*` = everybody.
-    pub allow: Vec<String>,
+}
+
+/// Which messages of an answer are shown as replies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyTo {
+    Off,
+    #[default]
+    First,
+    All,
+}
+
+/// How often something may be sent: one per interval (ms), that many at once after a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub every: u64,
+    pub burst: u64,
+}
+
+/// How a platform wants to be called.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pace {
+    /// Messages to one chat: of the first entry with which its id begins, all rates.
+    pub chats: Vec<(String, Vec<Rate>)>,
+    /// Messages of the account.
+    pub account: Vec<Rate>,
+}
+
+/// The live view of a turn's text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ViewRules {
+    /// Between two changes, ms: of the first entry with which the chat's id begins.
+    pub every: Vec<(String, u64)>,
+}
+
+/// One account of a channel that is called.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AccountRules {
+    pub access: Access,
+    pub reply_to: ReplyTo,
+    pub pace: Pace,
+    /// `None`: answers are not shown while they grow.
+    pub view: Option<ViewRules>,
+    /// Between two signs that somebody is typing, ms; 0: none.
+    pub typing: u64,
 }
 
 /// An agent's settings that matter to the mind.
@@ -69,6 +112,8 @@ pub struct Rules {
     pub agents: BTreeMap<String, AgentRules>,
     pub routing: Routing,
     pub channels: BTreeMap<String, ChannelRules>,
+    /// By channel and account.
+    pub accounts: BTreeMap<(String, String), AccountRules>,
     /// Channels for which pi is started in a way of their own (`agent.tools.byChannel`).
     pub own_tools: Vec<String>,
     /// `provider/id`, tried in this order; the first is the primary.
@@ -121,7 +166,7 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Rules {
-        let web = ChannelRules { mailbox: true, repeat_safe: true, allow: vec!["*".into()] };
+        let web = ChannelRules { mailbox: true, repeat_safe: true };
         Rules {
             sessions_dir: "sessions".into(),
             workspaces_dir: "workspaces".into(),
@@ -130,6 +175,7 @@ impl Default for Rules {
             routing: Routing::default(),
             own_tools: Vec::new(),
             channels: [("webchat", web.clone()), ("api", web)].map(|(n, c)| (n.to_owned(), c)).into(),
+            accounts: BTreeMap::new(),
             model: None,
             fallbacks: Vec::new(),
             max_fallbacks: 1,
@@ -189,9 +235,14 @@ impl Rules {
         self.channels.get(channel).is_none_or(|c| c.mailbox)
     }
 
-    /// The access gate (core.md 2): decided before anything else a stranger could trigger.
-    pub fn admits(&self, channel: &str, sender: &str) -> bool {
-        self.channels.get(channel).is_some_and(|c| c.allow.iter().any(|a| a == "*" || a == sender))
+    /// The account that a message came by; `None`: a channel that is not called.
+    pub fn account(&self, s: &Source) -> Option<&AccountRules> {
+        self.accounts.get(&(s.channel.clone(), s.account.clone().unwrap_or_default()))
+    }
+
+    /// The account that a target belongs to.
+    pub fn account_of(&self, t: &Target) -> Option<&AccountRules> {
+        self.accounts.get(&(t.channel.clone(), t.account.clone()))
     }
 
     /// The role that the configuration gives to a chat with that agent (core.md 3.3); `None`: `default`.
@@ -202,17 +253,5 @@ impl Rules {
 
     pub fn model_of(&self, agent: &str) -> Option<&str> {
         self.agents.get(agent).and_then(|a| a.model.as_deref()).or(self.model.as_deref())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_listed_senders_pass_the_gate() {
-        let mut r = Rules::default();
-        r.channels.insert("t".into(), ChannelRules { mailbox: false, repeat_safe: false, allow: vec!["7".into()] });
-        assert!(r.admits("t", "7") && !r.admits("t", "8") && !r.admits("unknown", "7"));
     }
 }

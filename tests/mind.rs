@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use pi_gateway::core::{Legacy, State};
 use pi_gateway::message::*;
-use pi_gateway::rules::{ChannelRules, DropPolicy, Mode, Rules};
+use pi_gateway::access::{Access, DmPolicy};
+use pi_gateway::rules::{AccountRules, ChannelRules, DropPolicy, Mode, Rules};
 use pi_gateway::store::Store;
 
 const MAIN: &str = "agent:main:webchat:default";
@@ -435,21 +436,29 @@ fn c18_given_a_kill_during_compact_then_it_is_not_run_again_and_the_user_is_told
 #[test]
 fn c20_given_a_clock_nobody_vouches_for_then_no_reply_expires() {
     let mut rules = rules();
-    rules.channels.insert("t".into(), ChannelRules { mailbox: false, repeat_safe: false, allow: vec!["*".into()] });
+    rules.channels.insert("t".into(), ChannelRules { mailbox: false, repeat_safe: false });
+    let access = Access { dm: DmPolicy::Open, ..Access::default() };
+    rules.accounts.insert(("t".into(), String::new()), AccountRules { access, ..AccountRules::default() });
     let mut m = Mind::new(rules);
     let source = Source { channel: "t".into(), chat: "c".into(), sender: "u".into(), ..Source::default() };
-    let update = Inbound { dkey: "t:1".into(), dkey2: None, source, text: "hi".into(), images: Vec::new() };
+    let update = Inbound { dkey: "t:1".into(), source, text: "hi".into(), ..Inbound::default() };
     let batch = Batch { channel: "t".into(), account: String::new(), updates: vec![update], cursor: None };
     let effects = m.feed(Event::Inbound { id: ReqId(99), batch: Box::new(batch) });
     let (proc, cmd, _) = m.prompted(effects);
     let effects = m.finish(proc, cmd, "hello");
-    let row = effects.iter().find_map(|e| if let Effect::Call { row, .. } = e { Some(*row) } else { None }).unwrap();
+    let job = effects.iter().find_map(|e| match e {
+        Effect::Job { id, job, .. } if matches!(**job, Job::Render { .. }) => Some(*id),
+        _ => None,
+    });
+    let part = Content { text: "hello".into(), ..Content::default() };
+    let effects = m.feed(Event::Job { id: job.unwrap(), done: Box::new(JobDone::Rendered(vec![part])) });
+    let call = effects.iter().find_map(|e| if let Effect::Call { id, .. } = e { Some(*id) } else { None }).unwrap();
     m.now.wall += 10 * 86_400_000; // NTP finds the right day
-    m.feed(Event::Outcome { row, outcome: Box::new(Outcome::Retry { why: "no network".into() }) });
+    m.feed(Event::Outcome { call, outcome: Box::new(Outcome::Retry { why: "no network".into() }) });
     let effects = m.wait(2_000);
     assert!(effects.iter().any(|e| matches!(e, Effect::Call { .. })), "given up by a clock that was wrong");
     m.feed(Event::Clock { confirmed: true });
-    m.feed(Event::Outcome { row, outcome: Box::new(Outcome::Retry { why: "no network".into() }) });
+    m.feed(Event::Outcome { call, outcome: Box::new(Outcome::Retry { why: "no network".into() }) });
     let effects = m.wait(4_000);
     assert!(effects.iter().any(|e| matches!(e, Effect::Call { .. })), "its age starts when the clock is confirmed");
 }

@@ -17,7 +17,7 @@ const BY_COMMAND: &str = "dropped by command";
 impl State {
     /// Runs a command: effect, reply and fate in the transaction at hand.
     pub(super) fn command(&mut self, s: &mut Session, row: InboxRow, c: Command) -> Result<()> {
-        if c.needs_the_right(row.source.chat_type != ChatType::Dm) && !self.authorised(&row.source) {
+        if c.needs_the_right(row.source.chat_type != ChatType::Dm) && !self.authorised(&row.source)? {
             return self.done(s, &row, "Unauthorized.");
         }
         let text = match c {
@@ -155,12 +155,6 @@ impl State {
         let cwd = self.wanted(s, None).cwd;
         let job = Job::CopySession { from: from.file.clone(), to: to.clone(), cwd };
         self.task(s, row, job, Doing::Attach { file: to, from: from.key.clone() })
-    }
-
-    /// Listed by id: `*` does not do. Who has the gateway's secret has every right.
-    pub(super) fn authorised(&self, source: &Source) -> bool {
-        let listed = |c: &crate::rules::ChannelRules| c.mailbox || c.allow.contains(&source.sender);
-        self.rules.channels.get(&source.channel).is_some_and(listed)
     }
 
     /// Every command there is; pi's that have a name of ours cannot be reached and are left out.

@@ -54,7 +54,7 @@ impl State {
             session += &self.store.ext('i', self.store.next_inbox());
         }
         let inbound =
-            Inbound { dkey: req.dkey.unwrap_or_default(), dkey2: None, source, text: req.text, images: req.images };
+            Inbound { dkey: req.dkey.unwrap_or_default(), source, text: req.text, images: req.images, ..Inbound::default() };
         let manner = Manner { hash: Some(&req.body_hash), solo: req.solo.as_ref(), kind, refusable: true };
         match self.accept(&session, inbound, manner)? {
             Some(row) => {
@@ -82,7 +82,7 @@ impl State {
                 self.counters.duplicates += 1;
                 continue;
             }
-            if !self.rules.admits(&update.source.channel, &update.source.sender) {
+            if !self.admits(&update.source, &update.facts)? {
                 continue; // refused senders are not stored
             }
             let (session, text) = self.route(&update.source, &update.text);
@@ -126,7 +126,10 @@ impl State {
         let key: Key = session.into();
         self.current = Some(key.clone());
         let command = command_list::parse(&m.text, &self.rules);
-        let command = command.filter(|c| !c.needs_the_right_to_be_one() || self.authorised(&m.source));
+        let command = match command {
+            Some(c) if c.needs_the_right_to_be_one() && !self.authorised(&m.source)? => None,
+            command => command,
+        };
         let prio = match manner.kind {
             Kind::Said => self.priority(&m.source),
             Kind::Webhook => self.rules.prio_webhook,
@@ -292,7 +295,7 @@ impl State {
 
     fn priority(&self, source: &Source) -> i64 {
         let base = if source.chat_type == ChatType::Dm { self.rules.prio_dm } else { self.rules.prio_group };
-        let listed = self.rules.channels.get(&source.channel).is_some_and(|c| c.allow.contains(&source.sender));
+        let listed = self.rules.account(source).is_some_and(|a| a.access.names(&source.sender));
         base + if listed { self.rules.prio_bonus } else { 0 }
     }
 

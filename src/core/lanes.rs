@@ -1,22 +1,36 @@
 //! Lanes: the ordered sends of one chat; at most one request in flight (core.md 22.3).
 //!
-//! No mark, no send: a row becomes `sending` immediately before its call, here and nowhere else.
+//! No mark, no send: a row becomes `sending` immediately before its call, here and nowhere else. Live views come
+//! only when no row is ready.
 
-use std::collections::BTreeMap;
-
+use super::pace::Spent;
+use super::session::Key;
 use super::{Due, State, Todo};
 use crate::message::*;
-use crate::store::{OutboxRow, Result};
+use crate::rules::Pace;
+use crate::store::{LiveRow, OutboxRow, Result, DELETE};
 
 const BACKOFF_MAX: u64 = 300_000;
+/// How a row is delivered whose first call nobody knows the outcome of.
+const AGAIN: &str = "again";
+/// Something has to come of the work of rendering in that time.
+const RENDER_WAIT: u64 = 30_000;
+/// Accounts whose chats are limited one by one are limited themselves: that many chats in that time.
+const MANY_CHATS: usize = 3;
+const MANY_TIME: u64 = 10_000;
 
 #[derive(Debug, Default)]
 pub struct Lane {
-    /// The row whose call is on its way.
-    flying: Option<Row>,
+    /// The call that is on its way.
+    flying: Option<CallId>,
     /// Not before this moment.
     not_before: Mono,
     failures: u32,
+    /// The head is being rendered; asked again after that moment.
+    rendering: Option<(JobId, Mono)>,
+    spent: Spent,
+    /// Something last went out then: who sees it needs no sign of typing.
+    pub(super) last_out: Mono,
 }
 
 /// What concerns every lane of an account.
@@ -24,37 +38,71 @@ pub struct Lane {
 pub struct Account {
     frozen_until: Mono,
     refused: bool,
+    spent: Spent,
+    /// Chats that were limited lately.
+    limited: Vec<(Mono, String)>,
 }
 
-fn lane_flies(lanes: &mut BTreeMap<Target, Lane>, target: &Target, row: Row) {
-    if let Some(lane) = lanes.get_mut(target) {
-        lane.flying = Some(row);
+impl Lane {
+    /// A call is on its way, or the platform asked for patience.
+    pub(super) fn held(&self, now: Mono) -> bool {
+        self.flying.is_some() || self.not_before > now
     }
 }
 
+/// Calls that no row of the outbox stands for.
+#[derive(Clone, Debug)]
+pub(super) enum Passing {
+    /// Of that session; the message shows, or is going to show, this piece of its answer.
+    View(Key, LiveRow),
+    Typing(Key),
+}
+
 impl State {
+    fn pace(&self, target: &Target) -> Pace {
+        self.rules.account_of(target).map_or(Pace::default(), |a| Pace {
+            chats: a.pace.chats.iter().find(|(p, _)| target.chat.starts_with(p.as_str())).cloned().into_iter().collect(),
+            account: a.pace.account.clone(),
+        })
+    }
+
+    /// When the lane may call; `None`: not before its account works again.
+    pub(super) fn lane_free_at(&self, target: &Target) -> Option<Mono> {
+        let account = self.accounts.get(&(target.channel.clone(), target.account.clone()));
+        if account.is_some_and(|a| a.refused) {
+            return None;
+        }
+        let pace = self.pace(target);
+        let chat = pace.chats.first().map_or(&[][..], |(_, rates)| rates);
+        let of_account = account.map_or(0, |a| a.frozen_until.max(a.spent.next(&pace.account)));
+        let of_lane = self.lanes.get(target).map_or(0, |l| l.not_before.max(l.spent.next(chat)));
+        Some(of_account.max(of_lane))
+    }
+
+    fn spend(&mut self, target: &Target) {
+        let pace = self.pace(target);
+        let now = self.now.mono;
+        let lane = self.lanes.entry(target.clone()).or_default();
+        lane.spent.spend(pace.chats.first().map_or(&[][..], |(_, rates)| rates), now);
+        lane.last_out = now;
+        let account = self.accounts.entry((target.channel.clone(), target.account.clone())).or_default();
+        account.spent.spend(&pace.account, now);
+    }
+
     pub(super) fn pump_lane(&mut self, target: &Target) -> Result<()> {
         if self.degraded.is_some() {
             return Ok(());
         }
-        let account = (target.channel.clone(), target.account.clone());
-        let (frozen, refused) = self.accounts.get(&account).map_or((0, false), |a| (a.frozen_until, a.refused));
-        let lane = self.lanes.entry(target.clone()).or_default();
-        if lane.flying.is_some() || refused {
+        if self.lanes.entry(target.clone()).or_default().flying.is_some() {
             return Ok(());
         }
-        let wait = lane.not_before.max(frozen);
-        if wait > self.now.mono {
-            self.arm(Due::Lane(target.clone()), wait);
-            return Ok(());
-        }
-        loop {
-            let Some(row) = self.store.outbox_head(target)? else {
-                self.lanes.remove(target);
+        while let Some(row) = self.store.outbox_head(target)? {
+            if row.state == "raw" {
+                self.render(target, &row);
                 return Ok(());
-            };
-            if row.state == "sending" && self.flying.remove(&row.id) {
-                lane_flies(&mut self.lanes, target, row.id); // its outcome is still to come
+            }
+            if row.state == "sending" && self.flying.remove(&CallId::Row(row.id)) {
+                self.set_flying(target, CallId::Row(row.id)); // its outcome is still to come
                 return Ok(());
             }
             if self.clock_confirmed && row.expires_at < self.now.wall {
@@ -63,93 +111,267 @@ impl State {
                 continue;
             }
             // Marked by an earlier life, and nobody knows what became of it.
-            if row.state == "sending" && !self.may_repeat(target) {
-                self.store.set_outbox(
-                    row.id,
-                    "skipped",
-                    row.attempts,
-                    None,
-                    Some("may have been sent before a crash"),
-                )?;
+            let doubtful = row.state == "sending" && row.how.as_deref() != Some("edit") && row.kind != DELETE;
+            if doubtful && !self.may_repeat(target) {
+                let why = Some("may have been sent before a crash");
+                self.store.set_outbox(row.id, "skipped", row.attempts, None, why)?;
                 continue;
             }
-            return self.send(target, &row);
+            return match self.lane_free_at(target) {
+                Some(at) if at <= self.now.mono => self.deliver(target, &row),
+                Some(at) => {
+                    self.arm(Due::Lane(target.clone()), at);
+                    Ok(())
+                }
+                None => Ok(()),
+            };
         }
-    }
-
-    fn may_repeat(&self, target: &Target) -> bool {
-        self.rules.resend_ambiguous || self.rules.channels.get(&target.channel).is_some_and(|c| c.repeat_safe)
-    }
-
-    fn send(&mut self, target: &Target, row: &OutboxRow) -> Result<()> {
-        self.store.set_outbox(row.id, "sending", row.attempts + 1, None, None)?;
-        let op = Op::Send {
-            target: target.clone(),
-            text: row.body.clone(),
-            reply_to: None,
-            nonce: self.store.ext('o', row.id),
-        };
-        // The row's own commit may be as young as this one: the first call waits for the sync.
-        let durable = row.attempts == 0 && self.rules.durable;
-        self.emit(Effect::Call { row: row.id, op: Box::new(op), durable });
-        lane_flies(&mut self.lanes, target, row.id);
+        if self.pump_view(target)? {
+            return Ok(());
+        }
+        let now = self.now.mono;
+        let Some(lane) = self.lanes.get(target) else { return Ok(()) };
+        match lane.spent.over(now).into_iter().chain(Some(lane.not_before).filter(|at| *at > now)).max() {
+            Some(at) => self.arm(Due::Lane(target.clone()), at), // limits outlive what they were met with
+            None if lane.flying.is_none() => drop(self.lanes.remove(target)),
+            None => {}
+        }
         Ok(())
     }
 
-    pub(super) fn on_outcome(&mut self, row: Row, outcome: Outcome) -> Result<()> {
-        let Some(target) = self.lanes.iter().find(|(_, l)| l.flying == Some(row)).map(|(t, _)| t.clone()) else {
+    /// Has the head's text rendered.
+    fn render(&mut self, target: &Target, row: &OutboxRow) {
+        let now = self.now.mono;
+        let lane = self.lanes.entry(target.clone()).or_default();
+        if let Some((job, until)) = lane.rendering {
+            if now < until {
+                return;
+            }
+            self.renders.remove(&job);
+        }
+        let id = self.next_job;
+        self.next_job += 1;
+        if let Some(lane) = self.lanes.get_mut(target) {
+            lane.rendering = Some((id, now + RENDER_WAIT));
+        }
+        self.renders.insert(id, (target.clone(), row.id));
+        let job = Job::Render { target: target.clone(), text: row.content.text.clone() };
+        // Its own hands: those of a session may be busy.
+        let whose = format!("lane:{}:{}:{}", target.channel, target.account, target.chat);
+        self.emit(Effect::Job { id, session: whose.into(), job: Box::new(job), durable: false });
+        self.arm(Due::Lane(target.clone()), now + RENDER_WAIT);
+    }
+
+    /// True if that job was a rendering.
+    pub(super) fn on_rendered(&mut self, id: JobId, done: &JobDone) -> Result<bool> {
+        let Some((target, row)) = self.renders.remove(&id) else { return Ok(false) };
+        if let Some(lane) = self.lanes.get_mut(&target) {
+            lane.rendering = None;
+        }
+        let head = self.store.outbox_head(&target)?.filter(|h| h.id == row && h.state == "raw");
+        let Some(head) = head else { return Ok(true) };
+        let own = |text: String| Content { plain: Some(text.clone()), text, ..Content::default() };
+        let mut parts = match done {
+            JobDone::Rendered(parts) => parts.clone(),
+            // Better without form than not at all.
+            _ => vec![own(head.content.text.clone())],
+        };
+        let reply_to = &head.content.reply_to;
+        let all = self.rules.account_of(&target).is_some_and(|a| a.reply_to == crate::rules::ReplyTo::All);
+        for part in parts.iter_mut().take(if all { usize::MAX } else { 1 }) {
+            part.reply_to = reply_to.clone();
+        }
+        self.store.set_rendered(&head, &parts)?;
+        if let Some(segment) = head.segment {
+            self.remove_surplus(segment, parts.len() as i64)?;
+        }
+        self.todo.push_back(Todo::Lane(target));
+        Ok(true)
+    }
+
+    fn may_repeat(&self, target: &Target) -> bool {
+        self.rules.resend_ambiguous || self.repeat_safe(target)
+    }
+
+    fn repeat_safe(&self, target: &Target) -> bool {
+        self.rules.channels.get(&target.channel).is_some_and(|c| c.repeat_safe)
+    }
+
+    fn set_flying(&mut self, target: &Target, call: CallId) {
+        self.lanes.entry(target.clone()).or_default().flying = Some(call);
+    }
+
+    /// Marks the row and calls: in the place of the live message that showed it, if there is one.
+    fn deliver(&mut self, target: &Target, row: &OutboxRow) -> Result<()> {
+        self.store.set_outbox(row.id, "sending", row.attempts + 1, None, None)?;
+        let live = match (row.kind.as_str(), row.segment) {
+            (DELETE, _) | (_, None) => None,
+            (_, Some(segment)) => self.store.live_for(segment, row.chunk, target)?,
+        };
+        let content = row.content.clone();
+        let (op, how) = match (row.kind.as_str(), live) {
+            (DELETE, _) => (Op::Delete { id: row.message.clone().unwrap_or_default() }, "edit"),
+            (_, Some(live)) => (Op::Edit { id: live.message, content }, "edit"),
+            (_, None) => (Op::Send { content, nonce: self.store.ext('o', row.id) }, "send"),
+        };
+        let again = how == "send" && row.how.as_deref() == Some(AGAIN);
+        if row.how.as_deref() != Some(how) && !again {
+            self.store.set_outbox_how(row.id, how)?;
+        }
+        // The row's own commit may be as young as this one: the first call waits for the sync.
+        let durable = row.attempts == 0 && self.rules.durable;
+        let call = Call { target: target.clone(), op };
+        self.emit(Effect::Call { id: CallId::Row(row.id), call: Box::new(call), durable });
+        self.set_flying(target, CallId::Row(row.id));
+        self.spend(target);
+        Ok(())
+    }
+
+    pub(super) fn on_outcome(&mut self, call: CallId, outcome: Outcome) -> Result<()> {
+        if let CallId::Passing(id) = call {
+            return self.on_passing(id, outcome);
+        }
+        let Some(target) = self.lanes.iter().find(|(_, l)| l.flying == Some(call)).map(|(t, _)| t.clone()) else {
             return Ok(()); // a repeat, or of a lane that was rebuilt: the store decides
         };
-        let Some(head) = self.store.outbox_head(&target)?.filter(|h| h.id == row) else { return Ok(()) };
-        let now = self.now.mono;
-        let repeat_safe = self.rules.channels.get(&target.channel).is_some_and(|c| c.repeat_safe);
-        let resend = self.may_repeat(&target);
-        let mut wait = 0;
+        let head = self.store.outbox_head(&target)?.filter(|h| call == CallId::Row(h.id));
+        let Some(head) = head else { return Ok(()) };
+        let edit = head.how.as_deref() == Some("edit");
+        let repeat_safe = edit || self.repeat_safe(&target);
+        let mut wait = Wait::None;
         let (state, id, error) = match outcome {
             Outcome::Sent { id } => ("sent", Some(id), None),
+            Outcome::Shown { id, .. } => ("sent", id, None),
             Outcome::RateLimited { account_wide, ms } => {
-                if account_wide {
-                    let a = self.accounts.entry((target.channel.clone(), target.account.clone())).or_default();
-                    a.frozen_until = a.frozen_until.max(now + ms);
-                }
-                wait = ms;
+                wait = Wait::Given(ms);
+                self.limited(&target, account_wide, ms);
                 ("ready", None, Some("rate limited".to_owned()))
             }
             Outcome::Retry { why } => {
-                wait = 1;
+                wait = Wait::Backoff;
                 ("ready", None, Some(why))
             }
-            Outcome::Ambiguous { why } if repeat_safe || resend => {
-                wait = 1;
+            Outcome::Ambiguous { why } if repeat_safe => {
+                wait = Wait::Backoff;
+                ("ready", None, Some(why))
+            }
+            // Once more; a second time it counts as taken.
+            Outcome::Ambiguous { why } if head.how.as_deref() == Some(AGAIN) => ("sent", None, Some(why)),
+            Outcome::Ambiguous { why } if self.rules.resend_ambiguous => {
+                self.store.set_outbox_how(head.id, AGAIN)?;
+                wait = Wait::Given(3_000);
                 ("ready", None, Some(why))
             }
             Outcome::Ambiguous { why } => ("skipped", None, Some(why)),
-            Outcome::Reformat => ("ready", None, Some("formatting refused".to_owned())),
+            Outcome::Gone if head.kind == DELETE => ("sent", None, None),
+            Outcome::Gone if edit => {
+                if let Some(live) = head.segment.map_or(Ok(None), |s| self.store.live_for(s, head.chunk, &target))? {
+                    self.store.forget_live(&live)?;
+                }
+                ("ready", None, None) // as a message of its own
+            }
+            Outcome::Gone => ("failed", None, Some("the chat is gone".into())),
+            Outcome::Reformat => match head.content.plain.clone() {
+                Some(text) => {
+                    let content = Content { text, plain: None, ..head.content.clone() };
+                    self.store.set_outbox_body(head.id, &content)?;
+                    ("ready", None, Some("formatting refused".to_owned()))
+                }
+                None => ("failed", None, Some("refused even without formatting".into())),
+            },
             Outcome::Unauthorized { why } => {
-                let account = (target.channel.clone(), target.account.clone());
-                self.accounts.entry(account).or_default().refused = true;
-                self.emit(Effect::Notice(
-                    format!("{}: the platform refused our credentials: {why}", target.channel).into(),
-                ));
+                self.refused(&target.channel, &target.account, &why);
                 ("ready", None, Some(why))
             }
+            Outcome::Refused { why } if head.kind == DELETE => ("failed", None, Some(why)),
             Outcome::Refused { why } => {
                 self.emit(Effect::Notice(format!("a reply to {} was refused: {why}", target.channel).into()));
                 ("failed", None, Some(why))
             }
         };
-        self.store.set_outbox(row, state, head.attempts, id.as_deref(), error.as_deref())?;
+        self.store.set_outbox(head.id, state, head.attempts, id.as_deref(), error.as_deref())?;
+        let now = self.now.mono;
         if let Some(lane) = self.lanes.get_mut(&target) {
             lane.flying = None;
-            if state == "ready" {
-                lane.failures += 1;
-                let backoff = (1000u64 << (lane.failures - 1).min(9)).min(BACKOFF_MAX);
-                lane.not_before = now + if wait > 1 { wait } else { wait * backoff };
-            } else {
-                lane.failures = 0;
+            match wait {
+                Wait::None => lane.failures = 0,
+                Wait::Given(ms) => lane.not_before = now + ms,
+                Wait::Backoff => {
+                    lane.failures += 1;
+                    lane.not_before = now + (1000u64 << (lane.failures - 1).min(9)).min(BACKOFF_MAX);
+                }
             }
         }
         self.todo.push_back(Todo::Lane(target));
         Ok(())
     }
+
+    /// A chat was limited; several at once mean the account.
+    pub(super) fn limited(&mut self, target: &Target, account_wide: bool, ms: u64) {
+        let now = self.now.mono;
+        let a = self.accounts.entry((target.channel.clone(), target.account.clone())).or_default();
+        a.limited.retain(|(at, chat)| now.saturating_sub(*at) < MANY_TIME && *chat != target.chat);
+        a.limited.push((now, target.chat.clone()));
+        if account_wide || a.limited.len() >= MANY_CHATS {
+            a.frozen_until = a.frozen_until.max(now + ms);
+        }
+    }
+
+    fn refused(&mut self, channel: &str, account: &str, why: &str) {
+        let a = self.accounts.entry((channel.to_owned(), account.to_owned())).or_default();
+        if !std::mem::replace(&mut a.refused, true) {
+            self.emit(Effect::Notice(format!("{channel}: the platform refused our credentials: {why}").into()));
+        }
+    }
+
+    /// An account's reader knows whether the credentials work.
+    pub(super) fn on_account(&mut self, channel: &str, account: &str, trouble: Option<&str>) {
+        match trouble {
+            Some(why) => self.refused(channel, account, why),
+            None => {
+                if let Some(a) = self.accounts.get_mut(&(channel.to_owned(), account.to_owned())) {
+                    a.refused = false;
+                }
+                let mine = |t: &&Target| t.channel == channel && t.account == account;
+                self.todo.extend(self.lanes.keys().filter(mine).cloned().map(Todo::Lane));
+            }
+        }
+    }
+
+    /// The lane has no call under way any more, and is not called for a while if need be.
+    pub(super) fn lane_rests(&mut self, target: &Target, wait: Option<u64>) {
+        let now = self.now.mono;
+        if let Some(lane) = self.lanes.get_mut(target) {
+            lane.flying = None;
+            lane.not_before = lane.not_before.max(now + wait.unwrap_or(0));
+        }
+        self.todo.push_back(Todo::Lane(target.clone()));
+    }
+
+    /// A call of the state before this one: its lane waits for it.
+    pub(super) fn inherit_call(&mut self, id: u64, target: Target, what: Passing) {
+        if matches!(what, Passing::View(..)) {
+            self.set_flying(&target, CallId::Passing(id));
+        }
+        self.passing.insert(id, (target, what));
+    }
+
+    /// A call that no row stands for.
+    pub(super) fn call_passing(&mut self, target: &Target, op: Op, what: Passing) {
+        let id = self.next_call;
+        self.next_call += 1;
+        if matches!(what, Passing::View(..)) {
+            self.set_flying(target, CallId::Passing(id));
+            self.spend(target);
+        }
+        self.passing.insert(id, (target.clone(), what));
+        let call = Box::new(Call { target: target.clone(), op });
+        self.emit(Effect::Call { id: CallId::Passing(id), call, durable: false });
+    }
+}
+
+enum Wait {
+    None,
+    Given(u64),
+    Backoff,
 }

@@ -8,9 +8,11 @@ mod asks;
 pub mod command_list;
 mod commands;
 pub mod failover;
+mod gate;
 mod intake;
 mod invariants;
 mod lanes;
+mod pace;
 mod pool;
 mod posts;
 mod process_events;
@@ -27,6 +29,7 @@ mod tasks;
 mod turn;
 mod turn_end;
 mod turn_events;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -40,9 +43,10 @@ use crate::routing::fleeting;
 use crate::rules::Rules;
 use asks::PendingAsk;
 use failover::Health;
-use lanes::{Account, Lane};
+use lanes::{Account, Lane, Passing};
 use pool::Proc;
 use session::{Session, Stage};
+use view::ViewState;
 
 pub use session::Key;
 
@@ -52,6 +56,7 @@ enum Due {
     Session(Key),
     Proc(ProcId),
     Lane(Target),
+    View(Key),
     Dialog(String),
     Ask(CmdId),
     Warm,
@@ -80,6 +85,15 @@ pub struct State {
     procs: BTreeMap<ProcId, Proc>,
     lanes: BTreeMap<Target, Lane>,
     accounts: BTreeMap<(String, String), Account>,
+    /// Turns that people watch.
+    views: BTreeMap<Key, ViewState>,
+    /// Calls under way that no row of the outbox stands for.
+    passing: BTreeMap<u64, (Target, Passing)>,
+    next_call: u64,
+    /// Texts that are being rendered: lane and row.
+    renders: BTreeMap<JobId, (Target, Row)>,
+    /// Who was told lately that too many ask to be let in.
+    strangers: BTreeMap<Target, Mono>,
     /// Who waits for the fate of which message.
     waiters: BTreeMap<Row, Vec<ReqId>>,
     jobs: BTreeMap<JobId, Key>,
@@ -113,7 +127,7 @@ pub struct State {
     current: Option<Key>,
     random: Box<dyn FnMut(usize) -> String + Send>,
     /// Calls of the state before this one.
-    flying: BTreeSet<Row>,
+    flying: BTreeSet<CallId>,
 }
 
 /// What outlives a state that had to be given up in the middle of a life (a batch failed), and is not in the
@@ -125,7 +139,10 @@ pub struct Legacy {
     pub clock_confirmed: bool,
     pub draining: Option<Mono>,
     /// Platform calls whose outcome has not come.
-    pub calls: BTreeSet<Row>,
+    pub calls: BTreeSet<CallId>,
+    /// Of those that no row stands for: where, and what for.
+    passing: BTreeMap<u64, (Target, Passing)>,
+    next_call: u64,
     /// Jobs are numbered on: those given away before may still come back.
     pub next_job: JobId,
     /// Processes that are being killed: their sessions wait for their end.
@@ -158,6 +175,11 @@ impl State {
             procs: BTreeMap::new(),
             lanes: BTreeMap::new(),
             accounts: BTreeMap::new(),
+            views: BTreeMap::new(),
+            next_call: legacy.next_call.max(1),
+            passing: BTreeMap::new(),
+            renders: BTreeMap::new(),
+            strangers: BTreeMap::new(),
             waiters: BTreeMap::new(),
             jobs: BTreeMap::new(),
             dialogs: BTreeMap::new(),
@@ -187,6 +209,9 @@ impl State {
         for (id, profile, session) in legacy.procs {
             state.inherit(id, profile, session);
         }
+        for (id, (target, what)) in legacy.passing {
+            state.inherit_call(id, target, what);
+        }
         state.store.begin()?;
         state.recover_all()?;
         state.work()?;
@@ -211,7 +236,9 @@ impl State {
                 !ids.is_empty()
             }),
             Event::Inbound { id, batch } => self.on_batch(id, *batch)?,
-            Event::Outcome { row, outcome } => self.on_outcome(row, *outcome)?,
+            Event::Outcome { call, outcome } => self.on_outcome(call, *outcome)?,
+            Event::Account { channel, account, trouble } => self.on_account(&channel, &account, trouble.as_deref()),
+            Event::Poke => self.on_poke()?,
             Event::Job { id, done } => self.on_job(id, *done)?,
             Event::Spawned { proc, pid } => self.on_spawned(proc, pid),
             Event::SpawnFailed { proc, why } => self.on_spawn_failed(proc, why.into())?,
@@ -248,13 +275,15 @@ impl State {
     }
 
     /// Of the processes that run outside, what the next state has to know.
-    pub fn legacy(&self, alive: &BTreeSet<ProcId>, calls: &BTreeSet<Row>) -> Legacy {
+    pub fn legacy(&self, alive: &BTreeSet<ProcId>, calls: &BTreeSet<CallId>) -> Legacy {
         let procs = self.procs.values().filter(|p| alive.contains(&p.id));
         Legacy {
             trouble: None,
             clock_confirmed: self.clock_confirmed,
             draining: self.draining,
             calls: calls.clone(),
+            passing: self.passing.iter().filter(|(id, _)| calls.contains(&CallId::Passing(**id))).map(|(id, p)| (*id, p.clone())).collect(),
+            next_call: self.next_call,
             next_job: self.next_job,
             procs: procs.map(|p| (p.id, p.profile.clone(), p.session.clone())).collect(),
         }
@@ -310,6 +339,7 @@ impl State {
                 Due::Session(key) => self.with(&key, |core, s| core.on_session_due(s))?,
                 Due::Proc(id) => self.on_proc_due(id)?,
                 Due::Lane(target) => self.todo.push_back(Todo::Lane(target)),
+                Due::View(key) => self.tick_view(&key),
                 Due::Dialog(id) => self.close_dialog(&id, UiAnswer::Cancelled),
                 Due::Ask(cmd) => self.ask_late(cmd)?,
                 Due::Warm => self.keep_warm()?,
@@ -407,6 +437,9 @@ impl State {
     }
 
     fn on_job(&mut self, id: JobId, done: JobDone) -> Result<()> {
+        if self.on_rendered(id, &done)? {
+            return Ok(());
+        }
         match self.jobs.remove(&id) {
             Some(key) => self.with(&key, |core, s| core.on_job_done(s, id, done)),
             None => Ok(()), // of a session that was reset meanwhile, or a repeat

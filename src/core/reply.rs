@@ -4,7 +4,8 @@ use super::session::{Session, Verify};
 use super::turn::Turn;
 use super::{State, Todo};
 use crate::message::*;
-use crate::store::{inbox_state as st, InboxRow, NewOutbox, NewSegment, Result};
+use crate::rules::ReplyTo;
+use crate::store::{inbox_state as st, InboxRow, NewOutbox, NewSegment, Result, Store, TEXT};
 
 /// How a turn ended.
 #[derive(Debug)]
@@ -51,7 +52,10 @@ impl State {
                 self.frame(Frame::Error { session: s.key.to_string(), run, code: *code, message: why.clone() });
             }
             self.add_reply(&t, at.as_ref(), &end.text, true)?;
+        } else {
+            self.remove_lives(t.row.id, t.n, 0)?;
         }
+        self.end_view(&s.key);
         let mut back = Vec::new();
         for i in t.injected {
             if i.seen {
@@ -150,11 +154,14 @@ impl State {
         self.frame(Frame::Reply { session: key.to_owned(), run, runs, id, text: text.to_owned(), last, home });
         if !self.rules.mailbox(&target.channel) {
             let expires = self.now.wall + self.rules.max_age;
+            let mode = self.rules.account(&to.source).map_or(ReplyTo::Off, |a| a.reply_to);
+            let reply_to = reply_to(&self.store, mode, to)?;
             self.store.add_outbox(&NewOutbox {
-                segment,
-                chunk: 0,
+                segment: Some(segment),
+                kind: TEXT,
                 target: &target,
-                body: text,
+                content: &Content { text: text.to_owned(), reply_to, ..Content::default() },
+                message: None,
                 at: self.now.wall,
                 clock_ok: self.clock_confirmed,
                 expires,
@@ -230,4 +237,12 @@ impl State {
             error,
         }))
     }
+}
+
+/// The message that an answer is shown to be a reply to. In private, where it is plain who is answered, only if
+/// others came after it.
+pub(super) fn reply_to(store: &Store, mode: ReplyTo, to: &InboxRow) -> Result<Option<String>> {
+    let Some(id) = to.source.message_id.clone().filter(|_| mode != ReplyTo::Off) else { return Ok(None) };
+    let clear = mode == ReplyTo::First && to.source.chat_type == ChatType::Dm;
+    Ok((!clear || store.newest_inbox(&to.session)? != Some(to.id)).then_some(id))
 }

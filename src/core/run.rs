@@ -273,8 +273,8 @@ impl Core {
                     self.tell_failing(id, Some(&why.to_string()))
                 }
                 Ok(Event::Exit { proc, .. } | Event::SpawnFailed { proc, .. }) => legacy.procs.retain(|p| p.0 != proc),
-                Ok(Event::Outcome { row, .. }) => {
-                    legacy.calls.remove(&row);
+                Ok(Event::Outcome { call, .. }) => {
+                    legacy.calls.remove(&call);
                 }
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => return true,
@@ -294,7 +294,7 @@ impl Core {
 #[derive(Default)]
 struct Outside {
     procs: BTreeSet<ProcId>,
-    calls: BTreeSet<Row>,
+    calls: BTreeSet<CallId>,
 }
 
 impl Outside {
@@ -305,7 +305,7 @@ impl Outside {
         for e in effects {
             match e {
                 Effect::Spawn { proc, .. } => self.procs.insert(*proc),
-                Effect::Call { row, .. } => self.calls.insert(*row),
+                Effect::Call { id, .. } => self.calls.insert(*id),
                 _ => false,
             };
         }
@@ -313,7 +313,7 @@ impl Outside {
     fn hear(&mut self, event: &Event) {
         match event {
             Event::Exit { proc, .. } | Event::SpawnFailed { proc, .. } => self.procs.remove(proc),
-            Event::Outcome { row, .. } => self.calls.remove(row),
+            Event::Outcome { call, .. } => self.calls.remove(call),
             _ => false,
         };
     }

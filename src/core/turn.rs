@@ -241,6 +241,7 @@ impl State {
         }
         s.start_failures = 0;
         s.told_full = false;
+        self.begin_view(&s.key, &t)?;
         s.stage = Stage::Turn(t);
         Ok(())
     }

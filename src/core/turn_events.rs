@@ -210,10 +210,16 @@ impl State {
         }
         let (at, proc) = (t.addressee().cloned(), t.proc);
         if let Stage::Turn(t) = &s.stage {
-            self.add_reply(t, at.as_ref(), &text, false)?;
+            match text.trim().is_empty() {
+                true => self.remove_lives(t.row.id, t.n, 0)?,
+                false => self.add_reply(t, at.as_ref(), &text, false)?,
+            }
         }
         if let Some(t) = s.turn() {
             t.n = n;
+        }
+        if let Stage::Turn(t) = &s.stage {
+            self.begin_view(&key, t)?;
         }
         let run =
             s.turn().and_then(|t| t.addressee().map(|m| m.id)).map(|id| self.store.ext('i', id)).unwrap_or_default();

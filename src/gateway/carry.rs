@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
 use crossbeam_channel::Sender;
 
+use super::callers::Callers;
 use super::doors::Doors;
 use super::hands::Hands;
 use super::operator::Operator;
@@ -25,6 +26,7 @@ pub struct Carrier {
     pub mind: Mind,
     pub children: ChildrenHandle,
     pub hands: Hands,
+    pub callers: Callers,
     pub board: Arc<Board>,
     /// Opened last; frames before that have no viewers.
     pub doors: OnceLock<Arc<Doors>>,
@@ -57,6 +59,7 @@ impl Carrier {
     ) -> Carrier {
         Carrier {
             answers,
+            callers: Callers::new(mind.clone()),
             mind,
             children,
             hands,
@@ -84,10 +87,7 @@ impl Carrier {
     pub fn carry(self: &Arc<Self>, effect: Effect) {
         match effect {
             Effect::Answer { id, answer, .. } => self.answers.give(id, *answer.0),
-            Effect::Call { row, op, .. } => {
-                // No channel that is called exists yet; the row stays marked and is looked at again after a start.
-                log::error!("outbox row {row} has no channel to take it: {op:?}");
-            }
+            Effect::Call { id, call, .. } => self.callers.give(id, call),
             Effect::Job { id, session, job, .. } => self.hands.give(&session, id, *job),
             Effect::Spawn { proc, profile, session_file } => self.spawn(proc, &profile, &session_file),
             Effect::Signal { proc, sig } => {

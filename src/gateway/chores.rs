@@ -38,6 +38,7 @@ impl Chores {
             Job::Shell { command, cwd } => self.shell(&command, cwd),
             Job::ShowConfig { path } => JobDone::Text(section(&self.operator.config(), &path)),
             Job::System => JobDone::Text(system(&self.data_root)),
+            Job::Render { target, text } => JobDone::Rendered(super::channels::render(&self.operator, &target, &text)),
             other => JobDone::Failed { why: format!("nobody does {other:?}") },
         }
     }

@@ -1,7 +1,9 @@
 //! The composition root: which threads run, in which order they start and stop (design.md, "Threads";
 //! core.md 20). Nothing is decided here that could be decided by the mind.
 
+mod callers;
 mod carry;
+mod channels;
 mod chores;
 mod doors;
 mod hands;

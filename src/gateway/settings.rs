@@ -1,6 +1,5 @@
 //! The configuration as each part of the house needs it.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -19,7 +18,7 @@ use crate::rules::{self, AgentRules, ChannelRules, Mode, Rules};
 
 /// What the mind decides by. `generation` rises when pi processes have to be recycled.
 pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
-    let web = ChannelRules { mailbox: true, repeat_safe: true, allow: vec!["*".into()] };
+    let web = ChannelRules { mailbox: true, repeat_safe: true };
     let agents = c.agents.list.iter().map(|a| {
         let rules = AgentRules { workspace: a.workspace.clone(), model: a.model.clone(), role: a.role.clone() };
         (a.id.clone(), rules)
@@ -31,7 +30,8 @@ pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
         role_dirs: c.roles.workspace_dirs.clone(),
         agents: agents.collect(),
         routing: super::routes::routing(c),
-        channels: BTreeMap::from([("webchat".to_owned(), web.clone()), ("api".to_owned(), web)]),
+        channels: super::channels::rules(c).into_iter().chain([("webchat".to_owned(), web.clone()), ("api".to_owned(), web)]).collect(),
+        accounts: super::channels::accounts(c),
         own_tools: c.agent.tools.by_channel.keys().cloned().collect(),
         model: c.agent.model_failover.primary.clone().or_else(|| c.agent.model.clone()),
         fallbacks: c.agent.model_failover.fallbacks.clone(),

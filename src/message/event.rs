@@ -89,8 +89,14 @@ pub enum Event {
         batch: Box<Batch>,
     },
     Outcome {
-        row: Row,
+        call: CallId,
         outcome: Box<Outcome>,
+    },
+    /// The credentials of an account work, or not: why.
+    Account {
+        channel: Box<str>,
+        account: Box<str>,
+        trouble: Option<Box<str>>,
     },
     Job {
         id: JobId,
@@ -117,6 +123,8 @@ pub enum Event {
     Swept {
         proc: ProcId,
     },
+    /// Somebody changed the store beside us.
+    Poke,
     /// The wall clock was set, or became trustworthy.
     Clock {
         confirmed: bool,
@@ -145,8 +153,8 @@ pub enum Effect {
         durable: bool,
     },
     Call {
-        row: Row,
-        op: Box<Op>,
+        id: CallId,
+        call: Box<Call>,
         durable: bool,
     },
     Job {

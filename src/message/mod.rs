@@ -6,12 +6,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod channel;
 mod event;
 mod observation;
 mod pi;
 mod post;
 mod request;
 
+pub use channel::*;
 pub use event::*;
 pub use observation::*;
 pub use pi::*;
@@ -110,61 +112,4 @@ impl From<&Source> for Target {
 pub struct Image {
     pub path: PathBuf,
     pub mime: String,
-}
-
-/// One update of a platform, parsed by its reader.
-#[derive(Clone, Debug)]
-pub struct Inbound {
-    /// Unique key of the platform's delivery (core.md 22.2).
-    pub dkey: String,
-    pub dkey2: Option<String>,
-    pub source: Source,
-    pub text: String,
-    pub images: Vec<Image>,
-}
-
-/// What a reader hands over in one piece; answered with [`Answer::Ok`] when it is on disk.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    pub channel: String,
-    pub account: String,
-    pub updates: Vec<Inbound>,
-    /// Stored in the same commit.
-    pub cursor: Option<String>,
-}
-
-// ---------------------------------------------------------------- outgoing calls
-
-/// One platform call, performed by a caller. Issue by issue this enum grows with the channels.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Op {
-    Send { target: Target, text: String, reply_to: Option<String>, nonce: String },
-}
-
-/// What became of an [`Op`] (core.md 22.3).
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    Sent {
-        id: String,
-    },
-    /// The scope (chat or whole account) is frozen for that many milliseconds.
-    RateLimited {
-        account_wide: bool,
-        ms: u64,
-    },
-    /// Certainly not taken: try again.
-    Retry {
-        why: String,
-    },
-    /// Nobody knows whether it was taken.
-    Ambiguous {
-        why: String,
-    },
-    Reformat,
-    Unauthorized {
-        why: String,
-    },
-    Refused {
-        why: String,
-    },
 }

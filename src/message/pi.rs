@@ -270,6 +270,8 @@ pub enum Job {
     FindMessages { path: PathBuf, ids: Vec<String> },
     /// Append to the session's transcript. No result is needed; it still reports `Done`.
     Transcript { session: String, lines: Vec<String> },
+    /// Markdown in the form of that platform, cut into messages. Result: `Rendered`.
+    Render { target: Target, text: String },
     /// Names of the roles that have a directory. Result: `Roles`.
     ListRoles,
     /// Makes a role's directory with its templates. Result: `Roles`.
@@ -298,6 +300,7 @@ pub enum JobDone {
         notice: Option<String>,
     },
     FileRead(Found),
+    Rendered(Vec<Content>),
     Roles(Vec<String>),
     Text(String),
     Done,

@@ -5,6 +5,7 @@
 
 mod messages;
 mod outgoing;
+mod people;
 mod reader;
 pub mod rows;
 mod salvage;
@@ -21,6 +22,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::message::Row;
 
 pub use reader::{HistoryLine, Owed, Reader, MANY};
+pub use people::{Approved, NewPairing, Pairing, PAIRING_LIFE};
 pub use rows::*;
 pub use salvage::{finish as finish_salvage, salvage};
 

@@ -4,21 +4,40 @@ use rusqlite::OptionalExtension;
 
 use super::rows::*;
 use super::{Result, Store, Table};
-use crate::message::{Row, Target, Wall};
+use crate::message::{Content, Row, Target, Wall};
 
 impl Store {
+    /// A text that is owed: `raw` until it is rendered and cut.
     pub fn add_outbox(&self, o: &NewOutbox) -> Result<Row> {
         let id = self.ids.next(Table::Outbox);
         let t = o.target;
         self.db()?
             .prepare_cached(
-                "INSERT INTO outbox(id, segment, chunk, channel, account, chat, thread, kind, body, state, expires_at, at, clock_ok)
-                 VALUES(?, ?, ?, ?, ?, ?, ?, 'send', ?, 'ready', ?, ?, ?)",
+                "INSERT INTO outbox(id, base, segment, chunk, channel, account, chat, thread, kind, body, state, platform_id, expires_at, at, clock_ok)
+                 VALUES(?1, ?1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?
             .execute((
-                id, o.segment, o.chunk, &t.channel, &t.account, &t.chat, &t.thread, o.body, o.expires, o.at, o.clock_ok,
+                id, o.segment, &t.channel, &t.account, &t.chat, &t.thread, o.kind, json(o.content),
+                if o.kind == DELETE { "ready" } else { "raw" }, o.message, o.expires, o.at, o.clock_ok,
             ))?;
         Ok(id)
+    }
+
+    /// The text of a raw row as the messages it takes, which stand in its place.
+    pub fn set_rendered(&self, row: &OutboxRow, parts: &[Content]) -> Result<()> {
+        let Some((first, rest)) = parts.split_first() else {
+            return self.set_outbox(row.id, "skipped", row.attempts, None, Some("nothing to show"));
+        };
+        let db = self.db()?;
+        db.prepare_cached("UPDATE outbox SET state = 'ready', body = ? WHERE id = ?")?.execute((json(first), row.id))?;
+        for (n, part) in rest.iter().enumerate() {
+            db.prepare_cached(
+                "INSERT INTO outbox(id, base, chunk, body, state, segment, channel, account, chat, thread, kind, expires_at, at, clock_ok)
+                 SELECT ?, id, ?, ?, 'ready', segment, channel, account, chat, thread, kind, expires_at, at, clock_ok FROM outbox WHERE id = ?",
+            )?
+            .execute((self.ids.next(Table::Outbox), n as i64 + 1, json(part), row.id))?;
+        }
+        Ok(())
     }
 
     /// The record of what was delivered by being stored.
@@ -27,8 +46,8 @@ impl Store {
         let t = o.target;
         self.db()?
             .prepare_cached(
-                "INSERT INTO outbox(id, dkey, body_hash, segment, chunk, channel, account, chat, thread, kind, body, state, expires_at, at, clock_ok)
-                 VALUES(?, ?, ?, ?, 0, ?, ?, ?, ?, ?, '', 'sent', ?, ?, ?)",
+                "INSERT INTO outbox(id, base, dkey, body_hash, segment, chunk, channel, account, chat, thread, kind, body, state, expires_at, at, clock_ok)
+                 VALUES(?1, ?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, '', 'sent', ?10, ?11, ?12)",
             )?
             .execute((
                 id, o.dkey, o.body_hash, o.segment, &t.channel, &t.account, &t.chat, &t.thread, o.kind, o.at, o.at,
@@ -61,7 +80,7 @@ impl Store {
 
     /// Rows not yet closed, oldest first, of all lanes behind `after`.
     pub fn outbox_open(&self, state: &str, after: Row, limit: usize) -> Result<Vec<OutboxRow>> {
-        let sql = format!("SELECT {OUTBOX} FROM outbox INDEXED BY outbox_open WHERE state = ? AND state IN ('ready', 'sending') AND id > ? ORDER BY id LIMIT ?");
+        let sql = format!("SELECT {OUTBOX} FROM outbox INDEXED BY outbox_open WHERE state = ? AND state IN ('raw', 'ready', 'sending') AND id > ? ORDER BY id LIMIT ?");
         Ok(self
             .db
             .prepare_cached(&sql)?
@@ -73,7 +92,7 @@ impl Store {
     pub fn outbox_head(&self, t: &Target) -> Result<Option<OutboxRow>> {
         let sql = format!(
             "SELECT {OUTBOX} FROM outbox INDEXED BY outbox_lane
-             WHERE channel = ? AND account = ? AND chat = ? AND thread = ? AND state IN ('ready', 'sending') ORDER BY id LIMIT 1"
+             WHERE channel = ? AND account = ? AND chat = ? AND thread = ? AND state IN ('raw', 'ready', 'sending') ORDER BY base, chunk LIMIT 1"
         );
         Ok(self
             .db()?
@@ -82,10 +101,76 @@ impl Store {
             .optional()?)
     }
 
+    /// How the call at hand delivers a row: `edit` or `send`.
+    pub fn set_outbox_how(&self, id: Row, how: &str) -> Result<()> {
+        self.db()?.prepare_cached("UPDATE outbox SET how = ? WHERE id = ?")?.execute((how, id))?;
+        Ok(())
+    }
+
+    /// The same chunk again, without any form.
+    pub fn set_outbox_body(&self, id: Row, content: &Content) -> Result<()> {
+        self.db()?.prepare_cached("UPDATE outbox SET body = ? WHERE id = ?")?.execute((json(content), id))?;
+        Ok(())
+    }
+
+    // ---- messages that show a turn's text while it grows
+
+    pub fn set_live(&self, l: &LiveRow, at: Wall) -> Result<()> {
+        let t = &l.target;
+        self.db()?
+            .prepare_cached("INSERT OR REPLACE INTO live VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)")?
+            .execute((l.turn, l.n, l.index, &t.channel, &t.account, &t.chat, &t.thread, &l.message, at))?;
+        Ok(())
+    }
+
+    /// Live messages of a turn's segment, by index.
+    pub fn live_of(&self, turn: Row, n: i64) -> Result<Vec<LiveRow>> {
+        let sql = "SELECT idx, channel, account, chat, thread, platform_id FROM live WHERE turn = ? AND n = ? ORDER BY idx LIMIT 100";
+        let mut q = self.db()?.prepare_cached(sql)?;
+        let rows = q.query_map((turn, n), |r| {
+            let target = Target { channel: r.get(1)?, account: r.get(2)?, chat: r.get(3)?, thread: r.get(4)? };
+            Ok(LiveRow { turn, n, index: r.get(0)?, target, message: r.get(5)? })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Turn and number of a segment of a reply.
+    pub fn place_of(&self, segment: Row) -> Result<Option<(Row, i64)>> {
+        let sql = "SELECT turn, n FROM segment WHERE id = ? AND turn IS NOT NULL AND n IS NOT NULL";
+        Ok(self.db()?.prepare_cached(sql)?.query_row([segment], |r| Ok((r.get(0)?, r.get(1)?))).optional()?)
+    }
+
+    /// The segment at that place of a turn's reply.
+    pub fn segment_at(&self, turn: Row, n: i64) -> Result<Option<Row>> {
+        let sql = "SELECT id FROM segment INDEXED BY segment_turn WHERE turn = ? AND n = ? AND turn IS NOT NULL";
+        Ok(self.db()?.prepare_cached(sql)?.query_row((turn, n), |r| r.get(0)).optional()?)
+    }
+
+    /// How many messages a segment takes; `None`: not rendered yet.
+    pub fn parts_of(&self, segment: Row) -> Result<Option<i64>> {
+        let sql = "SELECT count(*), ifnull(sum(state = 'raw'), 0) FROM outbox INDEXED BY outbox_segment WHERE segment = ?";
+        let (parts, raw): (i64, i64) =
+            self.db()?.prepare_cached(sql)?.query_row([segment], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        Ok((raw == 0).then_some(parts))
+    }
+
+    /// The live message in whose place that chunk of a segment belongs.
+    pub fn live_for(&self, segment: Row, chunk: i64, target: &Target) -> Result<Option<LiveRow>> {
+        let Some((turn, n)) = self.place_of(segment)? else { return Ok(None) };
+        Ok(self.live_of(turn, n)?.into_iter().find(|l| l.index == chunk && l.target == *target))
+    }
+
+    pub fn forget_live(&self, l: &LiveRow) -> Result<()> {
+        self.db()?
+            .prepare_cached("DELETE FROM live WHERE turn = ? AND n = ? AND idx = ?")?
+            .execute((l.turn, l.n, l.index))?;
+        Ok(())
+    }
+
     /// `(rows, oldest time)` still owed.
     pub fn outbox_owed(&self) -> Result<(i64, Option<Wall>)> {
         let mut q = self.db()?.prepare_cached(
-            "SELECT count(*), min(at) FROM (SELECT at FROM outbox INDEXED BY outbox_open WHERE state IN ('ready', 'sending') LIMIT 10000)",
+            "SELECT count(*), min(at) FROM (SELECT at FROM outbox INDEXED BY outbox_open WHERE state IN ('raw', 'ready', 'sending') LIMIT 10000)",
         )?;
         Ok(q.query_row([], |r| Ok((r.get(0)?, r.get(1)?)))?)
     }

@@ -190,7 +190,7 @@ impl Reader {
         Ok(Owed {
             waiting: count("inbox", "state IN ('queued', 'in_turn', 'executing')")?,
             turns: count("turn", "state = 'prompting'")?,
-            replies: count("outbox", "state IN ('ready', 'sending')")?,
+            replies: count("outbox", "state IN ('raw', 'ready', 'sending')")?,
         })
     }
 

@@ -6,7 +6,7 @@ use rusqlite::Row as SqlRow;
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 
-use crate::message::{Image, Row, Solo, Source, Target, Wall};
+use crate::message::{Content, Image, Row, Solo, Source, Target, Wall};
 
 /// States of an inbox row (core.md 22.1, 22.3).
 pub mod inbox_state {
@@ -112,13 +112,21 @@ pub struct NewSegment<'a> {
     pub at: Wall,
 }
 
-/// A chunk that is owed.
+/// Kinds of an outbox row: a text, and the removal of a message of ours.
+pub const TEXT: &str = "send";
+pub const DELETE: &str = "delete";
+
+/// Something that is owed.
 #[derive(Clone, Debug)]
 pub struct NewOutbox<'a> {
-    pub segment: Row,
-    pub chunk: i64,
+    /// `None`: no part of a conversation's history.
+    pub segment: Option<Row>,
+    pub kind: &'static str,
     pub target: &'a Target,
-    pub body: &'a str,
+    /// Markdown; it is rendered and cut later.
+    pub content: &'a Content,
+    /// The platform's message it is about.
+    pub message: Option<&'a str>,
     pub at: Wall,
     pub clock_ok: bool,
     pub expires: Wall,
@@ -140,10 +148,28 @@ pub struct SentOutbox<'a> {
 pub struct OutboxRow {
     pub id: Row,
     pub target: Target,
-    pub body: String,
+    pub content: Content,
     pub state: String,
     pub attempts: i64,
     pub expires_at: Wall,
+    pub kind: String,
+    pub segment: Option<Row>,
+    pub chunk: i64,
+    /// `edit` if the last call was one.
+    pub how: Option<String>,
+    pub message: Option<String>,
+    pub at: Wall,
+}
+
+/// A message that shows, or showed, chunk `index` of a turn's segment `n` while it grew.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveRow {
+    pub turn: Row,
+    pub n: i64,
+    pub index: i64,
+    pub target: Target,
+    /// The platform's id.
+    pub message: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -239,16 +265,23 @@ pub(super) fn segment(r: &SqlRow) -> rusqlite::Result<SegmentRow> {
     })
 }
 
-pub(super) const OUTBOX: &str = "id, channel, account, chat, thread, body, state, attempts, expires_at";
+pub(super) const OUTBOX: &str =
+    "id, channel, account, chat, thread, body, state, attempts, expires_at, kind, segment, chunk, how, platform_id, at";
 
 pub(super) fn outbox(r: &SqlRow) -> rusqlite::Result<OutboxRow> {
     Ok(OutboxRow {
         id: r.get(0)?,
         target: Target { channel: r.get(1)?, account: r.get(2)?, chat: r.get(3)?, thread: r.get(4)? },
-        body: r.get(5)?,
+        content: parse(&r.get::<_, String>(5)?),
         state: r.get(6)?,
         attempts: r.get(7)?,
         expires_at: r.get(8)?,
+        kind: r.get(9)?,
+        segment: r.get(10)?,
+        chunk: r.get(11)?,
+        how: r.get(12)?,
+        message: r.get(13)?,
+        at: r.get(14)?,
     })
 }
 
@@ -282,7 +315,7 @@ mod tests {
     /// Every statement of core's queries, with column lists as `*`.
     fn statements() -> Vec<String> {
         let mut found = Vec::new();
-        let files = [include_str!("messages.rs"), include_str!("outgoing.rs"), include_str!("sessions.rs")];
+        let files = [include_str!("messages.rs"), include_str!("outgoing.rs"), include_str!("people.rs"), include_str!("sessions.rs")];
         for piece in files.iter().flat_map(|f| f.split('"').skip(1).step_by(2)) {
             let text = piece.split_whitespace().collect::<Vec<_>>().join(" ");
             if ["SELECT ", "UPDATE ", "DELETE "].iter().any(|w| text.starts_with(w)) && text.len() > 10 {

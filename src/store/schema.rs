@@ -53,6 +53,26 @@ CREATE TABLE session(
     reset_at INTEGER NOT NULL, title TEXT,
     minute INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX session_minute ON session(minute DESC, key);
+", "
+ALTER TABLE outbox ADD COLUMN base INTEGER NOT NULL DEFAULT 0;
+UPDATE outbox SET base = id;
+DROP INDEX outbox_open;
+DROP INDEX outbox_lane;
+CREATE INDEX outbox_open ON outbox(state, id) WHERE state IN ('raw', 'ready', 'sending');
+CREATE INDEX outbox_lane ON outbox(channel, account, chat, thread, base, chunk)
+    WHERE state IN ('raw', 'ready', 'sending');
+CREATE TABLE live(
+    turn INTEGER NOT NULL, n INTEGER NOT NULL, idx INTEGER NOT NULL,
+    channel TEXT NOT NULL, account TEXT NOT NULL, chat TEXT NOT NULL, thread TEXT NOT NULL,
+    platform_id TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY(turn, n, idx)) WITHOUT ROWID;
+CREATE TABLE approved(channel TEXT NOT NULL, account TEXT NOT NULL, sender TEXT NOT NULL,
+    name TEXT, chat TEXT, at INTEGER NOT NULL, told INTEGER NOT NULL,
+    PRIMARY KEY(channel, account, sender)) WITHOUT ROWID;
+CREATE INDEX approved_untold ON approved(told) WHERE told = 0;
+CREATE TABLE pairing(channel TEXT NOT NULL, account TEXT NOT NULL, sender TEXT NOT NULL,
+    code TEXT NOT NULL, name TEXT, chat TEXT NOT NULL, at INTEGER NOT NULL, told INTEGER NOT NULL,
+    PRIMARY KEY(channel, account, sender)) WITHOUT ROWID;
 "];
 
 /// Brings the store to the newest version. Returns the version found (0: new).

@@ -123,7 +123,7 @@ impl Store {
             [at],
         )?;
         self.db()?.execute(
-            "UPDATE outbox INDEXED BY outbox_open SET at = ?1, clock_ok = 1, expires_at = ?1 + ?2 WHERE state IN ('ready', 'sending') AND clock_ok = 0",
+            "UPDATE outbox INDEXED BY outbox_open SET at = ?1, clock_ok = 1, expires_at = ?1 + ?2 WHERE state IN ('raw', 'ready', 'sending') AND clock_ok = 0",
             [at, lifetime],
         )?;
         Ok(())
@@ -141,7 +141,7 @@ impl Store {
             ),
             (
                 "cleaned_outbox",
-                "UPDATE outbox SET body = '' WHERE id > ?1 AND id <= ?2 AND state NOT IN ('ready', 'sending')",
+                "UPDATE outbox SET body = '' WHERE id > ?1 AND id <= ?2 AND state NOT IN ('raw', 'ready', 'sending')",
             ),
         ] {
             // Rows are as old as their ids: up to the first that is too young, 200 at a time.

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod model_pi;
+mod platform;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use pi_gateway::core::{Legacy, State};
 use pi_gateway::message::*;
-use pi_gateway::rules::{ChannelRules, DropPolicy, Mode, Rules};
+use pi_gateway::access::{Access, DmPolicy};
+use pi_gateway::rules::{AccountRules, ChannelRules, DropPolicy, Mode, Pace, Rate, ReplyTo, Rules, ViewRules};
 use pi_gateway::store::{inbox_state, Store};
 
 use super::model_pi::{tokens, Entry, Files, ModelPi};
+use super::platform::Platforms;
 
 /// splitmix64: small, and the same everywhere.
 #[derive(Clone, Debug)]
@@ -79,7 +81,7 @@ pub struct World {
     synced: u64,
     power_cuts: u32,
     durable: Vec<Effect>,
-    calls: Vec<(Row, Op)>,
+    calls: Vec<(CallId, Call)>,
     jobs: Vec<(JobId, Job)>,
     sweeps: Vec<ProcId>,
     spawns: Vec<(ProcId, PathBuf)>,
@@ -96,8 +98,7 @@ pub struct World {
     /// `/api/chat` callers that wait.
     waits: BTreeSet<ReqId>,
     next_req: u64,
-    /// What platforms took: (target, nonce, text), in order.
-    received: Vec<(Target, String, String)>,
+    platforms: Platforms,
     may_repeat: BTreeSet<String>,
     /// Taken since the last sync: a power cut undoes their marks.
     young: Vec<String>,
@@ -133,9 +134,20 @@ impl World {
         };
         rules.pool_max = pool.unwrap_or(rules.pool_max);
         for (n, name) in PLATFORMS.iter().enumerate() {
-            rules
-                .channels
-                .insert(name.to_string(), ChannelRules { mailbox: false, repeat_safe: n == 0, allow: allow.clone() });
+            rules.channels.insert(name.to_string(), ChannelRules { mailbox: false, repeat_safe: n == 0 });
+            let every = 250 + rng.below(1500);
+            let view = ViewRules { every: vec![(String::new(), every)] };
+            let account = AccountRules {
+                access: Access { dm: DmPolicy::Allowlist, allow: allow.clone(), ..Access::default() },
+                reply_to: [ReplyTo::Off, ReplyTo::First, ReplyTo::All][rng.below(3) as usize],
+                pace: Pace {
+                    chats: vec![(String::new(), vec![Rate { every: 1000, burst: 3 }])],
+                    account: vec![Rate { every: 40, burst: 1 }],
+                },
+                view: (!rng.one_in(3)).then_some(view),
+                typing: 4_500 * rng.below(2),
+            };
+            rules.accounts.insert((name.to_string(), String::new()), account);
         }
         let base = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
         let dir = tempfile::Builder::new().prefix("pigw-sim").tempdir_in(base).unwrap();
@@ -170,7 +182,7 @@ impl World {
             asks: BTreeMap::new(),
             waits: BTreeSet::new(),
             next_req: 1,
-            received: Vec::new(),
+            platforms: Platforms::default(),
             may_repeat: BTreeSet::new(),
             young: Vec::new(),
             refused_sends: BTreeSet::new(),
@@ -270,23 +282,23 @@ impl World {
             self.state = None;
             self.path = next;
             self.may_repeat.extend(self.young.drain(..));
+            let young = std::mem::take(&mut self.platforms.young);
+            self.platforms.orphans.extend(young);
         }
         self.note(format!("gateway dies ({})", if power { "power cut" } else { "kill" }));
         self.state = None;
         // A mark whose call was never made cannot be told from one whose call was (core.md 22.5).
         for e in std::mem::take(&mut self.durable) {
-            if let Effect::Call { op, .. } = e {
-                let Op::Send { nonce, .. } = *op;
-                self.may_repeat.insert(nonce);
+            if let Effect::Call { call, .. } = e {
+                self.may_repeat.extend(nonce(&call));
             }
         }
         // Calls in flight reached the platform or not; nobody will hear of it.
-        for (row, op) in std::mem::take(&mut self.calls) {
-            let Op::Send { nonce, .. } = &op;
-            let _ = row;
-            self.may_repeat.insert(nonce.clone());
+        for (_, call) in std::mem::take(&mut self.calls) {
+            self.may_repeat.extend(nonce(&call));
             if self.rng.one_in(2) {
-                self.take(&op);
+                let outcome = self.take(&call);
+                self.platforms.lose(&outcome);
             }
         }
         for p in self.procs.values_mut() {
@@ -348,6 +360,7 @@ impl World {
     fn sync(&mut self) -> Result<(), String> {
         self.synced = self.wal();
         self.young.clear();
+        self.platforms.young.clear();
         self.note("synced".into());
         let mut effects = std::mem::take(&mut self.durable).into_iter();
         while let Some(e) = effects.next() {
@@ -369,13 +382,15 @@ impl World {
         }
         match effect {
             Effect::Answer { id, answer, .. } => self.answered(id, *answer.0),
-            Effect::Call { row, op, .. } => {
-                let Op::Send { target, .. } = &*op;
-                if self.calls.iter().any(|(_, o)| matches!(o, Op::Send { target: t, .. } if t == target)) {
-                    return Err(format!("two requests in flight in one lane: {target:?}"));
+            Effect::Call { id, call, .. } => {
+                let in_lane = |c: &Call| c.op != Op::Typing && c.target == call.target;
+                if in_lane(&call) && self.calls.iter().any(|(_, c)| in_lane(c)) {
+                    return Err(format!("two requests in flight in one lane: {:?}", call.target));
                 }
-                self.marked(row)?;
-                self.calls.push((row, *op));
+                if let CallId::Row(row) = id {
+                    self.marked(row)?;
+                }
+                self.calls.push((id, *call));
             }
             Effect::Job { id, job, .. } => self.jobs.push((id, *job)),
             Effect::Spawn { proc, session_file, profile } => {
@@ -455,13 +470,9 @@ impl World {
         }
     }
 
-    fn take(&mut self, op: &Op) {
-        let Op::Send { target, text, nonce, .. } = op;
-        let safe = self.rules.channels.get(&target.channel).is_some_and(|c| c.repeat_safe);
-        if safe && self.received.iter().any(|(_, n, _)| n == nonce) {
-            return; // the platform knows this nonce
-        }
-        self.received.push((target.clone(), nonce.clone(), text.clone()));
+    fn take(&mut self, call: &Call) -> Outcome {
+        let safe = self.rules.channels.get(&call.target.channel).is_some_and(|c| c.repeat_safe);
+        self.platforms.take(call, safe, &mut self.rng)
     }
 
     // ---- what may happen next
@@ -628,7 +639,6 @@ impl World {
                     let m = &self.msgs[*i];
                     Inbound {
                         dkey: format!("{}:{}", PLATFORMS[p], m.key),
-                        dkey2: None,
                         source: Source {
                             channel: PLATFORMS[p].into(),
                             chat: m.sender.clone(),
@@ -637,7 +647,7 @@ impl World {
                             ..Source::default()
                         },
                         text: m.text.clone(),
-                        images: Vec::new(),
+                        ..Inbound::default()
                     }
                 });
                 let batch = Batch {
@@ -675,6 +685,17 @@ impl World {
             Job::ReadFile { .. } if self.faults && self.rng.one_in(12) => JobDone::Failed { why: "EIO".into() },
             Job::ReadFile { path, marker, .. } => JobDone::FileRead(self.read(&path, &marker)),
             Job::FindMessages { path, ids } => JobDone::FileRead(self.find(&path, &ids)),
+            Job::Render { .. } if self.faults && self.rng.one_in(10) => JobDone::Failed { why: "no way".into() },
+            Job::Render { text, .. } => {
+                let whole = self.rng.one_in(2);
+                let parts = text.split("\n\n").filter(|p| !whole && !p.trim().is_empty());
+                let mut parts: Vec<&str> = parts.collect();
+                if parts.is_empty() {
+                    parts.push(&text);
+                }
+                let content = |t: &str| Content { text: t.into(), plain: Some(t.into()), ..Content::default() };
+                JobDone::Rendered(parts.into_iter().map(content).collect())
+            }
             Job::Transcript { .. } | Job::CopySession { .. } => JobDone::Done,
             Job::ForgetFiles { dir } => {
                 if let Some((id, _)) = self.procs.iter().find(|(_, p)| p.file.starts_with(&dir)) {
@@ -745,30 +766,37 @@ impl World {
             return Ok(());
         }
         let at = self.rng.below(self.calls.len() as u64) as usize;
-        let (row, op) = self.calls.remove(at);
-        let Op::Send { nonce, .. } = &op;
-        self.young.push(nonce.clone()); // whatever is recorded now may be undone by a power cut
-        let dice = if self.faults { self.rng.below(12) } else { 99 };
+        let (id, call) = self.calls.remove(at);
+        self.young.extend(nonce(&call)); // whatever is recorded now may be undone by a power cut
+        if self.faults && self.rng.one_in(20) {
+            self.platforms.remove_one(&mut self.rng);
+        }
+        let dice = if self.faults { self.rng.below(14) } else { 99 };
         let outcome = match dice {
             0 => Outcome::RateLimited { account_wide: self.rng.one_in(2), ms: 3000 },
             1 | 2 => Outcome::Retry { why: "connect".into() },
             3 | 4 => {
-                self.may_repeat.insert(nonce.clone());
+                self.may_repeat.extend(nonce(&call));
                 if self.rng.one_in(2) {
-                    self.take(&op);
+                    let made = self.take(&call);
+                    if matches!(call.op, Op::View(_)) {
+                        self.platforms.lose(&made);
+                    }
                 }
                 Outcome::Ambiguous { why: "timeout".into() }
             }
             5 if self.rng.one_in(4) => {
-                self.refused_sends.insert(nonce.clone());
+                self.refused_sends.extend(nonce(&call));
+                if let Op::Edit { id, .. } | Op::Delete { id } = &call.op {
+                    self.platforms.orphans.insert(id.clone()); // it stays as it is
+                    self.refused_sends.insert(id.clone());
+                }
                 Outcome::Refused { why: "blocked".into() }
             }
-            _ => {
-                self.take(&op);
-                Outcome::Sent { id: format!("p{row}") }
-            }
+            6 if matches!(call.op, Op::Send { .. } | Op::Edit { .. }) && self.rng.one_in(2) => Outcome::Reformat,
+            _ => self.take(&call),
         };
-        self.feed(Event::Outcome { row, outcome: Box::new(outcome) })
+        self.feed(Event::Outcome { call: id, outcome: Box::new(outcome) })
     }
 
     fn pi_moves(&mut self) -> Result<(), String> {
@@ -851,7 +879,7 @@ impl World {
         step(&mut state, self.now).map_err(|e| e.to_string())?;
         let alive = self.procs.keys().copied().chain(self.spawns.iter().map(|s| s.0)).collect();
         let waiting =
-            self.durable.iter().filter_map(|e| if let Effect::Call { row, .. } = e { Some(*row) } else { None });
+            self.durable.iter().filter_map(|e| if let Effect::Call { id, .. } = e { Some(*id) } else { None });
         let calls = self.calls.iter().map(|c| c.0).chain(waiting).collect();
         let legacy = state.legacy(&alive, &calls);
         drop(state);
@@ -916,11 +944,12 @@ impl World {
     fn repeat_nonsense(&mut self) -> Result<(), String> {
         let n = self.rng.below(30);
         // A caller reports what it was given, and once: not a call that has not left yet.
-        let waits = |e: &Effect| matches!(e, Effect::Call { row, .. } if *row == n as i64);
-        let under_way = self.calls.iter().any(|(row, _)| *row == n as i64) || self.durable.iter().any(waits);
+        let call = if self.rng.one_in(2) { CallId::Row(n as i64) } else { CallId::Passing(n) };
+        let waits = |e: &Effect| matches!(e, Effect::Call { id, .. } if *id == call);
+        let under_way = self.calls.iter().any(|(id, _)| *id == call) || self.durable.iter().any(waits);
         match self.rng.below(5) {
             0 if !under_way => {
-                self.feed(Event::Outcome { row: n as i64, outcome: Box::new(Outcome::Retry { why: "late".into() }) })
+                self.feed(Event::Outcome { call, outcome: Box::new(Outcome::Retry { why: "late".into() }) })
             }
             1 => self.feed(Event::Job { id: n, done: Box::new(JobDone::Done) }),
             2 => self.feed(Event::Pi { proc: ProcId(n), event: Box::new(PiEvent::Alive) }),
@@ -1019,17 +1048,19 @@ impl World {
         }
         arrived.extend(segments.into_values().filter(|s| s.origin == "reply").map(|s| s.text));
         let mut nonces = BTreeSet::new();
-        for (target, nonce, text) in &self.received {
+        for p in &self.platforms.posted {
+            let Some(nonce) = &p.nonce else { continue };
             let first = nonces.insert(nonce.clone());
             if !first && !self.may_repeat.contains(nonce) {
-                return Err(format!("{target:?} got {text:?} twice"));
+                return Err(format!("{:?} got {:?} twice", p.target, p.text));
             }
-            if !first && !self.rules.resend_ambiguous && target.channel == "pb" && self.power_cuts == 0 {
-                return Err(format!("{target:?} got {text:?} twice although ambiguous sends are skipped"));
+            if !first && !self.rules.resend_ambiguous && p.target.channel == "pb" && self.power_cuts == 0 {
+                return Err(format!("{:?} got {:?} twice although ambiguous sends are skipped", p.target, p.text));
             }
-            if first {
-                arrived.push(text.clone());
-            }
+        }
+        arrived.extend(self.platforms.texts());
+        if let Some(p) = self.platforms.stale() {
+            return Err(format!("a live message stays: {p:?}"));
         }
         let lossy = !self.refused_sends.is_empty() || (!self.rules.resend_ambiguous && !self.may_repeat.is_empty());
         for (n, m) in self.msgs.iter().enumerate().filter(|(_, m)| !m.command && !m.stranger && !m.refused) {
@@ -1096,18 +1127,24 @@ impl World {
             }
         }
         // Order: first receipts of a chat come in the order of their rows.
-        let mut last: BTreeMap<&Target, i64> = BTreeMap::new();
+        let id = store.id.clone();
+        drop(store);
+        let db = rusqlite::Connection::open(&self.path).map_err(|e| e.to_string())?;
+        let place = |nonce: &str| -> (i64, i64) {
+            let row = pi_gateway::store::row_of(&id, 'o', nonce).unwrap_or(0);
+            let sql = "SELECT base, chunk FROM outbox WHERE id = ?";
+            db.query_row(sql, [row], |r| Ok((r.get(0)?, r.get(1)?))).unwrap_or((row, 0)) // a power cut took it
+        };
+        let mut last: BTreeMap<&Target, (i64, i64)> = BTreeMap::new();
         let mut known = BTreeSet::new();
-        for (target, nonce, _) in &self.received {
-            if !known.insert(nonce) {
-                continue;
-            }
-            let row = pi_gateway::store::row_of(&store.id, 'o', nonce).unwrap_or(0);
-            if last.insert(target, row).is_some_and(|before| before > row) {
-                return Err(format!("{target:?} got its messages out of order"));
+        for p in &self.platforms.posted {
+            let Some(nonce) = p.nonce.as_ref().filter(|n| known.insert(n.to_string())) else { continue };
+            let at = place(nonce);
+            if last.insert(&p.target, at).is_some_and(|before| before > at) {
+                return Err(format!("{:?} got its messages out of order", p.target));
             }
         }
-        drop(store);
+        drop(db);
         // What is in memory can be built from the store: a fresh start finds nothing to do.
         let mut ids = self.rng.clone();
         let store = Store::open_as(&self.path, |n| ids.word(n)).map_err(err)?;
@@ -1125,6 +1162,14 @@ impl World {
 
     fn retried(&self, m: &Msg) -> bool {
         self.msgs.iter().any(|o| o.session == m.session && o.text == "/retry")
+    }
+}
+
+/// By which a platform, and this world, know a send again.
+fn nonce(call: &Call) -> Option<String> {
+    match &call.op {
+        Op::Send { nonce, .. } => Some(nonce.clone()),
+        _ => None,
     }
 }
 

@@ -1,0 +1,133 @@
+//! The access gate: before anything else a stranger could trigger (core.md 2, I7).
+
+use super::{State, Todo};
+use crate::access::Verdict;
+use crate::message::*;
+use crate::store::{NewOutbox, NewPairing, Pairing, Result, PAIRING_LIFE, TEXT};
+
+/// Open requests of one account.
+const MOST_OPEN: usize = 3;
+/// From that age on the oldest request gives way to a new one.
+const GIVES_WAY: i64 = 15 * 60_000;
+/// A stranger is told once in that time.
+const TOLD_AGAIN: i64 = 10 * 60_000;
+const CODE_LEN: usize = 8;
+/// No 0, O, 1 and I.
+const CODE: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+
+impl State {
+    /// May this message come in? A stranger who may ask to is told how.
+    pub(super) fn admits(&mut self, s: &Source, facts: &Facts) -> Result<bool> {
+        let Some(account) = self.rules.account(s) else { return Ok(false) };
+        match account.access.judge(s, facts) {
+            Verdict::Admit => Ok(true),
+            Verdict::Ignore => Ok(false),
+            Verdict::IfApproved { pair } => {
+                let approved = self.approved(s)?;
+                if !approved && pair {
+                    self.pair(s)?;
+                }
+                Ok(approved)
+            }
+        }
+    }
+
+    fn approved(&self, s: &Source) -> Result<bool> {
+        self.store.is_approved(&s.channel, s.account.as_deref().unwrap_or_default(), &s.sender)
+    }
+
+    /// May this sender use the commands that need a right? Named one by one, or approved.
+    pub(super) fn authorised(&self, s: &Source) -> Result<bool> {
+        match self.rules.account(s) {
+            Some(account) => Ok(account.access.names(&s.sender) || self.approved(s)?),
+            None => Ok(self.rules.mailbox(&s.channel)),
+        }
+    }
+
+    /// A stranger asks to be let in: the same code while it is good, told once in a while.
+    fn pair(&mut self, s: &Source) -> Result<()> {
+        let account = s.account.clone().unwrap_or_default();
+        let now = self.now.wall;
+        let mut open = self.store.pairings(&s.channel, &account)?;
+        let (kept, over): (Vec<Pairing>, Vec<Pairing>) = open.drain(..).partition(|p| now - p.at < PAIRING_LIFE);
+        for p in over {
+            self.store.forget_pairing(&s.channel, &account, &p.sender)?;
+        }
+        let known = kept.iter().find(|p| p.sender == s.sender);
+        if known.is_some_and(|p| now - p.told < TOLD_AGAIN) {
+            return Ok(());
+        }
+        let (code, at) = match known {
+            Some(p) => (p.code.clone(), p.at),
+            None if kept.len() >= MOST_OPEN => match kept.first().filter(|p| now - p.at > GIVES_WAY) {
+                Some(oldest) => {
+                    self.store.forget_pairing(&s.channel, &account, &oldest.sender)?;
+                    (self.code(), now)
+                }
+                None => return self.too_many(s),
+            },
+            None => (self.code(), now),
+        };
+        self.store.set_pairing(&NewPairing {
+            channel: &s.channel,
+            account: &account,
+            sender: &s.sender,
+            code: &code,
+            name: s.sender_name.as_deref(),
+            chat: &s.chat,
+            at,
+            told: now,
+        })?;
+        log::info!("{}: {} asks to be let in", s.channel, s.sender);
+        self.say(&Target::from(s), &format!("Pairing required. Send this code to the admin:\n\n`{code}`"), TOLD_AGAIN)
+    }
+
+    /// Told as seldom as a code is.
+    fn too_many(&mut self, s: &Source) -> Result<()> {
+        let target = Target::from(s);
+        self.strangers.retain(|_, told| self.now.mono.saturating_sub(*told) < TOLD_AGAIN as u64);
+        if self.strangers.len() >= 1000 || self.strangers.contains_key(&target) {
+            return Ok(());
+        }
+        self.strangers.insert(target.clone(), self.now.mono);
+        self.say(&target, "Too many pending pairing requests. Please try later.", TOLD_AGAIN)
+    }
+
+    fn code(&mut self) -> String {
+        // The store's random characters are five bits each, and so are the code's.
+        let letters = (self.random)(CODE_LEN);
+        let value = |b: u8| if b.is_ascii_digit() { b - b'2' + 26 } else { b.wrapping_sub(b'a') };
+        letters.bytes().map(|b| CODE[usize::from(value(b) & 31)] as char).collect()
+    }
+
+    /// A text of the gateway that belongs to no conversation.
+    pub(super) fn say(&mut self, target: &Target, text: &str, life: i64) -> Result<()> {
+        let content = Content { text: text.to_owned(), ..Content::default() };
+        self.store.add_outbox(&NewOutbox {
+            segment: None,
+            kind: TEXT,
+            target,
+            content: &content,
+            message: None,
+            at: self.now.wall,
+            clock_ok: self.clock_confirmed,
+            expires: self.now.wall + life,
+        })?;
+        self.todo.push_back(Todo::Lane(target.clone()));
+        Ok(())
+    }
+
+    /// The operator approved somebody beside us: they hear of it once.
+    pub(super) fn on_poke(&mut self) -> Result<()> {
+        for person in self.store.untold()? {
+            self.store.set_told(&person)?;
+            if let Some(chat) = person.chat.clone() {
+                let target =
+                    Target { channel: person.channel, account: person.account, chat, thread: String::new() };
+                let day = 86_400_000;
+                self.say(&target, "You may write to me now.", day)?;
+            }
+        }
+        Ok(())
+    }
+}

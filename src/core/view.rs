@@ -1,0 +1,283 @@
+//! What people see while a turn runs: its text as it grows, and that somebody is typing (core.md 8.4).
+//!
+//! Nothing is owed here but the ids of the messages that show the text: the reply takes their place.
+
+use super::lanes::Passing;
+use super::reply::reply_to;
+use super::session::Key;
+use super::turn::Turn;
+use super::{Due, State, Todo};
+use crate::message::*;
+use crate::rules::{AccountRules, ReplyTo};
+use crate::store::{LiveRow, NewOutbox, Result, DELETE};
+
+/// Who got a message a moment ago needs no sign of typing.
+const JUST_SENT: u64 = 4_000;
+/// After that many signs that were not taken, none for a minute.
+const TYPING_FAILURES: u32 = 3;
+const TYPING_PAUSE: u64 = 60_000;
+/// Nothing is typed on after that long without any event of the turn.
+const TYPING_ENDS: u64 = 600_000;
+/// Between two changes at most, however often the platform asks for patience.
+const SLOWEST: u64 = 10_000;
+
+/// The view of one turn's current segment.
+#[derive(Debug)]
+pub(super) struct ViewState {
+    target: Target,
+    turn: Row,
+    n: i64,
+    run: String,
+    reply_to: Option<String>,
+    /// Messages that show the text, in order.
+    shown: Vec<String>,
+    /// The last of them is full.
+    full: bool,
+    begun: Mono,
+    /// Between two changes; grows when the platform asks for patience.
+    every: u64,
+    next: Mono,
+    typing_next: Mono,
+    typing_failures: u32,
+}
+
+impl State {
+    /// The turn, or its next segment, is on view from now on.
+    pub(super) fn begin_view(&mut self, key: &Key, t: &Turn) -> Result<()> {
+        self.end_view(key);
+        let Some(to) = t.addressee() else { return Ok(()) };
+        let Some(account) = self.rules.account(&to.source) else { return Ok(()) };
+        let target = Target::from(&to.source);
+        let every = view_interval(account, &target.chat);
+        let mine = |l: LiveRow| (l.target == target).then_some(l.message);
+        let shown: Vec<String> = self.store.live_of(t.row.id, t.n)?.into_iter().map_while(mine).collect();
+        let now = self.now.mono;
+        let view = ViewState {
+            turn: t.row.id,
+            n: t.n,
+            run: self.store.ext('i', to.id),
+            reply_to: reply_to(&self.store, account.reply_to, to)?,
+            shown,
+            full: false,
+            begun: now,
+            every: every.unwrap_or(0),
+            next: every.map_or(Mono::MAX, |ms| now + ms),
+            typing_next: if account.typing > 0 { now } else { Mono::MAX },
+            typing_failures: 0,
+            target,
+        };
+        self.views.insert(key.clone(), view);
+        self.tick_view(key);
+        Ok(())
+    }
+
+    pub(super) fn end_view(&mut self, key: &Key) {
+        self.views.remove(key);
+        self.disarm(&Due::View(key.clone()));
+    }
+
+    /// Some time of the view has come.
+    pub(super) fn tick_view(&mut self, key: &Key) {
+        let now = self.now.mono;
+        let Some(v) = self.views.get(key) else { return };
+        let target = v.target.clone();
+        if v.typing_next <= now {
+            self.type_on(key, &target);
+        }
+        let Some(v) = self.views.get(key) else { return };
+        let due = v.next.min(v.typing_next);
+        if v.next <= now {
+            self.todo.push_back(Todo::Lane(target)); // the lane decides, and sets the next time
+        }
+        if due < Mono::MAX {
+            self.arm(Due::View(key.clone()), due.max(now + 1));
+        }
+    }
+
+    /// A sign of life, if nothing stands against it: it is dropped, never queued.
+    fn type_on(&mut self, key: &Key, target: &Target) {
+        let now = self.now.mono;
+        let every = self.rules.account_of(target).map_or(0, |a| a.typing);
+        let lane = self.lanes.get(target);
+        let held = lane.is_some_and(|l| l.held(now) || (l.last_out > 0 && now - l.last_out < JUST_SENT));
+        let free = self.lane_free_at(target).is_some_and(|at| at <= now);
+        let flying = self.passing.values().any(|(_, p)| matches!(p, Passing::Typing(k) if k == key));
+        let Some(v) = self.views.get_mut(key) else { return };
+        v.typing_next = if every == 0 || now - v.begun > TYPING_ENDS { Mono::MAX } else { now + every };
+        if every > 0 && !held && free && !flying {
+            self.call_passing(target, Op::Typing, Passing::Typing(key.clone()));
+        }
+    }
+
+    /// Calls for a view of this lane that has something to show; true if a call is on its way.
+    pub(super) fn pump_view(&mut self, target: &Target) -> Result<bool> {
+        let now = self.now.mono;
+        let due = self.views.iter().find(|(_, v)| v.target == *target && v.next <= now).map(|(k, _)| k.clone());
+        let Some(key) = due else { return Ok(false) };
+        let free = self.lane_free_at(target);
+        let Some(v) = self.views.get_mut(&key) else { return Ok(false) };
+        match free {
+            Some(at) if at <= now => {}
+            _ => {
+                v.next = free.unwrap_or(now + SLOWEST).max(now + 1);
+                self.tick_view(&key);
+                return Ok(false);
+            }
+        }
+        v.next = Mono::MAX; // set by the outcome
+        let index = if v.full { v.shown.len() } else { v.shown.len().saturating_sub(1) };
+        let message = v.shown.get(index).cloned();
+        let place = LiveRow {
+            turn: v.turn,
+            n: v.n,
+            index: index as i64,
+            target: target.clone(),
+            message: message.clone().unwrap_or_default(),
+        };
+        let all = self.rules.account_of(target).is_some_and(|a| a.reply_to == ReplyTo::All);
+        let op = Op::View(View {
+            session: key.to_string(),
+            run: v.run.clone(),
+            message,
+            index,
+            reply_to: v.reply_to.clone().filter(|_| index == 0 || all),
+            waited: now - v.begun,
+        });
+        self.call_passing(target, op, Passing::View(key, place));
+        Ok(true)
+    }
+
+    /// What became of a call that no row stands for.
+    pub(super) fn on_passing(&mut self, id: u64, outcome: Outcome) -> Result<()> {
+        match self.passing.remove(&id) {
+            Some((target, Passing::View(key, place))) => self.on_view(&key, &target, place, outcome),
+            Some((target, Passing::Typing(key))) => {
+                self.on_typing(&key, &target, outcome);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn on_view(&mut self, key: &Key, target: &Target, mut place: LiveRow, outcome: Outcome) -> Result<()> {
+        let new = place.message.is_empty();
+        let now = self.now.mono;
+        let mut wait = None;
+        let (mut id, mut full, mut slower, mut gone) = (None, false, false, false);
+        match outcome {
+            Outcome::Sent { id: sent } => id = Some(sent),
+            Outcome::Shown { id: shown, full: f } => (id, full) = (shown, f),
+            Outcome::RateLimited { account_wide, ms } => {
+                self.limited(target, account_wide, ms);
+                wait = Some(ms);
+                slower = true;
+            }
+            Outcome::Gone => gone = true,
+            // An unknown create may stand there as an orphan: nobody can find it, and the reply comes anew.
+            Outcome::Retry { .. } | Outcome::Ambiguous { .. } | Outcome::Reformat => slower = true,
+            Outcome::Unauthorized { .. } | Outcome::Refused { .. } => {
+                if let Some(v) = self.views.get_mut(key) {
+                    v.every = 0; // the reply will tell
+                }
+            }
+        }
+        if gone {
+            self.store.forget_live(&place)?;
+        }
+        if let (Some(id), true) = (&id, new) {
+            place.message = id.clone();
+            self.store.set_live(&place, self.now.wall)?;
+        }
+        let at = self.views.get_mut(key).filter(|v| (v.turn, v.n) == (place.turn, place.n));
+        match at {
+            Some(v) => {
+                if gone {
+                    v.shown.truncate(place.index as usize);
+                }
+                if let (Some(id), true) = (id, new) {
+                    v.shown.push(id);
+                }
+                v.full = full;
+                if slower {
+                    v.every = (v.every * 2).min(SLOWEST);
+                }
+                v.next = match v.every {
+                    0 => Mono::MAX,
+                    every => now + if full { 1 } else { every },
+                };
+            }
+            None if !place.message.is_empty() => self.settle_live(&place)?,
+            None => {}
+        }
+        self.lane_rests(target, wait);
+        self.tick_view(key);
+        Ok(())
+    }
+
+    fn on_typing(&mut self, key: &Key, target: &Target, outcome: Outcome) {
+        if let Outcome::RateLimited { account_wide, ms } = outcome {
+            self.limited(target, account_wide, ms);
+        }
+        let now = self.now.mono;
+        let Some(v) = self.views.get_mut(key) else { return };
+        match outcome {
+            Outcome::Sent { .. } | Outcome::Shown { .. } => v.typing_failures = 0,
+            Outcome::Unauthorized { .. } | Outcome::Refused { .. } | Outcome::Gone => v.typing_next = Mono::MAX,
+            _ => {
+                v.typing_failures += 1;
+                if v.typing_failures >= TYPING_FAILURES {
+                    v.typing_failures = 0;
+                    v.typing_next = now + TYPING_PAUSE;
+                }
+            }
+        }
+        self.tick_view(key);
+    }
+
+    /// A live message came to be when its turn was over: it is in the reply's place, or it has none.
+    fn settle_live(&mut self, place: &LiveRow) -> Result<()> {
+        match self.store.segment_at(place.turn, place.n)? {
+            // Not rendered yet: then is soon enough.
+            Some(segment) => match self.store.parts_of(segment)? {
+                Some(parts) if place.index >= parts => self.remove_live(place),
+                _ => Ok(()),
+            },
+            None => self.remove_live(place),
+        }
+    }
+
+    /// Live messages that the reply has no text for.
+    pub(super) fn remove_surplus(&mut self, segment: Row, parts: i64) -> Result<()> {
+        let Some((turn, n)) = self.store.place_of(segment)? else { return Ok(()) };
+        self.remove_lives(turn, n, parts)
+    }
+
+    /// Live messages of a segment from that index on go.
+    pub(super) fn remove_lives(&mut self, turn: Row, n: i64, from: i64) -> Result<()> {
+        for live in self.store.live_of(turn, n)?.into_iter().filter(|l| l.index >= from) {
+            self.remove_live(&live)?;
+        }
+        Ok(())
+    }
+
+    fn remove_live(&mut self, live: &LiveRow) -> Result<()> {
+        self.store.add_outbox(&NewOutbox {
+            segment: None,
+            kind: DELETE,
+            target: &live.target,
+            content: &Content::default(),
+            message: Some(&live.message),
+            at: self.now.wall,
+            clock_ok: self.clock_confirmed,
+            expires: self.now.wall + self.rules.max_age,
+        })?;
+        self.store.forget_live(live)?;
+        self.todo.push_back(Todo::Lane(live.target.clone()));
+        Ok(())
+    }
+}
+
+fn view_interval(account: &AccountRules, chat: &str) -> Option<u64> {
+    let view = account.view.as_ref()?;
+    view.every.iter().find(|(prefix, _)| chat.starts_with(prefix.as_str())).map(|(_, ms)| *ms)
+}

@@ -1,0 +1,124 @@
+//! A model of a platform: what stands in its chats.
+
+use std::collections::BTreeSet;
+
+use pi_gateway::message::*;
+
+use super::world::Rng;
+
+#[derive(Debug)]
+pub struct Posted {
+    pub id: String,
+    pub target: Target,
+    /// Of a send; a live view has none.
+    pub nonce: Option<String>,
+    pub text: String,
+    /// It shows a turn's growing text.
+    pub live: bool,
+    pub gone: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Platforms {
+    pub posted: Vec<Posted>,
+    /// Live messages that nobody may know of: their id was lost on the way, or taken back by a power cut.
+    pub orphans: BTreeSet<String>,
+    /// Made since the last sync.
+    pub young: Vec<String>,
+    next: u64,
+}
+
+impl Platforms {
+    fn post(&mut self, target: &Target, nonce: Option<&str>, text: &str) -> String {
+        self.next += 1;
+        let id = format!("p{}", self.next);
+        self.posted.push(Posted {
+            id: id.clone(),
+            target: target.clone(),
+            nonce: nonce.map(str::to_owned),
+            text: text.to_owned(),
+            live: nonce.is_none(),
+            gone: false,
+        });
+        if nonce.is_none() {
+            self.young.push(id.clone());
+        }
+        id
+    }
+
+    fn find(&mut self, id: &str) -> Option<&mut Posted> {
+        self.posted.iter_mut().find(|p| p.id == id && !p.gone)
+    }
+
+    /// Carries a call out. `safe`: a nonce that was seen makes no second message.
+    pub fn take(&mut self, call: &Call, safe: bool, rng: &mut Rng) -> Outcome {
+        match &call.op {
+            Op::Send { content, nonce } => {
+                let known = self.posted.iter().find(|p| p.nonce.as_ref() == Some(nonce)).map(|p| p.id.clone());
+                let id = match known.filter(|_| safe) {
+                    Some(id) => id,
+                    None => self.post(&call.target, Some(nonce), &content.text),
+                };
+                Outcome::Sent { id }
+            }
+            Op::Edit { id, content } => match self.find(id) {
+                Some(p) => {
+                    p.text = content.text.clone();
+                    p.live = false;
+                    Outcome::Sent { id: id.clone() }
+                }
+                None => Outcome::Gone,
+            },
+            Op::Delete { id } => match self.find(id) {
+                Some(p) => {
+                    p.gone = true;
+                    Outcome::Sent { id: id.clone() }
+                }
+                None => Outcome::Gone,
+            },
+            Op::View(View { message: Some(id), .. }) => match self.find(id) {
+                Some(_) => Outcome::Shown { id: Some(id.clone()), full: rng.one_in(3) },
+                None => Outcome::Gone,
+            },
+            Op::View(View { message: None, .. }) if rng.one_in(3) => Outcome::Shown { id: None, full: false },
+            Op::View(View { message: None, .. }) => {
+                let id = self.post(&call.target, None, "growing");
+                Outcome::Shown { id: Some(id), full: rng.one_in(3) }
+            }
+            Op::Typing => Outcome::Sent { id: String::new() },
+        }
+    }
+
+    /// The outcome of that call is lost: what it made is an orphan.
+    pub fn lose(&mut self, outcome: &Outcome) {
+        if let Outcome::Sent { id } | Outcome::Shown { id: Some(id), .. } = outcome {
+            self.orphans.insert(id.clone());
+        }
+    }
+
+    /// Somebody removes a message that still grows.
+    pub fn remove_one(&mut self, rng: &mut Rng) {
+        let mut live: Vec<&mut Posted> = self.posted.iter_mut().filter(|p| p.live && !p.gone).collect();
+        let n = live.len() as u64;
+        if n > 0 {
+            live[rng.below(n) as usize].gone = true;
+        }
+    }
+
+    /// A live message that nobody will ever change.
+    pub fn stale(&self) -> Option<&Posted> {
+        self.posted.iter().find(|p| p.live && !p.gone && !self.orphans.contains(&p.id))
+    }
+
+    /// What people read: repeats of one send once.
+    pub fn texts(&self) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        let mut texts = Vec::new();
+        for p in self.posted.iter().filter(|p| !p.gone && !p.live) {
+            if p.nonce.as_ref().is_none_or(|n| seen.insert(n.clone())) {
+                texts.push(p.text.clone());
+            }
+        }
+        texts
+    }
+}
