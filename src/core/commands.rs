@@ -11,9 +11,6 @@ use crate::roles::{is_name, DEFAULT};
 use crate::rules::Mode;
 use crate::store::{inbox_state as st, InboxRow, Result, SessionRow};
 
-/// Why a message was dropped.
-const BY_COMMAND: &str = "dropped by command";
-
 impl State {
     /// Runs a command: effect, reply and fate in the transaction at hand.
     pub(super) fn command(&mut self, s: &mut Session, row: InboxRow, c: Command) -> Result<()> {
@@ -28,7 +25,7 @@ impl State {
             }
             Command::Stop { all } => {
                 if all {
-                    self.drop_waiting(s, BY_COMMAND)?;
+                    self.drop_waiting(s, st::BY_COMMAND)?;
                 }
                 match self.stop(s)? {
                     true => "Stopped.".to_owned(),
@@ -235,7 +232,7 @@ impl State {
     pub(super) fn reset(&mut self, s: &mut Session, all: bool) -> Result<()> {
         self.cancel_dialogs(&s.key);
         if all {
-            self.drop_waiting(s, BY_COMMAND)?;
+            self.drop_waiting(s, st::BY_COMMAND)?;
         }
         match &mut s.stage {
             Stage::Turn(_) => self.abort_turn(s, AbortWhy::Reset)?,

@@ -52,7 +52,12 @@ pub fn outcome(reply: &ChatReply) -> Result<String, Fault> {
     match &reply.error {
         None => Ok(reply.text.clone()),
         Some((code, message)) => match code {
-            Code::QueueFull | Code::PoolExhausted | Code::Busy | Code::ShuttingDown | Code::StoreFailing => {
+            Code::QueueFull
+            | Code::PoolExhausted
+            | Code::Busy
+            | Code::ShuttingDown
+            | Code::StoreFailing
+            | Code::Conflict => {
                 Err(Fault::from_code(*code, message.clone()))
             }
             _ if reply.text.is_empty() => Ok(format!("Error: {message}")),

@@ -159,7 +159,8 @@ pub struct ChatReply {
     /// External id of the reply's segment; empty if there is none (silent, dropped).
     pub id: String,
     pub text: String,
-    /// Set if the turn failed or the message was dropped; `text` then says it to the user.
+    /// Set if the turn failed, or the message was dropped, or ended (stop, reset, deletion) before a word was said to
+    /// it; `text`, if there is one, then says it to the user.
     pub error: Option<(Code, String)>,
     pub took_ms: u64,
     /// How its turn ended: pi's word (`stop`, `length`, …), or why it was aborted (`user`, `interrupt`, `inactive`,
