@@ -173,7 +173,11 @@ fn fits<'a>(pattern: &str, path: &'a str) -> Option<Vec<&'a str>> {
 pub fn find(routes: &'static [Route], method: &str, path: &str) -> Result<(&'static Route, Vec<String>), Fault> {
     let method = if method == "HEAD" { "GET" } else { method };
     let mut allow = Vec::new();
+    let named = routes.iter().any(|route| route.pattern == path);
     for route in routes {
+        if named && route.pattern != path {
+            continue; // a path that is written out belongs to no pattern
+        }
         let Some(args) = fits(route.pattern, path) else { continue };
         if route.method == method {
             let args: Option<Vec<String>> = args.into_iter().map(percent).collect();
@@ -215,6 +219,18 @@ mod tests {
         ] {
             let found = find(PUBLIC, method, path).map(|(r, _)| r.pattern).map_err(|f| f.status);
             assert_eq!(found, expected, "{method} {path}");
+        }
+        for table in [PUBLIC, AGENT] {
+            for post in table.iter().filter(|r| r.method == "POST") {
+                if table.iter().any(|r| r.method == "GET" && r.pattern == post.pattern) {
+                    continue;
+                }
+                for method in ["GET", "HEAD", "DELETE"] {
+                    let refused = find(table, method, post.pattern).map(|(r, _)| r.pattern).unwrap_err();
+                    let told = (refused.status, refused.allow.as_deref());
+                    assert_eq!(told, (405, Some("POST, OPTIONS")), "{method} {}", post.pattern);
+                }
+            }
         }
         assert_eq!(find(PUBLIC, "PUT", "/health").err().unwrap().allow.as_deref(), Some("GET, HEAD, OPTIONS"));
     }
