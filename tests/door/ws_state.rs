@@ -49,6 +49,24 @@ fn a_wrong_secret_is_told_before_the_close() {
 }
 
 #[test]
+fn a_connect_of_the_wrong_types_is_refused_and_the_connection_stays() {
+    let h = House::new();
+    let mut ws = connected(&h);
+    for (params, why) in [
+        (json!({"token": 5}), "token must be a string"),
+        (json!({"subscribe": "all"}), "subscribe must be an array of session keys"),
+        (json!({"resume": {"epoch": "e", "eid": "7"}}), "eid must be a whole number"),
+    ] {
+        let r = ws.call("connect", params);
+        assert_eq!((r["error"].as_str(), r["code"].as_str()), (Some(why), Some("invalid_request")));
+    }
+    assert_eq!(ws.call("sessions.list", json!({}))["ok"], true);
+    let mut stranger = Ws::open(h.addr, "/", "").unwrap();
+    assert_eq!(stranger.call("connect", json!({"token": ["x"]}))["code"], "invalid_request");
+    assert_eq!(stranger.call("connect", json!({"token": SECRET}))["ok"], true);
+}
+
+#[test]
 fn strangers_are_few_slow_ones_are_closed_and_their_frames_are_small() {
     let mut s = settings();
     s.times.ws_login = ms(300);

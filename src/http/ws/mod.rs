@@ -5,6 +5,7 @@
 
 mod calls;
 mod frames;
+mod hello;
 mod history;
 pub(crate) mod hub;
 mod methods;
