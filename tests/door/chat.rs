@@ -33,6 +33,17 @@ fn a_chat_is_answered_with_its_reply() {
 }
 
 #[test]
+fn an_idempotency_key_is_good_for_one_route() {
+    let h = House::open();
+    for path in ["/api/chat", "/api/chat/stream"] {
+        assert_eq!(ask(h.addr, "POST", path, "Idempotency-Key: k1\r\n", r#"{"message":"hi"}"#).status, 200);
+    }
+    let asked = h.asked.lock().unwrap().clone();
+    let keys = asked.iter().filter_map(|r| if let Request::Chat(c) = r { c.dkey.clone() } else { None });
+    assert_eq!(keys.collect::<Vec<_>>(), ["http:chat:open:k1", "http:stream:open:k1"]);
+}
+
+#[test]
 fn pictures_of_a_chat_reach_the_mind_as_files() {
     let h = House::open();
     let png = "iVBORw0KGgpyZXN0";
