@@ -75,7 +75,9 @@ fn a_stream_has_exactly_the_documented_frames() {
     live.thinking("hm");
     let mut seen = String::new();
     let mut until = |end: &str, frame: &mut dyn FnMut() -> String| {
+        let patience = Patience::new();
         while !seen.ends_with(end) {
+            patience.check(end, &seen); // comments keep coming
             seen += &frame();
         }
         std::mem::take(&mut seen)
