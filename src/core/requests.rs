@@ -6,6 +6,7 @@ use super::session::{Stage, Who};
 use super::turn::AbortWhy;
 use super::{Due, KnownModels, OpenDialog, State};
 use crate::message::*;
+use crate::routing::fleeting;
 use crate::store::{inbox_state, Result};
 
 /// Longest time a dialog stays open, ms (core.md 8.5).
@@ -199,6 +200,11 @@ impl State {
         Ok(())
     }
 
+        if self.rules.transcripts && !fleeting(&key) {
+            let id = self.next_job;
+            self.next_job += 1;
+            self.emit(Effect::Job { id, session: key, job: Box::new(Job::ForgetTranscript), durable: true });
+        }
     fn snapshot(&self) -> Result<Snapshot> {
         let (owed, oldest) = self.store.outbox_owed()?;
         let procs = self.procs.values().map(|p| ProcInfo {

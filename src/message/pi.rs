@@ -270,6 +270,8 @@ pub enum Job {
     FindMessages { path: PathBuf, ids: Vec<String> },
     /// Append to the session's transcript. No result is needed; it still reports `Done`.
     Transcript { session: String, lines: Vec<String> },
+    /// Puts the session's transcript aside: it was deleted. No result.
+    ForgetTranscript,
     /// Names of the roles that have a directory. Result: `Roles`.
     ListRoles,
     /// Makes a role's directory with its templates. Result: `Roles`.

@@ -675,7 +675,7 @@ impl World {
             Job::ReadFile { .. } if self.faults && self.rng.one_in(12) => JobDone::Failed { why: "EIO".into() },
             Job::ReadFile { path, marker, .. } => JobDone::FileRead(self.read(&path, &marker)),
             Job::FindMessages { path, ids } => JobDone::FileRead(self.find(&path, &ids)),
-            Job::Transcript { .. } | Job::CopySession { .. } => JobDone::Done,
+            Job::Transcript { .. } | Job::CopySession { .. } | Job::ForgetTranscript => JobDone::Done,
             Job::ForgetFiles { dir } => {
                 if let Some((id, _)) = self.procs.iter().find(|(_, p)| p.file.starts_with(&dir)) {
                     return Err(format!("{dir:?} is removed while process {} works there", id.0));
