@@ -89,6 +89,10 @@ impl Mind {
                             let done = JobDone::FileReady { path, len: 0, notice: None };
                             self.feed(Event::Job { id, done: Box::new(done) })
                         }
+                        Job::FindMessages { .. } => {
+                            let done = JobDone::FileRead(Found::default());
+                            self.feed(Event::Job { id, done: Box::new(done) })
+                        }
                         _ => Vec::new(),
                     },
                     Effect::Spawn { proc, .. } => self.feed(Event::Spawned { proc, pid: 77 }),
@@ -673,4 +677,72 @@ fn given_pi_that_dies_in_a_turn_then_the_operator_s_list_says_so() {
         effects.iter().filter_map(|e| if let Effect::Observed(o) = e { Some(o) } else { None }).collect();
     assert_eq!((seen.len(), seen[0].action, seen[0].session.as_deref()), (1, "crash", Some(MAIN)));
     assert_eq!(seen[0].message, "pi ended in the middle of a turn (signal 9)");
+}
+
+fn keys(effects: &[Effect]) -> Vec<String> {
+    let list = effects.iter().find_map(|e| match e {
+        Effect::Answer { answer: AnswerBox(a), .. } => match &**a {
+            Answer::Sessions(list) => Some(list.iter().map(|s| s.key.clone()).collect()),
+            _ => None,
+        },
+        _ => None,
+    });
+    list.unwrap()
+}
+
+#[test]
+fn given_a_session_deleted_in_its_turn_when_the_gateway_is_killed_then_the_end_of_the_turn_does_not_bring_it_back() {
+    let mut m = Mind::new(rules());
+    let effects = m.say("first");
+    let (proc, cmd, _) = m.prompted(effects);
+    m.answer(proc, cmd, PiData::None);
+    m.pi(proc, PiEvent::AgentStart);
+    m.ask(Request::Delete { session: MAIN.into() });
+    let all = || Request::Sessions { after: None, limit: 10 };
+    assert_eq!(keys(&m.ask(all())), [""; 0]);
+    // killed here: what was left of the turn is swept, pi's file is read
+    let effects = m.start();
+    let swept = effects.iter().find_map(|e| if let Effect::Sweep { proc, .. } = e { Some(*proc) } else { None });
+    assert_eq!(keys(&m.ask(all())), [""; 0]);
+    let effects = m.feed(Event::Swept { proc: swept.unwrap() });
+    let read = effects.iter().find_map(|e| match e {
+        Effect::Job { id, job, .. } if matches!(**job, Job::ReadFile { .. }) => Some(*id),
+        _ => None,
+    });
+    let done = JobDone::FileRead(Found { user: true, ..Found::default() });
+    m.feed(Event::Job { id: read.unwrap(), done: Box::new(done) });
+    assert_eq!(keys(&m.ask(all())), [""; 0]);
+    let effects = m.ask(Request::Wait { row: 1 });
+    let told = |e: &Effect| {
+        matches!(e, Effect::Answer { answer, .. }
+        if matches!(&*answer.0, Answer::Reply(r) if matches!(&r.error, Some((Code::Conflict, why)) if why.contains("deleted"))))
+    };
+    assert!(effects.iter().any(told), "{effects:?}");
+    // the key is good for a new conversation
+    let effects = m.say("second");
+    let (proc, cmd, text) = m.prompted(effects);
+    assert!(text.contains("second"));
+    m.finish(proc, cmd, "hello");
+    assert_eq!(m.replies(), ["hello"]);
+}
+
+#[test]
+fn given_many_sessions_then_the_list_has_all_of_them_in_pages() {
+    let mut m = Mind::new(Rules { pool_max: 0, ..rules() });
+    for n in [3, 1, 2, 5, 4] {
+        m.say_in(&format!("agent:main:webchat:t{n}"), "webchat", "hi");
+        m.wait(if n == 1 { 0 } else { 61_000 }); // two of one minute
+    }
+    let mut after = None;
+    let mut seen = Vec::new();
+    loop {
+        let effects = m.ask(Request::Sessions { after: after.clone(), limit: 2 });
+        let page = keys(&effects);
+        let Some(last) = page.last() else { break };
+        let state = m.state.as_ref().unwrap();
+        after = Some((state.store().session(last).unwrap().unwrap().last_at / 60_000, last.clone()));
+        seen.extend(page);
+    }
+    let tabs: Vec<&str> = seen.iter().map(|key| key.rsplit(':').next().unwrap()).collect();
+    assert_eq!(tabs, ["t4", "t5", "t1", "t2", "t3"]);
 }
