@@ -47,6 +47,11 @@ impl Page {
         *self != Page::default()
     }
 
+    /// A cursor that no page has given.
+    pub fn foreign() -> Fault {
+        Fault::invalid("cursor must be the nextCursor of an earlier page")
+    }
+
     /// Cuts a sorted list, and gives the cursor of the next page if there is one.
     pub fn cut<T>(&self, mut list: Vec<T>, name: impl Fn(&T) -> String) -> (Vec<T>, Option<String>) {
         let Some(limit) = self.limit.filter(|limit| *limit < list.len()) else { return (list, None) };
