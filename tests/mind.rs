@@ -596,7 +596,7 @@ fn given_a_full_queue_when_a_single_request_is_refused_then_no_session_stays() {
     let effects = m.ask(request("hi", None, "agent:main:api:req:", true));
     let full = |e: &Effect| matches!(e, Effect::Answer { answer, .. } if matches!(&*answer.0, Answer::Error { code: Code::QueueFull, .. }));
     assert!(effects.iter().any(full), "{effects:?}");
-    let effects = m.ask(Request::Sessions { key: None });
+    let effects = m.ask(Request::Sessions { after: None, limit: 10 });
     let none = |e: &Effect| matches!(e, Effect::Answer { answer, .. } if matches!(&*answer.0, Answer::Sessions(l) if l.is_empty()));
     assert!(effects.iter().any(none), "{effects:?}");
 }
@@ -621,7 +621,7 @@ fn given_a_webhook_during_a_turn_then_it_waits_behind_people_and_the_turn_goes_o
         m.pi(proc, PiEvent::AgentStart);
         let effects = m.ask(webhook("[WEBHOOK] the build broke", "api"));
         assert!(!effects.iter().any(|e| matches!(e, Effect::Write { .. })), "{mode:?}: {effects:?}");
-        let info = m.ask(Request::Sessions { key: Some(MAIN.into()) });
+        let info = m.ask(Request::Session { key: MAIN.into() });
         let last = info.iter().find_map(|e| match e {
             Effect::Answer { answer: AnswerBox(a), .. } => match &**a {
                 Answer::Sessions(list) => list[0].last.clone(),

@@ -13,6 +13,8 @@ use crate::store::{inbox_state, Result};
 const DIALOG_MAX: u64 = 300_000;
 /// A list of models is asked for again after this, ms (gateway-api.md R62).
 const MODELS_AGE: u64 = 300_000;
+/// Sessions in one answer.
+const SESSIONS: usize = 1001;
 /// Dialogs open at once, all sessions together.
 const DIALOGS: usize = 64;
 
@@ -134,12 +136,13 @@ impl State {
                 let list = self.command_list();
                 self.answer(id, Answer::Commands(list), false);
             }
-            Request::Sessions { key: Some(key) } => {
+            Request::Session { key } => {
                 let list = self.store.session(&key)?.iter().map(|r| self.info(r)).collect();
                 self.answer(id, Answer::Sessions(list), false);
             }
-            Request::Sessions { key: None } => {
-                let list = self.store.sessions(1000)?.iter().map(|r| self.info(r)).collect();
+            Request::Sessions { after, limit } => {
+                let list = self.store.sessions_behind(after.as_ref(), limit.min(SESSIONS))?;
+                let list = list.iter().map(|r| self.info(r)).collect();
                 self.answer(id, Answer::Sessions(list), false);
             }
             Request::Snapshot => {
@@ -197,14 +200,14 @@ impl State {
             core.store.delete_session(&s.key)
         })?;
         self.frame(Frame::Deleted { session: session.to_owned() });
-        Ok(())
-    }
-
         if self.rules.transcripts && !fleeting(&key) {
             let id = self.next_job;
             self.next_job += 1;
             self.emit(Effect::Job { id, session: key, job: Box::new(Job::ForgetTranscript), durable: true });
         }
+        Ok(())
+    }
+
     fn snapshot(&self) -> Result<Snapshot> {
         let (owed, oldest) = self.store.outbox_owed()?;
         let procs = self.procs.values().map(|p| ProcInfo {

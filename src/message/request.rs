@@ -51,8 +51,10 @@ pub enum Request {
     Models,
     /// Slash commands of the gateway and of pi. Answer: `Commands`.
     Commands,
-    /// Answer: `Sessions`.
-    Sessions { key: Option<String> },
+    /// The session of that key. Answer: `Sessions`, with one or none.
+    Session { key: String },
+    /// `limit` sessions behind one, those with the latest activity first. Answer: `Sessions`.
+    Sessions { after: Option<SessionPlace>, limit: usize },
     /// Answer: `Snapshot`.
     Snapshot,
     /// The first answer to a dialog wins. Answer: `Bool`.
@@ -237,6 +239,9 @@ impl Code {
         }
     }
 }
+
+/// A place in the list of sessions: the minute (of the Unix epoch) of the last activity, latest first, then the key.
+pub type SessionPlace = (i64, String);
 
 /// A session as lists show it (gateway-api.md 1.4).
 #[derive(Clone, Debug, Default, PartialEq)]

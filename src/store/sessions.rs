@@ -4,7 +4,16 @@ use rusqlite::OptionalExtension;
 
 use super::rows::*;
 use super::{Result, Store};
-use crate::message::{Row, Wall};
+use crate::message::{Row, SessionPlace, Wall};
+
+/// Stores a session or changes it, but for what it keeps: its key, what was made with it, and its `minute`.
+static PUT: LazyLock<String> = LazyLock::new(|| {
+    let changes = SESSION.split(", ").filter(|c| !matches!(*c, "key" | "sid" | "created"));
+    let changes: Vec<String> = changes.map(|c| format!("{c} = excluded.{c}")).collect();
+    let values = "?, ".repeat(SESSION.split(", ").count());
+    let changes = changes.join(", ");
+    format!("INSERT INTO session({SESSION}, minute) VALUES({values}?) ON CONFLICT(key) DO UPDATE SET {changes}")
+});
 
 impl Store {
     // ---- sessions
@@ -31,6 +40,18 @@ impl Store {
 
     /// Keys of sessions that begin like that.
     pub fn sessions_beginning(&self, prefix: &str) -> Result<Vec<String>> {
+    /// A page of all sessions, behind a place in their order (by minute and key, as the index has it).
+    pub fn sessions_behind(&self, place: Option<&SessionPlace>, limit: usize) -> Result<Vec<SessionRow>> {
+        let (minute, key) = place.map_or((i64::MAX, ""), |(minute, key)| (*minute, key));
+        let sql = format!(
+            "SELECT {SESSION} FROM session WHERE minute <= ?1 AND (minute < ?1 OR key > ?2)
+             ORDER BY minute DESC, key LIMIT ?3"
+        );
+        let mut q = self.db()?.prepare_cached(&sql)?;
+        let page = q.query_map((minute, key, limit as i64), session)?.collect::<rusqlite::Result<_>>()?;
+        Ok(page)
+    }
+
         let end = format!("{prefix}\u{7f}"); // behind every character of a key
         let mut q =
             self.db()?.prepare_cached("SELECT key FROM session WHERE key >= ? AND key < ? ORDER BY key LIMIT 1000")?;

@@ -888,7 +888,7 @@ impl World {
             2 => Request::SetModel { session, model: "a/b".into() },
             3 => Request::SetThinking { session, level: "low".into() },
             4 => Request::Reload(Arc::new(Rules { generation: self.rng.below(3) as u32, ..(*self.rules).clone() })),
-            _ => Request::Sessions { key: None },
+            _ => Request::Sessions { after: None, limit: 10 },
         };
         self.feed(Event::Request { id, req: Box::new(req) })?;
         if self.rng.one_in(2) {

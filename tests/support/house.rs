@@ -108,9 +108,9 @@ pub fn well() -> Script {
             }
         }
         Request::Snapshot => Some(Answer::Snapshot(Box::new(snapshot()))),
-        Request::Sessions { key: None } => Some(Answer::Sessions(vec![info("agent:main:main:main")])),
-        Request::Sessions { key: Some(k) } if k == "agent:main:main:main" => Some(Answer::Sessions(vec![info(k)])),
-        Request::Sessions { .. } => Some(Answer::Sessions(Vec::new())),
+        Request::Sessions { .. } => Some(Answer::Sessions(vec![info("agent:main:main:main")])),
+        Request::Session { key: k } if k == "agent:main:main:main" => Some(Answer::Sessions(vec![info(k)])),
+        Request::Session { .. } => Some(Answer::Sessions(Vec::new())),
         Request::Dialogs { .. } => Some(Answer::Dialogs(Vec::new())),
         Request::Ui { id, .. } => Some(Answer::Bool(id == "d1")),
         Request::SetModel { model, .. } if model.starts_with("no/") => {
