@@ -746,3 +746,32 @@ fn given_many_sessions_then_the_list_has_all_of_them_in_pages() {
     let tabs: Vec<&str> = seen.iter().map(|key| key.rsplit(':').next().unwrap()).collect();
     assert_eq!(tabs, ["t4", "t5", "t1", "t2", "t3"]);
 }
+
+#[test]
+fn given_a_pi_with_a_reload_command_when_it_is_to_reload_then_it_is_told_and_another_one_is_ended() {
+    let reload = || Request::ReloadPi { session: MAIN.into() };
+    let ended = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Signal { .. }));
+    let mut m = Mind::new(rules());
+    let effects = m.say("first");
+    let (proc, cmd, _) = m.prompted(effects);
+    m.finish(proc, cmd, "one");
+    m.answer(proc, 0, PiData::Commands(vec![("reload".into(), "anew".into())]));
+    let effects = m.ask(reload());
+    assert!(!ended(&effects), "{effects:?}");
+    let (same, cmd, text) = m.prompted(effects);
+    assert_eq!((same, &*text), (proc, "/reload"));
+    let mut effects = m.answer(proc, cmd, PiData::None);
+    effects.extend(m.wait(3_000));
+    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
+    m.answer(proc, id, PiData::State(PiState::default()));
+    assert_eq!(m.replies().last().map(String::as_str), Some("Command /reload executed."));
+    let effects = m.say("second");
+    assert_eq!(m.prompted(effects).0, proc);
+    // one without it
+    let mut m = Mind::new(rules());
+    let effects = m.say("first");
+    let (proc, cmd, _) = m.prompted(effects);
+    m.finish(proc, cmd, "one");
+    let effects = m.ask(reload());
+    assert!(ended(&effects) && prompts(&effects).is_empty(), "{effects:?}");
+}

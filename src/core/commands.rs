@@ -77,13 +77,11 @@ impl State {
             Command::Role(role) => return self.role_command(s, &row, role),
             Command::Resume(which) => return self.resume(s, &row, which),
             Command::Refresh => return self.ask_for(s, &row, Ask::Commands),
-            Command::Reload => {
-                self.retire_proc(s);
-                match s.running() {
-                    true => "The agent starts afresh after this turn.".to_owned(),
-                    false => "The agent starts afresh with the next message.".to_owned(),
-                }
-            }
+            Command::Reload => match s.running() {
+                _ if self.reload_pi(s)? => "The agent reloads.".to_owned(),
+                true => "The agent starts afresh after this turn.".to_owned(),
+                false => "The agent starts afresh with the next message.".to_owned(),
+            },
             Command::Bash(_) if !self.rules.bash => {
                 "/bash is off. Set gateway.commands.bash: true in the configuration.".to_owned()
             }

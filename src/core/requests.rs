@@ -99,6 +99,13 @@ impl State {
                 }
                 None => self.refuse(id, Code::NotFound, "Session not found"),
             },
+            Request::ReloadPi { session } => match self.load(&session, None)? {
+                Some(key) => {
+                    self.with(&key, |core, s| core.reload_pi(s).map(|_| ()))?;
+                    self.answer(id, Answer::Ok, true);
+                }
+                None => self.refuse(id, Code::NotFound, "Session not found"),
+            },
             Request::Renew { session } => match self.load(&session, None)? {
                 Some(key) => {
                     self.with(&key, |core, s| {

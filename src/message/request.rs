@@ -39,6 +39,9 @@ pub enum Request {
     Rename { session: String, title: String },
     /// Stops the process, after the running turn; the next message starts a fresh one. Answer: `Ok`.
     Renew { session: String },
+    /// pi reads its extensions, skills and prompts anew: told so if it has a command for that, else as `Renew`.
+    /// Answer: `Ok`.
+    ReloadPi { session: String },
     /// What pi counts of the conversation. Answer: `Stats`, or `Error(no_active_session)` without a live process.
     Stats { session: String },
     /// The session that a pi process is bound to. Answer: `Session`.

@@ -23,8 +23,10 @@ fn with_pi() -> House {
                 Some(Answer::Stats { stats: r#"{"cost":0.5}"#.into(), state: "{}".into() })
             }
             Request::Stats { .. } => none("No active session"),
-            Request::Renew { session } if session == MAIN => Some(Answer::Ok),
-            Request::Renew { .. } => Some(Answer::Error { code: Code::NotFound, message: "Session not found".into() }),
+            Request::ReloadPi { session } if session == MAIN => Some(Answer::Ok),
+            Request::ReloadPi { .. } => {
+                Some(Answer::Error { code: Code::NotFound, message: "Session not found".into() })
+            }
             other => rest(other),
         }),
     )

@@ -132,7 +132,9 @@ pub fn well() -> Script {
         Request::Compact { session, .. } if session.ends_with("busy") => {
             Some(Answer::Error { code: Code::Busy, message: "The session is busy".into() })
         }
-        Request::Rename { session, .. } | Request::Renew { session } if session.ends_with("none") => {
+        Request::Rename { session, .. } | Request::Renew { session } | Request::ReloadPi { session }
+            if session.ends_with("none") =>
+        {
             Some(Answer::Error { code: Code::NotFound, message: "Session not found".into() })
         }
         _ => Some(Answer::Ok),
