@@ -39,6 +39,8 @@ use super::wire::{self, timed_out, Wire};
 use methods::Session;
 use out::Outbox;
 
+/// Read in one go, bytes: a connection keeps that much. Frames of clients are short, but for pictures.
+const READ: usize = 1024;
 /// Frames before authentication, bytes.
 const STRANGER_FRAME: usize = 64 << 10;
 /// Bad frames in a row.
@@ -106,7 +108,7 @@ pub(crate) fn serve(port: &Arc<Port>, mut wire: Wire, up: Upgrade) {
     let until = up.stranger.is_some().then(|| Instant::now() + s.times.ws_login);
     let half = Half { sock: wire.sock.clone(), out: out.clone(), until, idle: s.times.ws_idle };
     let size = if until.is_some() { STRANGER_FRAME } else { s.limits.ws_message };
-    let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(0);
+    let config = WebSocketConfig::default().read_buffer_size(READ).write_buffer_size(0);
     let config = config.max_message_size(Some(size)).max_frame_size(Some(size));
     let ws = WebSocket::from_partially_read(half, read_ahead, Role::Server, Some(config));
     let session = Session::new(port.clone(), out.clone(), up.addr);
