@@ -29,7 +29,7 @@ use tungstenite::error::Error;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Message, WebSocket};
 
-use super::door::STACK;
+use super::door::WS_STACK;
 use super::exchange::Call;
 use super::fault::Fault;
 use super::guard::Access;
@@ -96,7 +96,7 @@ pub(crate) fn serve(port: &Arc<Port>, mut wire: Wire, up: Upgrade) {
     if wire::put(&wire.sock, hello.as_bytes(), s.times.stall, s.times.write).is_err() {
         return;
     }
-    let thread = std::thread::Builder::new().name(format!("{}-out", out.id)).stack_size(STACK);
+    let thread = std::thread::Builder::new().name(format!("{}-out", out.id)).stack_size(WS_STACK);
     let (to, sock, queue) = (port.clone(), wire.sock.clone(), out.clone());
     let Ok(writer) = thread.spawn(move || writer::Writer::new(&to, sink::Socket { sock }, queue, bell).run()) else {
         log::warn!("{}: no thread for a WebSocket", out.id);
