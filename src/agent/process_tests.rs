@@ -157,8 +157,7 @@ fn several_messages_of_a_run_are_separated_like_in_the_reply() {
         START,
         &delta("three"),
     ]);
-    let items: Vec<Item> =
-        items.into_iter().filter(|i| matches!(i, Item::Text(_) | Item::Tool(_))).collect();
+    let items: Vec<Item> = items.into_iter().filter(|i| matches!(i, Item::Text(_) | Item::Tool(_))).collect();
     assert_eq!(items[0], Item::Text("one two".into()));
     let Item::Tool(tool) = &items[1] else { panic!("{items:?}") };
     assert_eq!((tool.label.as_str(), tool.output.as_str(), tool.done), ("List", "ab", true));
@@ -170,11 +169,30 @@ fn several_messages_of_a_run_are_separated_like_in_the_reply() {
 fn a_retry_takes_back_only_the_failed_message() {
     let (good, failed) = (end("kept", "toolUse"), end("half", "error"));
     let live = seen_live(&[
-        AGENT, TURN, START, &delta("kept"), &good, TURN_END, TURN, START, &delta("half an ans"), &failed, TURN_END,
-        AGENT_END, RETRY, AGENT, TURN, START, &delta("whole"), &end("whole", "stop"), TURN_END, AGENT_END,
+        AGENT,
+        TURN,
+        START,
+        &delta("kept"),
+        &good,
+        TURN_END,
+        TURN,
+        START,
+        &delta("half an ans"),
+        &failed,
+        TURN_END,
+        AGENT_END,
+        RETRY,
+        AGENT,
+        TURN,
+        START,
+        &delta("whole"),
+        &end("whole", "stop"),
+        TURN_END,
+        AGENT_END,
     ]);
     live.end();
-    let mut want = vec!["agent_start", "turn_start", "message_start", "kept", "message_end toolUse", "turn_end toolUse"];
+    let mut want =
+        vec!["agent_start", "turn_start", "message_start", "kept", "message_end toolUse", "turn_end toolUse"];
     want.extend(&ONCE[1..]);
     want[8] = "\n\nwhole";
     assert_eq!(told(&live), want);
@@ -269,12 +287,26 @@ fn message_end_says_what_pi_said_also_where_that_is_not_what_it_streamed() {
 #[test]
 fn a_message_handed_in_begins_its_part_with_a_turn() {
     let user = |text: &str| {
-        format!(r#"{{"type":"message_start","message":{{"role":"user","content":[{{"type":"text","text":"{text}"}}]}}}}"#)
+        format!(
+            r#"{{"type":"message_start","message":{{"role":"user","content":[{{"type":"text","text":"{text}"}}]}}}}"#
+        )
     };
     let (one, two) = (end("one", "stop"), end("two", "stop"));
     let live = seen_live(&[
-        AGENT, TURN, &user("a"), START, &delta("one"), &one, TURN_END, TURN, &user("b"), START, &delta("two"), &two,
-        TURN_END, AGENT_END,
+        AGENT,
+        TURN,
+        &user("a"),
+        START,
+        &delta("one"),
+        &one,
+        TURN_END,
+        TURN,
+        &user("b"),
+        START,
+        &delta("two"),
+        &two,
+        TURN_END,
+        AGENT_END,
     ]);
     live.rename("r2");
     let want = ["turn_start", "message_start", "two", "message_end stop", "turn_end stop", "agent_end"];

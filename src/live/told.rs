@@ -146,7 +146,9 @@ impl View {
     pub(super) fn event(&self, at: usize, item: &Item, brief: bool) -> Option<Arc<str>> {
         match item {
             Item::Event(json) => Some(json.clone()),
-            Item::Start { .. } => Some(r#"{"type":"message_start","message":{"role":"assistant","content":[]}}"#.into()),
+            Item::Start { .. } => {
+                Some(r#"{"type":"message_start","message":{"role":"assistant","content":[]}}"#.into())
+            }
             Item::End { message, shown } if !brief => {
                 let message = self.message(at, message, *shown);
                 Some(json!({"type": "message_end", "message": message}).to_string().into())
@@ -154,12 +156,15 @@ impl View {
             Item::TurnEnd if !brief => {
                 let end = self.items.get(..at)?.iter().rposition(|i| matches!(i, Item::End { .. }));
                 let mut event = json!({"type": "turn_end"});
-                if let Some((end, Item::End { message, shown })) = end.and_then(|end| Some((end, self.items.get(end)?))) {
+                if let Some((end, Item::End { message, shown })) = end.and_then(|end| Some((end, self.items.get(end)?)))
+                {
                     event["message"] = self.message(end, message, *shown);
                 }
                 let tools = self.items.get(end.map_or(0, |end| end + 1)..at).unwrap_or_default();
-                event["toolResults"] =
-                    tools.iter().filter_map(|i| if let Item::Tool(t) = i { Some(tool_result(t)) } else { None }).collect();
+                event["toolResults"] = tools
+                    .iter()
+                    .filter_map(|i| if let Item::Tool(t) = i { Some(tool_result(t)) } else { None })
+                    .collect();
                 Some(event.to_string().into())
             }
             _ => None,
@@ -168,7 +173,8 @@ impl View {
 
     /// A complete message in pi's shape. Parts that follow each other without anything else between are one.
     fn message(&self, end: usize, m: &AssistantMessage, shown: bool) -> Value {
-        let mut content: Vec<Value> = self.said(end).into_iter().filter(|(thinking, _)| *thinking || shown).map(part).collect();
+        let mut content: Vec<Value> =
+            self.said(end).into_iter().filter(|(thinking, _)| *thinking || shown).map(part).collect();
         if !shown && !m.text.is_empty() {
             content.push(part((false, &m.text)));
         }

@@ -217,6 +217,12 @@ impl Page {
         self.wait(kind, |v| v["event"] == "agent" && v["payload"]["type"] == kind)["payload"].clone()
     }
 
+    /// All `agent` events of a run so far, also those that a `live.reset` took back.
+    pub fn told(&self, run: &str) -> Vec<Value> {
+        let of = |v: &&Value| v["event"] == "agent" && v["payload"]["runId"] == run;
+        self.ws.passed.iter().filter(of).map(|v| v["payload"].clone()).collect()
+    }
+
     /// Waits until that text was shown live (and leaves the events where they are).
     pub fn sees(&mut self, run: &str, text: &str) {
         while !self.shown(run, "text_delta").contains(text) {
