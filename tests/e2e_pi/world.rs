@@ -125,7 +125,7 @@ impl World {
             files.filter_map(|f| std::fs::read_to_string(f.path()).ok()).any(|t| t.contains(r#""stopReason":"error""#))
         };
         self.g.wait_until("a failed message", |g| {
-            let mut sessions = std::fs::read_dir(g.data().join("sessions")).into_iter().flatten().flatten();
+            let sessions = std::fs::read_dir(g.data().join("sessions")).into_iter().flatten().flatten();
             sessions.map(|d| d.path()).any(|d| failed(&d))
         });
     }
