@@ -10,5 +10,6 @@ pub mod profile;
 mod response;
 pub mod rpc;
 pub mod session_file;
+mod shown;
 
 pub(crate) use decode::clean as clean_json;

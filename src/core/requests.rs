@@ -303,7 +303,7 @@ impl State {
         let Some(d) = self.dialogs.remove(id) else { return };
         self.disarm(&Due::Dialog(id.to_owned()));
         if self.procs.contains_key(&d.proc) {
-            self.write(d.proc, PiCmd::UiResponse { id: id.to_owned(), answer });
+            self.write(d.proc, PiCmd::UiResponse { id: id.to_owned(), answer: answer.fit(&d.dialog.method) });
         }
         self.frame(Frame::DialogDone { session: d.dialog.session, id: id.to_owned() });
     }

@@ -141,7 +141,17 @@ pub struct AssistantMessage {
     pub error: Option<String>,
     pub model: String,
     pub provider: String,
+    pub calls: Vec<ToolCall>,
     pub usage: Usage,
+}
+
+/// A tool the model wants run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ToolCall {
+    pub id: String,
+    pub name: String,
+    /// Arguments as JSON text, at most 2 KiB.
+    pub args: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]

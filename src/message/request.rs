@@ -338,6 +338,22 @@ pub struct Dialog {
 #[derive(Clone, Debug, PartialEq)]
 pub enum UiAnswer {
     Value(String),
+    /// What was chosen of a `multiselect`; may be nothing.
+    Values(Vec<String>),
     Confirmed(bool),
     Cancelled,
+}
+
+impl UiAnswer {
+    /// As a dialog of that method takes it: a list if several may be chosen, else one value.
+    pub fn fit(self, method: &str) -> UiAnswer {
+        match (self, method == "multiselect") {
+            (UiAnswer::Value(one), true) => UiAnswer::Values(vec![one]),
+            (UiAnswer::Values(list), false) => match list.into_iter().next() {
+                Some(first) => UiAnswer::Value(first),
+                None => UiAnswer::Cancelled,
+            },
+            (other, _) => other,
+        }
+    }
 }

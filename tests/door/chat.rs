@@ -72,6 +72,8 @@ fn a_stream_has_exactly_the_documented_frames() {
     };
     let mut frame = || String::from_utf8(c.chunk().unwrap()).unwrap();
     live.begin("run1");
+    live.event(r#"{"type":"turn_start"}"#);
+    live.message_start(false);
     live.thinking("hm");
     let mut seen = String::new();
     let mut until = |end: &str, frame: &mut dyn FnMut() -> String| {
@@ -85,8 +87,11 @@ fn a_stream_has_exactly_the_documented_frames() {
     let data = |v: &str| format!("data: {v}\n\n");
     let delta = |t: &str| data(&format!("{{\"type\":\"delta\",\"text\":{t:?}}}"));
     assert_eq!(until("\"hm\"}\n\n", &mut frame), delta("\n<think>\n") + &delta("hm"));
+    // R68: no frames but those of old, whatever pi tells.
+    live.message_end(&AssistantMessage::default());
     live.tool(tool("", false));
     live.tool(tool("x", true));
+    live.turn_end();
     live.text("Hel");
     assert_eq!(
         until("\"Hel\"}\n\n", &mut frame),

@@ -117,6 +117,7 @@ fn methods_answer_as_documented() {
     assert!(error("chat.send", json!({"text": "a", "sessionKey": "agent:main:webchat:a b"})).is_some());
     assert!(error("chat.send", json!({"text": "a", "idempotencyKey": ""})).is_some());
     assert!(error("chat.history", json!({"sessionKey": "broken"})).is_some());
+    assert!(error("extension_ui_response", json!({"id": "d1", "value": ["a", 2]})).is_some());
     let mut ok = |method: &str, params: Value| {
         let r = ws.call(method, params);
         assert_eq!(r["ok"], true, "{r}");
@@ -128,6 +129,7 @@ fn methods_answer_as_documented() {
     assert_eq!(ok("health", json!({}))["status"], "ok");
     assert_eq!(ok("extension_ui_response", json!({"id": "d1", "value": true})), true);
     assert_eq!(ok("extension_ui_response", json!({"id": "d2", "cancelled": true})), false);
+    assert_eq!(ok("extension_ui_response", json!({"id": "d1", "value": ["a", "b"]})), true);
     assert_eq!(ok("session.model", json!({"model": "a/b"}))["modelId"], "b");
     let history = ok("chat.history", json!({"limit": 2, "before": "m4"}));
     assert_eq!(

@@ -118,6 +118,18 @@ impl World {
         begun.elapsed()
     }
 
+    /// Waits until pi has recorded a failed message: it is about to try again. (Viewers are not told of it.)
+    pub fn failed_once(&self) {
+        let failed = |dir: &std::path::Path| {
+            let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            files.filter_map(|f| std::fs::read_to_string(f.path()).ok()).any(|t| t.contains(r#""stopReason":"error""#))
+        };
+        self.g.wait_until("a failed message", |g| {
+            let sessions = std::fs::read_dir(g.data().join("sessions")).into_iter().flatten().flatten();
+            sessions.map(|d| d.path()).any(|d| failed(&d))
+        });
+    }
+
     /// A path in the home, for tools of the model.
     pub fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
@@ -215,6 +227,12 @@ impl Page {
     /// An event of pi of that type.
     pub fn pi_event(&mut self, kind: &str) -> Value {
         self.wait(kind, |v| v["event"] == "agent" && v["payload"]["type"] == kind)["payload"].clone()
+    }
+
+    /// All `agent` events of a run so far, also those that a `live.reset` took back.
+    pub fn told(&self, run: &str) -> Vec<Value> {
+        let of = |v: &&Value| v["event"] == "agent" && v["payload"]["runId"] == run;
+        self.ws.passed.iter().filter(of).map(|v| v["payload"].clone()).collect()
     }
 
     /// Waits until that text was shown live (and leaves the events where they are).

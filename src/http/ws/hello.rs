@@ -12,6 +12,8 @@ pub struct Hello {
     pub subscribe: Option<Vec<String>>,
     /// Errors as objects (R52).
     pub objects: bool,
+    /// Events with everything that is known of the message at hand (R14).
+    pub raw: bool,
     /// Epoch and number of the last event that the client has.
     pub resume: Option<(String, u64)>,
 }
@@ -23,7 +25,7 @@ impl Hello {
         let auth = object(&mut m, "auth")?;
         let resume = object(&mut m, "resume")?;
         object(&mut m, "client")?;
-        m.flag("raw")?;
+        let raw = m.flag("raw")?;
         let secret = m.text("token")?.or(auth.text("token")?).or(auth.text("password")?).map(str::to_owned);
         let resume = match (resume.text("epoch")?, resume.number("eid")?) {
             (Some(epoch), Some(eid)) => Some((epoch.to_owned(), eid)),
@@ -34,6 +36,7 @@ impl Hello {
             secret,
             subscribe: m.get("subscribe").map(|list| session_keys("subscribe", list)).transpose()?,
             objects: m.text("errors")? == Some("object"),
+            raw,
             resume,
         })
     }
@@ -86,6 +89,7 @@ mod tests {
             secret: Some("p".into()),
             subscribe: Some(vec!["a".into()]),
             objects: true,
+            raw: false,
             resume: Some(("e".into(), 7)),
         };
         assert_eq!(Hello::read(all), Ok(expected));

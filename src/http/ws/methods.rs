@@ -142,7 +142,10 @@ impl Session {
         if let Some(sessions) = hello.subscribe {
             self.out.lock().interest.subscribe(sessions);
         }
-        self.out.lock().objects = hello.objects;
+        let mut out = self.out.lock();
+        out.objects = hello.objects;
+        out.raw = hello.raw;
+        drop(out);
         let resume = hello.resume;
         let resumed = resume.as_ref().is_some_and(|(epoch, eid)| port.hub.resume(&self.out, epoch, *eid));
         let last = self.out.lock().joined;
@@ -292,10 +295,10 @@ fn ui_answer(m: &Members) -> Result<UiAnswer, Fault> {
     match m.get("value") {
         Some(Value::String(text)) => Ok(UiAnswer::Value(text.clone())),
         Some(Value::Bool(yes)) => Ok(UiAnswer::Confirmed(*yes)),
-        Some(Value::Array(list)) => match &list[..] {
-            [Value::String(text), ..] => Ok(UiAnswer::Value(text.clone())),
-            _ => Ok(UiAnswer::Cancelled),
-        },
+        Some(Value::Array(list)) => {
+            let texts = list.iter().map(|v| v.as_str().map(str::to_owned)).collect::<Option<_>>();
+            texts.map(UiAnswer::Values).ok_or_else(|| Fault::invalid("value must be a string or an array of strings"))
+        }
         _ => Err(Fault::invalid("value, confirmed or cancelled is required")),
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod hub;
 mod methods;
 mod more;
 mod out;
+mod partial;
 mod sessions;
 mod show;
 mod sink;
