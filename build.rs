@@ -143,7 +143,17 @@ fn script(text: &str) -> String {
         }
     }
     let mut out = String::new();
+    let mut bare: BTreeSet<usize> = BTreeSet::new(); // brackets around the one parameter of an arrow function
+    for i in 0..tokens.len().saturating_sub(4) {
+        let [open, name, end, equals, arrow] = [0, 1, 2, 3, 4].map(|n| tokens[i + n].text);
+        if open == "(" && is_name(name) && end == ")" && equals == "=" && arrow == ">" {
+            bare.extend([i, i + 2]);
+        }
+    }
     for (i, token) in tokens.iter().enumerate() {
+        if bare.contains(&i) {
+            continue;
+        }
         let next = tokens.get(i + 1).map_or("", |t| t.text);
         if token.text == ";" && next == "}" && !i.checked_sub(1).is_some_and(|before| heads.contains(&before)) {
             continue;
@@ -159,7 +169,9 @@ fn script(text: &str) -> String {
             name => names.get(name).map_or(name, String::as_str),
         };
         if let (Some(before), Some(after)) = (out.chars().last(), text.chars().next()) {
-            out += between(before, after, token.gap);
+            // Where a bracket went away, its word must not join the one before.
+            let gap = if i > 0 && bare.contains(&(i - 1)) { Gap::Space } else { token.gap };
+            out += between(before, after, gap);
         }
         out += text;
     }

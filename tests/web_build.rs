@@ -20,6 +20,7 @@ fn given_a_script_then_only_what_means_nothing_goes() {
         ("a = b\n(c)\nd++\ne", "a=b\n(c)\nd++\ne\n"),
         ("for (;;);\nif (a) { b(); }", "for(;;);if(a){b()}\n"),
         ("if (a) { for (;;); }", "if(a){for(;;);}\n"),
+        ("f(async (x) => (y) => x(y), (p, q) => p)", "f(async x=>y=>x(y),(p,q)=>p)\n"),
         ("t = { true: 1, ok: true };", "t={true:1,ok:!0};\n"),
     ];
     for (text, want) in cases {
