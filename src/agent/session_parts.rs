@@ -16,7 +16,7 @@ use serde_json::{json, Value};
 
 use super::decode::{clean, ARGS_BYTES, OUTPUT_BYTES};
 use super::front::{floor_char, text_head};
-use super::session_file::{beginning, bears, next_line};
+use super::session_file::{bears, beginning, next_line};
 use crate::message::{injection, FoundEntry};
 
 /// What is kept of a line, bytes; of an entry that is longer (a picture, a huge result) nothing is shown.

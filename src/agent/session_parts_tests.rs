@@ -25,7 +25,9 @@ fn told(stretches: &[Stretch]) -> Vec<String> {
 
 fn entry(role: &str, content: &str) -> String {
     let rest = if role == "toolResult" { r#","toolCallId":"c1","toolName":"bash","isError":false"# } else { "" };
-    format!(r#"{{"type":"message","id":"e","message":{{"role":"{role}","content":{content}{rest},"stopReason":"stop"}}}}"#)
+    format!(
+        r#"{{"type":"message","id":"e","message":{{"role":"{role}","content":{content}{rest},"stopReason":"stop"}}}}"#
+    )
 }
 
 fn text(text: &str) -> String {
@@ -84,7 +86,8 @@ fn a_turn_that_was_cut_off_and_resumed_has_what_it_did_before() {
     let file = dir.path().join("s.jsonl");
     let before = lines(&[prompt("abc"), entry("assistant", &text("one"))]).concat();
     let note = entry("user", &text("[The gateway restarted during turn:abc. Finish.]"));
-    let after = lines(&[note, entry("assistant", &text("two")), prompt("def"), entry("assistant", &text("no"))]).concat();
+    let after =
+        lines(&[note, entry("assistant", &text("two")), prompt("def"), entry("assistant", &text("no"))]).concat();
     fs::write(&file, format!("{before}{after}")).unwrap();
     let at = Place { from: before.len() as u64, ..place(&file, "abc") };
     assert_eq!(told(&read(&at, true, &mut MUCH.clone()).unwrap()), ["0 text one", "0 text two"]);
@@ -100,7 +103,8 @@ fn an_answer_that_failed_is_void_once_another_comes() {
 
 #[test]
 fn torn_odd_and_foreign_lines_are_left_out() {
-    let odd = ["", "{", "null", "[1]", "\u{0}\u{1}", r#"{"message":7}"#, r#"{"message":{"role":"assistant","content":3}}"#];
+    let odd =
+        ["", "{", "null", "[1]", "\u{0}\u{1}", r#"{"message":7}"#, r#"{"message":{"role":"assistant","content":3}}"#];
     let mut all = vec![prompt("abc")];
     all.extend(odd.map(str::to_owned));
     all.push(entry("assistant", r#"[{"type":"text"},{"type":"new"},{"type":"thinking","thinking":"hm"}]"#));
@@ -114,7 +118,8 @@ fn torn_odd_and_foreign_lines_are_left_out() {
 #[test]
 fn long_parts_are_cut_and_lines_beyond_a_mebibyte_are_passed_over() {
     let long = "é".repeat(300_000);
-    let picture = format!(r#"[{{"type":"text","text":"[msgId:1 | turn:abc]"}},{{"type":"image","data":"{long}{long}"}}]"#);
+    let picture =
+        format!(r#"[{{"type":"text","text":"[msgId:1 | turn:abc]"}},{{"type":"image","data":"{long}{long}"}}]"#);
     let call = format!(r#"[{{"type":"toolCall","id":"c1","name":"write","arguments":{{"content":"{long}"}}}}]"#);
     let thought = format!(r#"[{{"type":"thinking","thinking":"{long}"}}]"#);
     let result = format!("{long}end");

@@ -51,6 +51,38 @@ fn given_a_message_that_steers_a_running_answer_then_each_part_stands_below_its_
 }
 
 #[test]
+fn given_a_reload_then_thoughts_and_tools_of_finished_answers_are_there_once_and_folded() {
+    const STEPS: &str = "[...document.querySelectorAll('.assistant')].map(a => [...a.querySelectorAll('.step')]\
+                         .map(s => [s.className, s.dataset.state, s.open, s.textContent]))";
+    let (pi, g) = scripted();
+    let page = Page::open(&g);
+    page.says("[[think:let me see]] [[say:a part, long enough]] [[gate:g]] [[tool:bash {\"command\":\"echo out\"}]] [[say:end]]");
+    pi.wait_gate("g");
+    page.streams();
+    page.says("[[tool:bash {\"command\":\"exit 3\"}]] [[say:the second part]]");
+    page.until("document.querySelectorAll('.user[data-state=sent]').length === 2");
+    pi.open("g");
+    page.until("document.querySelectorAll('.assistant[data-state=done]').length === 2 && document.querySelector('#abort').hidden");
+    let live = page.eval(STEPS);
+    let kinds: Vec<usize> = live.as_array().unwrap().iter().map(|a| a.as_array().unwrap().len()).collect();
+    assert_eq!(kinds, [2, 1], "{live}");
+    assert!(live[0][0][3].as_str().unwrap().contains("let me see"), "{live}");
+    assert!(live[0][1][3].as_str().unwrap().contains("out"), "{live}");
+    assert_eq!(live[1][0][1], "error");
+    for _ in 0..2 {
+        page.same_after_reload();
+        assert_eq!(page.eval(STEPS), live);
+    }
+    page.click(".thinking summary");
+    page.until("document.querySelector('.thinking').open");
+    // A reconnect fetches the history again: what stands there stays as it is.
+    page.says("[[say:and another]]");
+    page.answers(3);
+    assert_eq!(page.eval("document.querySelectorAll('.step').length"), 3);
+    page.calm();
+}
+
+#[test]
 fn given_two_tabs_then_both_show_the_same_conversation() {
     let (pi, g) = scripted();
     let page = Page::open(&g);

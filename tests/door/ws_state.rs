@@ -132,7 +132,8 @@ fn given_a_history_then_answers_have_their_parts_and_results_of_tools_only_come_
     let mut ws = Ws::open(h.addr, "/", "").unwrap();
     let mut parts = |params: Value| {
         let list = ws.call("chat.history", params)["payload"]["messages"].as_array().unwrap().clone();
-        let of = |m: &Value| m["parts"].as_array().unwrap().iter().map(|p| p["type"].as_str().unwrap().to_owned()).collect();
+        let of =
+            |m: &Value| m["parts"].as_array().unwrap().iter().map(|p| p["type"].as_str().unwrap().to_owned()).collect();
         list.iter().map(|m| (m["id"].as_str().unwrap().to_owned(), of(m))).collect::<Vec<(String, Vec<String>)>>()
     };
     let text = || vec!["text".to_owned()];

@@ -142,6 +142,14 @@ impl World {
         self.llm.wait_for(|r| r.last_user.contains(words) && !r.summary)
     }
 
+    /// Parts of the session's answers.
+    pub fn parts(&self, raw: bool) -> Vec<Vec<Value>> {
+        let res = self.g.page(MAIN).call("chat.history", json!({"sessionKey": MAIN, "raw": raw}));
+        let list = res["payload"]["messages"].as_array().unwrap().clone();
+        let answers = list.iter().filter(|m| m["role"] == "assistant");
+        answers.map(|m| m["parts"].as_array().unwrap().clone()).collect()
+    }
+
     /// Texts of the session's history by role.
     pub fn said(&self, role: &str) -> Vec<String> {
         self.g.history(MAIN).into_iter().filter(|(r, _)| r == role).map(|(_, text)| text).collect()

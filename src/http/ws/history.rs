@@ -82,7 +82,8 @@ fn home(port: &Port, session: &str) -> Option<Home> {
 }
 
 fn message(s: &Settings, home: Option<&Home>, (h, parts): Told) -> Value {
-    let mut o = json!({"id": h.id, "role": h.role, "content": h.content, "parts": parts, "runId": h.run_id, "at": h.at});
+    let mut o =
+        json!({"id": h.id, "role": h.role, "content": h.content, "parts": parts, "runId": h.run_id, "at": h.at});
     if let Some(key) = h.key {
         o["key"] = json!(key);
     }
