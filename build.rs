@@ -150,8 +150,13 @@ fn script(text: &str) -> String {
             bare.extend([i, i + 2]);
         }
     }
+    let joined = joined(&tokens);
     for (i, token) in tokens.iter().enumerate() {
-        if bare.contains(&i) {
+        if joined.contains(&i) {
+            out.push(',');
+            continue;
+        }
+        if bare.contains(&i) || i.checked_sub(1).is_some_and(|before| joined.contains(&before)) {
             continue;
         }
         let next = tokens.get(i + 1).map_or("", |t| t.text);
@@ -176,6 +181,36 @@ fn script(text: &str) -> String {
         out += text;
     }
     out + "\n"
+}
+
+/// Semicolons between two declarations that can be one.
+fn joined(tokens: &[Token]) -> BTreeSet<usize> {
+    let text = |i: usize| tokens.get(i).map_or("", |t| t.text);
+    let declares = |i: usize| ["const", "let"].contains(&text(i));
+    let mut joined = BTreeSet::new();
+    let mut inside = vec![false]; // by bracket: within a declaration that began a statement
+    for (i, token) in tokens.iter().enumerate() {
+        let t = token.text;
+        let begins = i == 0 || [";", "{", "}"].contains(&text(i - 1));
+        if t.starts_with(['}', ')', ']']) && !t.ends_with("${") {
+            inside.pop();
+        }
+        let Some(here) = inside.last_mut() else { break };
+        match t {
+            ";" => {
+                if *here && declares(i + 1) {
+                    joined.insert(i);
+                }
+                *here = false;
+            }
+            _ if declares(i) => *here = begins,
+            _ => {}
+        }
+        if ["{", "(", "["].contains(&t) || t.ends_with("${") && !t.starts_with('}') {
+            inside.push(false);
+        }
+    }
+    joined
 }
 
 /// What a script needs between two tokens.

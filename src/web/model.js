@@ -100,6 +100,7 @@ export class Conversation {
 		const liveRun = live?.isStreaming && !told ? live.runId || 'live' : null;
 		const runs = new Map(); // a finished run keeps its steps
 		for (const i of old) if (i.steps?.length && !i.id) runs.set(i.runId, i.steps);
+		for (const r of rows) if (r.steps.length) runs.delete(r.runId);
 
 		const kept = first > 0 ? old.slice(0, first) : [];
 		const next = [...kept];
@@ -110,9 +111,8 @@ export class Conversation {
 			if (used.has(item)) continue;
 			if (known && r.images.length === 0) r.images = known.images || [];
 			if (r.failed && known?.failed) r.failed = known.failed; // it knows better why
-			// What was seen live says more than the history, which may not know it at all.
-			if (item.steps?.length) r.steps = item.steps;
-			else if (r.kind === 'assistant' && runs.has(r.runId)) { r.steps = runs.get(r.runId); runs.delete(r.runId); }
+			const seen = item.steps || (r.kind === 'assistant' && runs.get(r.runId)) || [];
+			if (seen.length > r.steps.length) { r.steps = seen; runs.delete(r.runId); } // the history may not know them
 			Object.assign(item, r, { state: r.kind === 'user' ? 'sent' : 'done', error: undefined });
 			used.add(item);
 			next.push(item);

@@ -53,10 +53,10 @@ fn given_a_message_that_steers_a_running_answer_then_each_part_stands_below_its_
 #[test]
 fn given_a_reload_then_thoughts_and_tools_of_finished_answers_are_there_once_and_folded() {
     const STEPS: &str = "[...document.querySelectorAll('.assistant')].map(a => [...a.querySelectorAll('.step')]\
-                         .map(s => [s.className, s.dataset.state, s.open, s.textContent]))";
+                         .map(s => [s.className, s.open, s.querySelector('.name').innerText, ...[...s.querySelectorAll('.label, .thought, .args, .output')].map(x => x.textContent)]))";
     let (pi, g) = scripted();
     let page = Page::open(&g);
-    page.says("[[think:let me see]] [[say:a part, long enough]] [[gate:g]] [[tool:bash {\"command\":\"echo out\"}]] [[say:end]]");
+    page.says("[[think:let me see]] [[say:a part, which is long enough]] [[gate:g]] [[tool:bash {\"command\":\"echo out\"}]] [[say:end]]");
     pi.wait_gate("g");
     page.streams();
     page.says("[[tool:bash {\"command\":\"exit 3\"}]] [[say:the second part]]");
@@ -66,12 +66,13 @@ fn given_a_reload_then_thoughts_and_tools_of_finished_answers_are_there_once_and
     let live = page.eval(STEPS);
     let kinds: Vec<usize> = live.as_array().unwrap().iter().map(|a| a.as_array().unwrap().len()).collect();
     assert_eq!(kinds, [2, 1], "{live}");
-    assert!(live[0][0][3].as_str().unwrap().contains("let me see"), "{live}");
-    assert!(live[0][1][3].as_str().unwrap().contains("out"), "{live}");
-    assert_eq!(live[1][0][1], "error");
+    assert_eq!(live[0][0], serde_json::json!(["step thinking", false, "Thoughts", "let me see"]));
+    assert_eq!(live[0][1], serde_json::json!(["step tool", false, "bash", "echo out", "echo out", "out\n"]));
     for _ in 0..2 {
         page.same_after_reload();
         assert_eq!(page.eval(STEPS), live);
+        let states = page.eval("[...document.querySelectorAll('.step')].map(s => s.dataset.state).join()");
+        assert_eq!(states, "ok,ok,error");
     }
     page.click(".thinking summary");
     page.until("document.querySelector('.thinking').open");

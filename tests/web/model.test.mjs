@@ -378,12 +378,14 @@ test('a history with parts shows thoughts and tools once, as they were live', ()
 		assert.equal(c.items.length, 2);
 		assert.deepEqual(steps(), want);
 	}
-	// What was shown live stays as it is.
+	// What was shown live is completed, and stays if the history does not know it.
 	const live = new Conversation('s');
 	live.apply({ event: 'agent', payload: { sessionKey: 's', runId: 'r1', type: 'tool_execution_start', toolCallId: 't1', toolName: 'bash', args: { command: 'ls' } } });
 	live.apply({ event: 'chat.reply', payload: { sessionKey: 's', runId: 'r1', id: 's1', text: 'a', final: true } });
 	live.sync(history, null, live.beginSync());
-	assert.deepEqual(live.items.map((i) => i.steps?.length), [0, 1]);
+	assert.deepEqual(live.items.map((i) => i.steps?.length), [0, 3]);
+	live.sync({ messages: history.messages.map((m) => ({ ...m, parts: undefined })) }, null, live.beginSync());
+	assert.deepEqual(live.items.map((i) => i.steps?.length), [0, 3]);
 	// Older pages have them too.
 	const c2 = new Conversation('s');
 	c2.older(history);
