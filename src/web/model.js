@@ -112,7 +112,7 @@ export class Conversation {
 			if (known && r.images.length === 0) r.images = known.images || [];
 			if (r.failed && known?.failed) r.failed = known.failed; // it knows better why
 			const seen = item.steps || (r.kind === 'assistant' && runs.get(r.runId)) || [];
-			if (seen.length > r.steps.length) { r.steps = seen; runs.delete(r.runId); } // the history may not know them
+			if (seen.length && !r.steps.length) { r.steps = seen; runs.delete(r.runId); } // the history may not know them
 			Object.assign(item, r, { state: r.kind === 'user' ? 'sent' : 'done', error: undefined });
 			used.add(item);
 			next.push(item);

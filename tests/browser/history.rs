@@ -53,16 +53,22 @@ fn given_a_message_that_steers_a_running_answer_then_each_part_stands_below_its_
 #[test]
 fn given_a_reload_then_thoughts_and_tools_of_finished_answers_are_there_once_and_folded() {
     const STEPS: &str = "[...document.querySelectorAll('.assistant')].map(a => [...a.querySelectorAll('.step')]\
-                         .map(s => [s.className, s.open, s.querySelector('.name').innerText, ...[...s.querySelectorAll('.label, .thought, .args, .output')].map(x => x.textContent)]))";
+                         .map(s => [s.className, s.open, ...[...s.querySelectorAll('.name, .label, .thought, .args, .output')]\
+                         .map(x => x.textContent)]))";
     let (pi, g) = scripted();
     let page = Page::open(&g);
-    page.says("[[think:let me see]] [[say:a part, which is long enough]] [[gate:g]] [[tool:bash {\"command\":\"echo out\"}]] [[say:end]]");
+    let call = |command: &str| format!("[[tool:bash {{\"command\":\"{command}\"}}]]");
+    let (first, second) = (call("echo out"), call("exit 3"));
+    page.says(&format!("[[think:let me see]] [[say:a part, which is long enough]] [[gate:g]] {first} [[say:end]]"));
     pi.wait_gate("g");
     page.streams();
-    page.says("[[tool:bash {\"command\":\"exit 3\"}]] [[say:the second part]]");
+    page.says(&format!("[[say:the second part]] [[gate:h]] {second} [[say:more]]"));
     page.until("document.querySelectorAll('.user[data-state=sent]').length === 2");
     pi.open("g");
-    page.until("document.querySelectorAll('.assistant[data-state=done]').length === 2 && document.querySelector('#abort').hidden");
+    pi.wait_gate("h");
+    page.until("document.querySelector('.assistant[data-state=live] .md')?.innerText === 'the second part'");
+    pi.open("h");
+    page.answers(2);
     let live = page.eval(STEPS);
     let kinds: Vec<usize> = live.as_array().unwrap().iter().map(|a| a.as_array().unwrap().len()).collect();
     assert_eq!(kinds, [2, 1], "{live}");
