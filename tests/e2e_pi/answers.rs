@@ -68,6 +68,13 @@ pub fn after_a_restart_the_history_tells_thoughts_and_tools(new: bool) {
     assert_eq!(parts[1], [json!({"type": "text", "text": "Plain."})]);
     let plain = w.parts(false);
     assert!(plain[0].len() == parts[0].len() - 1 && plain[0].iter().all(|p| p["type"] != "toolResult"), "{plain:?}");
+    // Without pi's file the history is what the gateway knows itself.
+    let files = w.session_files();
+    assert_eq!(files.len(), 1, "{files:?}");
+    std::fs::remove_file(&files[0]).unwrap();
+    let left = w.parts(true);
+    assert_eq!(left, [[json!({"type": "text", "text": first})], [json!({"type": "text", "text": "Plain."})]]);
+    assert_eq!(w.said("assistant"), [first.as_str(), "Plain."]);
 }
 
 pub fn a_picture_reaches_the_model(new: bool) {
