@@ -339,3 +339,20 @@ pub enum FoundEntry {
     Assistant(AssistantMessage),
     ToolResult,
 }
+
+/// The number `n` of an injected message in a user entry's head: `turn:<turn>.<n>`; 0: the prompt itself.
+pub fn injection(head: &str, turn: &str) -> Option<i64> {
+    let needle = format!("turn:{turn}");
+    for (at, _) in head.match_indices(&needle) {
+        let rest = &head[at + needle.len()..];
+        match rest.bytes().next() {
+            Some(b'.') => {
+                let digits: String = rest[1..].chars().take_while(char::is_ascii_digit).collect();
+                return Some(digits.parse().unwrap_or(0)); // a full stop: the note of a resumed turn
+            }
+            Some(b) if b.is_ascii_alphanumeric() => continue,
+            _ => return Some(0),
+        }
+    }
+    None
+}

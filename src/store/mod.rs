@@ -11,6 +11,7 @@ mod salvage;
 mod schema;
 mod sessions;
 pub mod sync;
+mod traces;
 
 use std::cell::Cell;
 use std::fs;
@@ -23,6 +24,7 @@ use crate::message::Row;
 pub use reader::{HistoryLine, Owed, Reader, MANY};
 pub use rows::*;
 pub use salvage::{finish as finish_salvage, salvage};
+pub use traces::Trace;
 
 pub type Result<T> = std::result::Result<T, Error>;
 

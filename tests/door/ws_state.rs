@@ -134,7 +134,7 @@ fn methods_answer_as_documented() {
     let history = ok("chat.history", json!({"limit": 2, "before": "m4"}));
     assert_eq!(
         history["messages"][1],
-        json!({"id": "m3", "role": "user", "content": "text 3", "runId": "r2", "at": 3})
+        json!({"id": "m3", "role": "user", "content": "text 3", "parts": [{"type": "text", "text": "text 3"}], "runId": "r2", "at": 3})
     );
     assert_eq!((history["messages"].as_array().unwrap().len(), history["running"].as_bool()), (2, Some(false)));
     assert_eq!(ok("chat.history", json!({}))["messages"][0]["key"], "k1");
@@ -144,6 +144,27 @@ fn methods_answer_as_documented() {
     let chat = asked.iter().find_map(|r| if let Request::Chat(c) = r { Some(c) } else { None }).unwrap();
     assert_eq!(chat.dkey.as_deref(), Some("web:agent:main:webchat:default:k9"));
     assert_eq!((&*chat.source.channel, &*chat.source.chat, &*chat.source.sender), ("webchat", "default", "web"));
+}
+
+#[test]
+fn given_a_history_then_answers_have_their_parts_and_results_of_tools_only_come_raw() {
+    let h = House::open();
+    let mut ws = Ws::open(h.addr, "/", "").unwrap();
+    let mut parts = |params: Value| {
+        let list = ws.call("chat.history", params)["payload"]["messages"].as_array().unwrap().clone();
+        let of =
+            |m: &Value| m["parts"].as_array().unwrap().iter().map(|p| p["type"].as_str().unwrap().to_owned()).collect();
+        list.iter().map(|m| (m["id"].as_str().unwrap().to_owned(), of(m))).collect::<Vec<(String, Vec<String>)>>()
+    };
+    let text = || vec!["text".to_owned()];
+    let all = parts(json!({}));
+    assert_eq!(all.len(), 5);
+    assert_eq!(all[0], ("m1".into(), text()));
+    assert_eq!(all[1], ("m2".into(), ["thinking", "toolCall", "text"].map(str::to_owned).to_vec()));
+    assert_eq!(all[3], ("m4".into(), text()), "what is not known has its text");
+    let raw = parts(json!({"raw": true, "limit": 1, "before": "m3"}));
+    assert_eq!(raw, [("m2".into(), ["thinking", "toolCall", "toolResult", "text"].map(str::to_owned).to_vec())]);
+    assert!(ws.call("chat.history", json!({"raw": "yes"}))["error"].is_string());
 }
 
 #[test]

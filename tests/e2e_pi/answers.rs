@@ -86,6 +86,38 @@ pub fn thinking_is_shown_and_not_sent(new: bool) {
     assert_eq!(page.shown(&run, "text_delta"), "Fine.");
 }
 
+/// pi's session file has what the store has not.
+pub fn after_a_restart_the_history_tells_thoughts_and_tools(new: bool) {
+    let mut w = World::with(new, json!({"agent": {"model": "fake/fake-think", "thinkingLevel": "low"}}));
+    let call = json!({"command": "echo out"});
+    let first = w.ask(&format!("[[think:let me see]] [[say:Before.]] [[tool:bash {call}]] [[say:never]]"));
+    assert!(first.starts_with("Before."), "{first}");
+    assert_eq!(w.ask("[[say:Plain.]]"), "Plain.");
+    let before = w.parts(true);
+    assert!(w.g.stop().success());
+    w.g.restart();
+    let parts = w.parts(true);
+    assert_eq!(parts, before);
+    assert_eq!(parts.len(), 2, "{parts:?}");
+    let thought = json!({"type": "thinking", "thinking": "let me see"});
+    assert_eq!(parts[0][..2], [thought, json!({"type": "text", "text": "Before."})]);
+    let id = &parts[0][2]["id"];
+    assert_eq!(parts[0][2], json!({"type": "toolCall", "id": id, "name": "bash", "arguments": call}));
+    let out = json!([{"type": "text", "text": "out\n"}]);
+    let result = json!({"type": "toolResult", "toolCallId": id, "toolName": "bash", "isError": false, "content": out});
+    assert_eq!(parts[0][3], result);
+    assert_eq!(parts[1], [json!({"type": "text", "text": "Plain."})]);
+    let plain = w.parts(false);
+    assert!(plain[0].len() == parts[0].len() - 1 && plain[0].iter().all(|p| p["type"] != "toolResult"), "{plain:?}");
+    // Without pi's file the history is what the gateway knows itself.
+    let files = w.session_files();
+    assert_eq!(files.len(), 1, "{files:?}");
+    std::fs::remove_file(&files[0]).unwrap();
+    let left = w.parts(true);
+    assert_eq!(left, [[json!({"type": "text", "text": first})], [json!({"type": "text", "text": "Plain."})]]);
+    assert_eq!(w.said("assistant"), [first.as_str(), "Plain."]);
+}
+
 pub fn a_picture_reaches_the_model(new: bool) {
     let w = World::start(new);
     let mut page = w.page();

@@ -31,7 +31,9 @@ on_both! {
         a_conversation_follows_its_role_into_another_directory;
     answers:
         plain_answer, the_answer_is_streamed_and_ends_as_the_reply, b10_text_before_and_after_a_tool_is_one_reply,
-        a_script_that_waits_for_the_ends_of_messages_and_turns_gets_each_once, thinking_is_shown_and_not_sent, a_picture_reaches_the_model, two_sessions_in_parallel_do_not_mix,
+        a_script_that_waits_for_the_ends_of_messages_and_turns_gets_each_once,
+        thinking_is_shown_and_not_sent, after_a_restart_the_history_tells_thoughts_and_tools,
+        a_picture_reaches_the_model, two_sessions_in_parallel_do_not_mix,
         b5_five_chats_in_a_row_with_two_processes, b6_after_a_restart_the_conversation_is_known,
         after_new_the_model_knows_nothing;
     midrun:

@@ -154,6 +154,31 @@ impl World {
         self.llm.wait_for(|r| r.last_user.contains(words) && !r.summary)
     }
 
+    /// Parts of the session's answers.
+    pub fn parts(&self, raw: bool) -> Vec<Vec<Value>> {
+        let res = self.g.page(MAIN).call("chat.history", json!({"sessionKey": MAIN, "raw": raw}));
+        let list = res["payload"]["messages"].as_array().unwrap().clone();
+        let answers = list.iter().filter(|m| m["role"] == "assistant");
+        answers.map(|m| m["parts"].as_array().unwrap().clone()).collect()
+    }
+
+    /// pi's session files, which the gateway keeps a folder a session.
+    pub fn session_files(&self) -> Vec<PathBuf> {
+        let mut folders = vec![self.g.data()];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+                let of_pi = || std::fs::read_to_string(&path).is_ok_and(|t| t.starts_with("{\"type\":\"session\""));
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|e| e == "jsonl") && of_pi() {
+                    files.push(path);
+                }
+            }
+        }
+        files
+    }
+
     /// Texts of the session's history by role.
     pub fn said(&self, role: &str) -> Vec<String> {
         self.g.history(MAIN).into_iter().filter(|(r, _)| r == role).map(|(_, text)| text).collect()

@@ -50,6 +50,25 @@ impl Mailbox for Box1 {
         let older: Vec<_> = all.take_while(|m| before.is_none_or(|b| m.id != b)).collect();
         Ok(older[older.len().saturating_sub(limit)..].to_vec())
     }
+
+    /// `m2` thought and called a tool; of `m4` nothing is known.
+    fn parts(&self, ids: &[&str], results: bool) -> Vec<Vec<serde_json::Value>> {
+        let of = |id: &&str| {
+            if *id != "m2" {
+                return Vec::new();
+            }
+            let result = serde_json::json!({"type": "toolResult", "toolCallId": "c1", "toolName": "bash", "isError": false,
+                "content": [{"type": "text", "text": "hi"}]});
+            let mut all = vec![
+                serde_json::json!({"type": "thinking", "thinking": "well"}),
+                serde_json::json!({"type": "toolCall", "id": "c1", "name": "bash", "arguments": {"command": "echo hi"}}),
+            ];
+            all.extend(results.then_some(result));
+            all.push(serde_json::json!({"type": "text", "text": "text 2"}));
+            all
+        };
+        ids.iter().map(of).collect()
+    }
 }
 
 impl Operator for Box1 {

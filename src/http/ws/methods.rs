@@ -276,8 +276,9 @@ impl Session {
             log::error!("history of {session}: {why}");
             Fault::new(503, "store_failing", "The history could not be read").retry(5)
         })?;
-        let (list, cut) = history::newest(list);
-        let more = cut || list.len() >= limit;
+        let asked = list.len();
+        let list = history::told(&self.port, list, m.flag("raw")?);
+        let more = list.len() < asked || asked >= limit;
         let messages = history::messages(&self.port, &session, list);
         let running = self.port.board.get(&session).is_some_and(|l| l.active());
         Ok(Some(json!({"messages": messages, "running": running, "limit": limit, "more": more})))
