@@ -104,8 +104,7 @@ pub fn session_key(key: &str) -> Result<&str, Fault> {
     let mut fine = (1..=256).contains(&key.len()) && chars(key, b"_.:@+%-") && !key.contains("..");
     let parts: Vec<&str> = key.split(':').collect();
     if let ["agent", agent, "webchat", tab @ ..] = &parts[..] {
-        fine &= !agent.is_empty()
-            && matches!(tab, [t] | ["dm", t] if (1..=64).contains(&t.len()) && chars(t, b"._-"));
+        fine &= !agent.is_empty() && matches!(tab, [t] | ["dm", t] if (1..=64).contains(&t.len()) && chars(t, b"._-"));
     }
     if fine {
         Ok(key)
