@@ -169,6 +169,17 @@ fn fits<'a>(pattern: &str, path: &'a str) -> Option<Vec<&'a str>> {
     }
 }
 
+/// Why there is nothing at a path. pi's cron tool shows the text to the model, which must learn that the feature is
+/// off and not that it asked in a wrong way.
+fn absent(path: &str) -> Fault {
+    let off = |why| Fault::new(404, "not_found", why);
+    match path {
+        "/api/wake" => off("Wake events are not enabled"),
+        _ if path.starts_with("/api/cron/") => off("Cron not enabled"),
+        _ => Fault::not_found(),
+    }
+}
+
 /// The route and its arguments; 404, 405 with `Allow`, or 400 for an argument that is not percent-encoded.
 pub fn find(routes: &'static [Route], method: &str, path: &str) -> Result<(&'static Route, Vec<String>), Fault> {
     let method = if method == "HEAD" { "GET" } else { method };
@@ -189,7 +200,7 @@ pub fn find(routes: &'static [Route], method: &str, path: &str) -> Result<(&'sta
         }
     }
     if allow.is_empty() {
-        return Err(Fault::not_found());
+        return Err(absent(path));
     }
     allow.push("OPTIONS");
     let mut fault = Fault::new(405, "method_not_allowed", format!("{path} knows only {}", allow.join(", ")));

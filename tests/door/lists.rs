@@ -176,7 +176,8 @@ fn what_is_asked_of_a_part_that_is_not_there_is_refused_by_its_name() {
             "Channel webchat has no connection that could be restarted",
         ),
         ("/api/plugins/reload", json!({"pluginId": "p"}), 404, "Plugin not found: p"),
-        ("/api/cron/jobs", json!({"id": "a"}), 404, "Not Found"),
+        ("/api/cron/jobs", json!({"id": "a"}), 404, "Cron not enabled"),
+        ("/api/wake", json!({"text": "a"}), 404, "Wake events are not enabled"),
     ] {
         let r = ask(h.addr, "POST", path, "", &body.to_string());
         assert_eq!((r.status, r.json()["error"].as_str()), (status, Some(error)), "{path}");

@@ -84,6 +84,21 @@ fn strangers_are_few_slow_ones_are_closed_and_their_frames_are_small() {
 }
 
 #[test]
+fn the_key_of_a_new_chat_as_the_originals_page_makes_it_is_a_session_of_its_own() {
+    let h = House::new();
+    let mut ws = Ws::open(h.addr, "/", &crate::bearer()).unwrap_or_else(|r| panic!("{}", r.text()));
+    for (key, chat) in [("agent:main:webchat:dm:mx0a0ey7", "dm:mx0a0ey7"), ("agent:main:webchat:mx0a0ey7", "mx0a0ey7")]
+    {
+        let r = ws.call("chat.send", json!({"text": "hello", "sessionKey": key}));
+        assert_eq!(r["ok"], true, "{r}");
+        let Some(Request::Chat(c)) = h.asked.lock().unwrap().last().cloned() else { panic!() };
+        assert_eq!((c.session.as_str(), c.source.chat.as_str()), (key, chat));
+    }
+    let r = ws.call("chat.send", json!({"text": "hello", "sessionKey": "agent:main:webchat:group:1"}));
+    assert_eq!((r["ok"].as_bool(), r["code"].as_str()), (Some(false), Some("invalid_request")), "{r}");
+}
+
+#[test]
 fn when_the_secret_changes_its_sockets_leave() {
     let h = House::new();
     let mut ws = connected(&h);

@@ -238,7 +238,9 @@ impl Session {
         if text.is_empty() && images.images.is_empty() {
             return Err(Fault::invalid("text is required"));
         }
-        let tab = session.rsplit(':').next().unwrap_or("default").to_owned();
+        // All behind the channel, so that `…:webchat:x` and `…:webchat:dm:x` are two chats.
+        let tab = session.split_once(":webchat:").map(|(_, tab)| tab).or_else(|| session.rsplit(':').next());
+        let tab = tab.unwrap_or("default").to_owned();
         let source = Source { channel: "webchat".into(), chat: tab, sender: "web".into(), ..Source::default() };
         let body_hash = body_hash(&text, &images);
         let pictures = images.images.clone();
