@@ -143,7 +143,22 @@ fn script(text: &str) -> String {
         }
     }
     let mut out = String::new();
+    let mut bare: BTreeSet<usize> = BTreeSet::new(); // brackets around the one parameter of an arrow function
+    for i in 0..tokens.len().saturating_sub(4) {
+        let [open, name, end, equals, arrow] = [0, 1, 2, 3, 4].map(|n| tokens[i + n].text);
+        if open == "(" && is_name(name) && end == ")" && equals == "=" && arrow == ">" {
+            bare.extend([i, i + 2]);
+        }
+    }
+    let joined = joined(&tokens);
     for (i, token) in tokens.iter().enumerate() {
+        if joined.contains(&i) {
+            out.push(',');
+            continue;
+        }
+        if bare.contains(&i) || i.checked_sub(1).is_some_and(|before| joined.contains(&before)) {
+            continue;
+        }
         let next = tokens.get(i + 1).map_or("", |t| t.text);
         if token.text == ";" && next == "}" && !i.checked_sub(1).is_some_and(|before| heads.contains(&before)) {
             continue;
@@ -159,11 +174,43 @@ fn script(text: &str) -> String {
             name => names.get(name).map_or(name, String::as_str),
         };
         if let (Some(before), Some(after)) = (out.chars().last(), text.chars().next()) {
-            out += between(before, after, token.gap);
+            // Where a bracket went away, its word must not join the one before.
+            let gap = if i > 0 && bare.contains(&(i - 1)) { Gap::Space } else { token.gap };
+            out += between(before, after, gap);
         }
         out += text;
     }
     out + "\n"
+}
+
+/// Semicolons between two declarations that can be one.
+fn joined(tokens: &[Token]) -> BTreeSet<usize> {
+    let text = |i: usize| tokens.get(i).map_or("", |t| t.text);
+    let declares = |i: usize| ["const", "let"].contains(&text(i));
+    let mut joined = BTreeSet::new();
+    let mut inside = vec![false]; // by bracket: within a declaration that began a statement
+    for (i, token) in tokens.iter().enumerate() {
+        let t = token.text;
+        let begins = i == 0 || [";", "{", "}"].contains(&text(i - 1));
+        if t.starts_with(['}', ')', ']']) && !t.ends_with("${") {
+            inside.pop();
+        }
+        let Some(here) = inside.last_mut() else { break };
+        match t {
+            ";" => {
+                if *here && declares(i + 1) {
+                    joined.insert(i);
+                }
+                *here = false;
+            }
+            _ if declares(i) => *here = begins,
+            _ => {}
+        }
+        if ["{", "(", "["].contains(&t) || t.ends_with("${") && !t.starts_with('}') {
+            inside.push(false);
+        }
+    }
+    joined
 }
 
 /// What a script needs between two tokens.

@@ -10,5 +10,7 @@ pub mod profile;
 mod response;
 pub mod rpc;
 pub mod session_file;
+pub mod session_parts;
+mod shown;
 
 pub(crate) use decode::clean as clean_json;

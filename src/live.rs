@@ -10,12 +10,19 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crossbeam_channel::Sender;
 
+use crate::message::AssistantMessage;
+
+mod told;
+pub use told::part;
+
 /// Text kept for the view of one run, bytes; what comes after is counted but not shown live.
 pub const MAX_BYTES: usize = 4 << 20;
 /// Views of ended runs that are kept for clients that come late.
 pub const MAX_ENDED: usize = 16;
 /// Pieces kept for one run.
 pub const MAX_ITEMS: usize = 4096;
+/// Events kept for one run (starts and ends of messages and turns), beside the pieces.
+pub const MAX_EVENTS: usize = 4 * MAX_ITEMS;
 
 /// One piece of the view, in order of appearance. Text pieces grow, tool pieces change state.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +32,19 @@ pub enum Item {
     Tool(Tool),
     /// Any other event of pi worth showing, as a JSON object's text (`{"type":"agent_start"}`).
     Event(Arc<str>),
+    /// An assistant message begins. `joined`: its first text has the blank line in front that joins it to the
+    /// message before.
+    Start {
+        joined: bool,
+    },
+    /// It is complete. Its text is not kept twice: `shown` says that it is what the pieces since `Start` say,
+    /// and then the message's own is empty.
+    End {
+        message: Arc<AssistantMessage>,
+        shown: bool,
+    },
+    /// The model's turn ends: its message and its tools are done.
+    TurnEnd,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -56,16 +76,30 @@ pub struct View {
     ended: u64,
     /// Where injected messages came in, as numbers of items.
     boundaries: Vec<usize>,
+    /// How many of the items are events.
+    events: usize,
+    /// Events of a failed message go into `held`, see [`Live::hold`].
+    holding: bool,
+    held: Vec<Item>,
 }
 
 /// Where a viewer is. `Default` = has seen nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cursor {
     pub generation: u64,
+    /// Without `message_end` and `turn_end`.
+    brief: bool,
     item: usize,
     offset: usize,
     /// Last seen versions of tools that were not done when the cursor passed them.
     open: Vec<(usize, u32)>,
+}
+
+impl Cursor {
+    /// For a viewer that needs nothing that repeats what it has seen.
+    pub fn brief(self) -> Cursor {
+        Cursor { brief: true, ..self }
+    }
 }
 
 /// What a viewer has to show next, in order.
@@ -189,6 +223,8 @@ impl Live {
             v.boundaries.clear();
             v.items.shrink_to(64);
             v.bytes = 0;
+            v.events = 0;
+            v.forget();
         });
     }
     /// A message was handed into the run here: what follows belongs to it.
@@ -200,6 +236,7 @@ impl Live {
         self.change(|v| {
             let at = if v.boundaries.is_empty() { v.items.len() } else { v.boundaries.remove(0) };
             v.items.drain(..at.min(v.items.len()));
+            v.count_events();
             v.boundaries.iter_mut().for_each(|b| *b = b.saturating_sub(at));
             v.generation += 1;
             v.run = run.to_owned();
@@ -210,6 +247,7 @@ impl Live {
     pub fn end(&self) {
         static ENDED: AtomicU64 = AtomicU64::new(0);
         self.change(|v| {
+            v.release();
             v.active = false;
             v.ended = ENDED.fetch_add(1, Ordering::Relaxed);
         });
@@ -224,11 +262,7 @@ impl Live {
         self.change(|v| v.tool(tool));
     }
     pub fn event(&self, json: &str) {
-        self.change(|v| {
-            if v.items.len() < MAX_ITEMS {
-                v.items.push(Item::Event(json.into()));
-            }
-        });
+        self.change(|v| v.told(Item::Event(json.into())));
     }
     /// A place to go back to.
     pub fn mark(&self) -> Mark {
@@ -239,13 +273,17 @@ impl Live {
         };
         Mark { generation: v.generation, items: v.items.len(), text, bytes: v.bytes }
     }
-    /// Forgets what was shown since the mark (pi tries that message again); nothing if another run began.
+    /// Forgets what was shown since the mark (pi tries that message again); nothing if another run began. What
+    /// is held stays: the attempt may still be given up.
     pub fn rollback(&self, to: &Mark) {
         self.change(|v| {
             if v.generation != to.generation || v.items.len() < to.items {
                 return;
             }
-            v.items.truncate(to.items);
+            let Some(gone) = v.cut(to) else { return }; // nothing was shown: nothing to take back
+            if gone && v.holding {
+                v.held.insert(0, Item::Start { joined: false });
+            }
             if let Some(Item::Text(t) | Item::Thinking(t)) = v.items.last_mut() {
                 t.truncate(to.text);
             }
@@ -271,9 +309,7 @@ impl Live {
     /// The whole view, and a cursor that has seen it.
     pub fn look(&self) -> (Cursor, View) {
         let v = lock(&self.view);
-        let mut c = Cursor { generation: v.generation, ..Cursor::default() };
-        v.read(&mut c, usize::MAX);
-        (c, v.clone())
+        (v.seen(), v.clone())
     }
     pub fn active(&self) -> bool {
         lock(&self.view).active
@@ -288,10 +324,7 @@ impl Live {
     }
     /// A cursor that has seen everything so far.
     pub fn now(&self) -> Cursor {
-        let v = lock(&self.view);
-        let mut c = Cursor { generation: v.generation, ..Cursor::default() };
-        v.read(&mut c, usize::MAX);
-        c
+        lock(&self.view).seen()
     }
 }
 
@@ -301,7 +334,7 @@ impl View {
         if self.bytes > MAX_BYTES {
             return;
         }
-        let full = self.items.len() >= MAX_ITEMS;
+        let full = self.full();
         let fresh = self.boundaries.last() == Some(&self.items.len());
         match (self.items.last_mut().filter(|_| !fresh), thinking) {
             (Some(Item::Text(t)), false) | (Some(Item::Thinking(t)), true) => t.push_str(delta),
@@ -313,7 +346,7 @@ impl View {
 
     fn tool(&mut self, new: Tool) {
         let known = self.items.iter().rposition(|i| matches!(i, Item::Tool(t) if t.id == new.id));
-        let full = self.items.len() >= MAX_ITEMS;
+        let full = self.full();
         match known.and_then(|at| self.items.get_mut(at)) {
             Some(Item::Tool(t)) => {
                 let keep = |new: String, old: &mut String| if new.is_empty() { std::mem::take(old) } else { new };
@@ -336,7 +369,7 @@ impl View {
         let mut taken = 0;
         let run = || self.run.clone();
         if at.generation != self.generation {
-            *at = Cursor { generation: self.generation, ..Cursor::default() };
+            *at = Cursor { generation: self.generation, brief: at.brief, ..Cursor::default() };
             news.push(News::Restart { run: run() });
         }
         at.open.retain_mut(|(i, seen)| match self.items.get(*i) {
@@ -383,9 +416,11 @@ impl View {
                     }
                     taken += t.args.len() + t.output.len();
                 }
-                Item::Event(json) => {
-                    news.push(News::Event { run: run(), json: json.clone() });
-                    taken += json.len();
+                told => {
+                    if let Some(json) = self.event(at.item, told, at.brief) {
+                        taken += json.len();
+                        news.push(News::Event { run: run(), json });
+                    }
                 }
             }
             at.item += 1;

@@ -101,16 +101,24 @@ impl Observer {
     }
 
     /// The newest `limit` events that are asked for, newest first; and whether there are more.
-    pub fn events(&self, now: Wall, filter: &Filter, limit: usize) -> (Vec<Value>, bool) {
+    /// `None`: `filter.before` is not the id of an event.
+    pub fn events(&self, now: Wall, filter: &Filter, limit: usize) -> Option<(Vec<Value>, bool)> {
         let ring = self.lock();
         let end = match &filter.before {
-            Some(id) => ring.iter().position(|k| k.id() == *id).unwrap_or(0),
+            Some(id) => match ring.iter().position(|k| k.id() == *id) {
+                Some(at) => at,
+                None => {
+                    let at: Wall = id.split_once('-')?.0.parse().ok()?;
+                    ring.front().filter(|oldest| at <= oldest.at)?; // it has left, and all before it
+                    0
+                }
+            },
             None => ring.len(),
         };
         let mut wanted = ring.iter().take(end).rev().filter(|k| filter.takes(k, now));
         let events: Vec<Value> = wanted.by_ref().take(limit).map(Kept::json).collect();
         let more = wanted.next().is_some();
-        (events, more)
+        Some((events, more))
     }
 
     /// Counts of the events in that window.
@@ -182,7 +190,7 @@ mod tests {
         for n in 0..KEPT as i64 + 7 {
             ring.note(n, some(Level::Info, "a", &n.to_string()));
         }
-        let (events, more) = ring.events(1000, &Filter::default(), 10_000);
+        let (events, more) = ring.events(1000, &Filter::default(), 10_000).unwrap();
         assert_eq!((events.len(), more), (KEPT, false));
         assert_eq!((events[0]["message"].as_str(), events[KEPT - 1]["message"].as_str()), (Some("506"), Some("7")));
     }
@@ -194,17 +202,18 @@ mod tests {
             ring.note(at, some(level, "a", "m"));
         }
         let times = |f: Filter, limit| -> Vec<i64> {
-            ring.events(4000, &f, limit).0.iter().map(|e| e["ts"].as_i64().unwrap()).collect()
+            ring.events(4000, &f, limit).unwrap().0.iter().map(|e| e["ts"].as_i64().unwrap()).collect()
         };
         let all = Filter::default();
         assert_eq!(times(Filter { level: Some(Level::Error), ..all.clone() }, 9), [2000]);
         assert_eq!(times(Filter { category: Some(Area::Cron), ..all.clone() }, 9), [0; 0]);
         assert_eq!(times(Filter { window: Some(1500), ..all.clone() }, 9), [4000, 3000]);
-        let (page, more) = ring.events(4000, &all, 2);
+        let (page, more) = ring.events(4000, &all, 2).unwrap();
         assert!(more);
         let before = page[1]["id"].as_str().map(str::to_owned);
         assert_eq!(times(Filter { before, ..all.clone() }, 9), [2000, 1000]);
-        assert_eq!(times(Filter { before: Some("gone".into()), ..all }, 9), [0; 0]);
+        assert_eq!(times(Filter { before: Some("5-gone".into()), ..all.clone() }, 9), [0; 0]);
+        assert_eq!(ring.events(4000, &Filter { before: Some("another's".into()), ..all }, 9), None);
         for (text, ms) in
             [("5m", Some(300_000)), ("7d", Some(604_800_000)), ("1500", Some(1500)), ("0", None), ("x", None)]
         {

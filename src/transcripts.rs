@@ -1,11 +1,12 @@
 //! Reading transcripts (gateway-api.md 1.4): `<key>.jsonl` and its rotated elders `.1` to `.3` (core.md 16). The
-//! sessions' hands write them; here they are only read, from their end, in blocks.
+//! sessions' hands write them; here they are read, from their end, in blocks, and put aside when their session is deleted.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
@@ -13,6 +14,9 @@ use crate::config::session_dir_name;
 
 /// Rotated files that are kept.
 const ELDERS: usize = 3;
+/// Where the transcripts of deleted sessions are, and for how long.
+const TRASH: &str = ".trash";
+const KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// Read in one go, bytes.
 const BLOCK: u64 = 64 << 10;
 /// Most that one question reads, bytes: fewer lines are given then.
@@ -64,6 +68,29 @@ fn decoded(name: &str) -> Option<String> {
         }
     }
     String::from_utf8(out).ok()
+}
+
+/// Puts the transcript of a deleted session aside, its elders too; what was put aside 30 days ago goes (core.md 16).
+pub fn put_aside(path: &Path, now: SystemTime) -> io::Result<()> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else { return Ok(()) };
+    let trash = dir.join(TRASH);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&trash)?;
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    for old in fs::read_dir(&trash)?.flatten() {
+        // `<ms>-<name>`: renaming leaves a file's own times as they were
+        let at = old.file_name().to_str().and_then(|n| n.split_once('-')?.0.parse().ok()).map(Duration::from_millis);
+        if at.is_some_and(|at| at + KEPT < now) {
+            fs::remove_file(old.path())?;
+        }
+    }
+    let elders = (1..=ELDERS).map(|n| format!("{name}.{n}"));
+    for name in std::iter::once(name.to_owned()).chain(elders) {
+        match fs::rename(dir.join(&name), trash.join(format!("{}-{name}", now.as_millis()))) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The last `count` lines of a session's transcript, oldest first. Unknown session: none.
@@ -183,5 +210,23 @@ mod tests {
         sorted.sort();
         assert_eq!(list(dir.path()), sorted);
         assert!(list(&dir.path().join("none")).is_empty());
+    }
+
+    #[test]
+    fn the_transcript_of_a_deleted_session_is_put_aside_for_thirty_days() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |days: u64| UNIX_EPOCH + Duration::from_secs(1_000_000_000 + days * 86_400);
+        let aside = || fs::read_dir(dir.path().join(TRASH)).unwrap().count();
+        write(dir.path(), "a__b.jsonl", 0..3, 0);
+        write(dir.path(), "a__b.jsonl.1", 0..3, 0);
+        write(dir.path(), "other.jsonl", 0..3, 0);
+        put_aside(&dir.path().join("a__b.jsonl"), at(0)).unwrap();
+        assert_eq!((list(dir.path()), aside()), (vec!["other".to_owned()], 2));
+        assert!(last_lines(dir.path(), "a:b", 10).unwrap().is_empty());
+        write(dir.path(), "a__b.jsonl", 0..1, 0);
+        put_aside(&dir.path().join("a__b.jsonl"), at(29)).unwrap();
+        assert_eq!(aside(), 3);
+        put_aside(&dir.path().join("a__b.jsonl"), at(31)).unwrap();
+        assert_eq!(aside(), 1, "those of the first deletion are gone");
     }
 }

@@ -16,6 +16,8 @@ mod chat;
 mod end;
 #[path = "door/events.rs"]
 mod events;
+#[path = "door/events_of_messages.rs"]
+mod events_of_messages;
 #[path = "door/guard.rs"]
 mod guard;
 #[path = "door/hooks.rs"]

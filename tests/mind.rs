@@ -90,6 +90,10 @@ impl Mind {
                             let done = JobDone::FileReady { path, len: 0, notice: None };
                             self.feed(Event::Job { id, done: Box::new(done) })
                         }
+                        Job::FindMessages { .. } => {
+                            let done = JobDone::FileRead(Found::default());
+                            self.feed(Event::Job { id, done: Box::new(done) })
+                        }
                         _ => Vec::new(),
                     },
                     Effect::Spawn { proc, .. } => self.feed(Event::Spawned { proc, pid: 77 }),
@@ -297,6 +301,41 @@ fn b25_given_a_dialog_that_nobody_can_answer_then_it_is_cancelled_never_confirme
     let effects = m.pi(proc, PiEvent::Ui(dialog));
     let cancelled = |c: &PiCmd| matches!(c, PiCmd::UiResponse { answer: UiAnswer::Cancelled, .. });
     assert!(written(&effects, cancelled).is_some());
+}
+
+#[test]
+fn an_answer_has_the_form_that_its_dialog_takes() {
+    let texts = |list: &[&str]| UiAnswer::Values(list.iter().map(|t| (*t).to_owned()).collect());
+    let one = |text: &str| UiAnswer::Value(text.into());
+    for (method, given, want) in [
+        ("multiselect", texts(&["a", "c"]), texts(&["a", "c"])),
+        ("multiselect", texts(&[]), texts(&[])),
+        ("multiselect", one("b"), texts(&["b"])),
+        ("multiselect", UiAnswer::Cancelled, UiAnswer::Cancelled),
+        ("select", texts(&["a", "c"]), one("a")),
+        ("select", texts(&[]), UiAnswer::Cancelled),
+        ("input", one("b"), one("b")),
+    ] {
+        let mut m = Mind::new(rules());
+        let effects = m.say("hi");
+        let (proc, cmd, _) = m.prompted(effects);
+        m.answer(proc, cmd, PiData::None);
+        m.pi(proc, PiEvent::AgentStart);
+        let dialog = PiDialog {
+            id: "d1".into(),
+            method: method.into(),
+            title: "Which?".into(),
+            message: String::new(),
+            options: vec!["a".into(), "b".into(), "c".into()],
+            placeholder: String::new(),
+            prefill: String::new(),
+            timeout: None,
+        };
+        m.pi(proc, PiEvent::Ui(dialog));
+        let effects = m.ask(Request::Ui { id: "d1".into(), answer: given.clone() });
+        let right = |c: &PiCmd| matches!(c, PiCmd::UiResponse { answer, .. } if *answer == want);
+        assert!(written(&effects, right).is_some(), "{method} {given:?}: {effects:?}");
+    }
 }
 
 #[test]
@@ -601,7 +640,7 @@ fn given_a_full_queue_when_a_single_request_is_refused_then_no_session_stays() {
     let effects = m.ask(request("hi", None, "agent:main:api:req:", true));
     let full = |e: &Effect| matches!(e, Effect::Answer { answer, .. } if matches!(&*answer.0, Answer::Error { code: Code::QueueFull, .. }));
     assert!(effects.iter().any(full), "{effects:?}");
-    let effects = m.ask(Request::Sessions { key: None });
+    let effects = m.ask(Request::Sessions { after: None, limit: 10 });
     let none = |e: &Effect| matches!(e, Effect::Answer { answer, .. } if matches!(&*answer.0, Answer::Sessions(l) if l.is_empty()));
     assert!(effects.iter().any(none), "{effects:?}");
 }
@@ -626,7 +665,7 @@ fn given_a_webhook_during_a_turn_then_it_waits_behind_people_and_the_turn_goes_o
         m.pi(proc, PiEvent::AgentStart);
         let effects = m.ask(webhook("[WEBHOOK] the build broke", "api"));
         assert!(!effects.iter().any(|e| matches!(e, Effect::Write { .. })), "{mode:?}: {effects:?}");
-        let info = m.ask(Request::Sessions { key: Some(MAIN.into()) });
+        let info = m.ask(Request::Session { key: MAIN.into() });
         let last = info.iter().find_map(|e| match e {
             Effect::Answer { answer: AnswerBox(a), .. } => match &**a {
                 Answer::Sessions(list) => list[0].last.clone(),
@@ -682,4 +721,101 @@ fn given_pi_that_dies_in_a_turn_then_the_operator_s_list_says_so() {
         effects.iter().filter_map(|e| if let Effect::Observed(o) = e { Some(o) } else { None }).collect();
     assert_eq!((seen.len(), seen[0].action, seen[0].session.as_deref()), (1, "crash", Some(MAIN)));
     assert_eq!(seen[0].message, "pi ended in the middle of a turn (signal 9)");
+}
+
+fn keys(effects: &[Effect]) -> Vec<String> {
+    let list = effects.iter().find_map(|e| match e {
+        Effect::Answer { answer: AnswerBox(a), .. } => match &**a {
+            Answer::Sessions(list) => Some(list.iter().map(|s| s.key.clone()).collect()),
+            _ => None,
+        },
+        _ => None,
+    });
+    list.unwrap()
+}
+
+#[test]
+fn given_a_session_deleted_in_its_turn_when_the_gateway_is_killed_then_the_end_of_the_turn_does_not_bring_it_back() {
+    let mut m = Mind::new(rules());
+    let effects = m.say("first");
+    let (proc, cmd, _) = m.prompted(effects);
+    m.answer(proc, cmd, PiData::None);
+    m.pi(proc, PiEvent::AgentStart);
+    m.ask(Request::Delete { session: MAIN.into() });
+    let all = || Request::Sessions { after: None, limit: 10 };
+    assert_eq!(keys(&m.ask(all())), [""; 0]);
+    // killed here: what was left of the turn is swept, pi's file is read
+    let effects = m.start();
+    let swept = effects.iter().find_map(|e| if let Effect::Sweep { proc, .. } = e { Some(*proc) } else { None });
+    assert_eq!(keys(&m.ask(all())), [""; 0]);
+    let effects = m.feed(Event::Swept { proc: swept.unwrap() });
+    let read = effects.iter().find_map(|e| match e {
+        Effect::Job { id, job, .. } if matches!(**job, Job::ReadFile { .. }) => Some(*id),
+        _ => None,
+    });
+    let done = JobDone::FileRead(Found { user: true, ..Found::default() });
+    m.feed(Event::Job { id: read.unwrap(), done: Box::new(done) });
+    assert_eq!(keys(&m.ask(all())), [""; 0]);
+    let effects = m.ask(Request::Wait { row: 1 });
+    let told = |e: &Effect| {
+        matches!(e, Effect::Answer { answer, .. }
+        if matches!(&*answer.0, Answer::Reply(r) if matches!(&r.error, Some((Code::Conflict, why)) if why.contains("deleted"))))
+    };
+    assert!(effects.iter().any(told), "{effects:?}");
+    // the key is good for a new conversation
+    let effects = m.say("second");
+    let (proc, cmd, text) = m.prompted(effects);
+    assert!(text.contains("second"));
+    m.finish(proc, cmd, "hello");
+    assert_eq!(m.replies(), ["hello"]);
+}
+
+#[test]
+fn given_many_sessions_then_the_list_has_all_of_them_in_pages() {
+    let mut m = Mind::new(Rules { pool_max: 0, ..rules() });
+    for n in [3, 1, 2, 5, 4] {
+        m.say_in(&format!("agent:main:webchat:t{n}"), "webchat", "hi");
+        m.wait(if n == 1 { 0 } else { 61_000 }); // two of one minute
+    }
+    let mut after = None;
+    let mut seen = Vec::new();
+    loop {
+        let effects = m.ask(Request::Sessions { after: after.clone(), limit: 2 });
+        let page = keys(&effects);
+        let Some(last) = page.last() else { break };
+        let state = m.state.as_ref().unwrap();
+        after = Some((state.store().session(last).unwrap().unwrap().last_at / 60_000, last.clone()));
+        seen.extend(page);
+    }
+    let tabs: Vec<&str> = seen.iter().map(|key| key.rsplit(':').next().unwrap()).collect();
+    assert_eq!(tabs, ["t4", "t5", "t1", "t2", "t3"]);
+}
+
+#[test]
+fn given_a_pi_with_a_reload_command_when_it_is_to_reload_then_it_is_told_and_another_one_is_ended() {
+    let reload = || Request::ReloadPi { session: MAIN.into() };
+    let ended = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Signal { .. }));
+    let mut m = Mind::new(rules());
+    let effects = m.say("first");
+    let (proc, cmd, _) = m.prompted(effects);
+    m.finish(proc, cmd, "one");
+    m.answer(proc, 0, PiData::Commands(vec![("reload".into(), "anew".into())]));
+    let effects = m.ask(reload());
+    assert!(!ended(&effects), "{effects:?}");
+    let (same, cmd, text) = m.prompted(effects);
+    assert_eq!((same, &*text), (proc, "/reload"));
+    let mut effects = m.answer(proc, cmd, PiData::None);
+    effects.extend(m.wait(3_000));
+    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
+    m.answer(proc, id, PiData::State(PiState::default()));
+    assert_eq!(m.replies().last().map(String::as_str), Some("Command /reload executed."));
+    let effects = m.say("second");
+    assert_eq!(m.prompted(effects).0, proc);
+    // one without it
+    let mut m = Mind::new(rules());
+    let effects = m.say("first");
+    let (proc, cmd, _) = m.prompted(effects);
+    m.finish(proc, cmd, "one");
+    let effects = m.ask(reload());
+    assert!(ended(&effects) && prompts(&effects).is_empty(), "{effects:?}");
 }

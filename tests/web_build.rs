@@ -14,12 +14,17 @@ use build::slim;
 #[test]
 fn given_a_script_then_only_what_means_nothing_goes() {
     let cases = [
-        ("// note\nlet one = 1; /* two */\n\n\tlet three = one + +1;\n", "let a=1;let b=a+ +1;\n"),
+        ("// note\nlet one = 1; /* two */\n\n\tlet three = one + +1;\n", "let a=1,b=a+ +1;\n"),
         ("f('a  // b', \"c /* d */\", `e  ${ g( 1 ) }  f`);", "f('a  // b',\"c /* d */\",`e  ${g(1)}  f`);\n"),
         ("x = a / b / c; y = /[/ ]+ /g.test(z); return / q/;", "x=a/b/c;y=/[/ ]+ /g.test(z);return/ q/;\n"),
         ("a = b\n(c)\nd++\ne", "a=b\n(c)\nd++\ne\n"),
         ("for (;;);\nif (a) { b(); }", "for(;;);if(a){b()}\n"),
         ("if (a) { for (;;); }", "if(a){for(;;);}\n"),
+        ("f(async (x) => (y) => x(y), (p, q) => p)", "f(async x=>y=>x(y),(p,q)=>p)\n"),
+        (
+            "const a = { b() { let c; const d = 1; } }; let e = `${a}`;\nif (e) f(); const g = 1;\nfor (const h of a) { i(); } let j;",
+            "let a={b(){let c,d=1}},e=`${a}`;if(e)f();let g=1;for(let h of a){i()}let j;\n",
+        ),
         ("t = { true: 1, ok: true };", "t={true:1,ok:!0};\n"),
     ];
     for (text, want) in cases {

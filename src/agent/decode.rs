@@ -11,10 +11,12 @@ use super::front::{floor_char, text_head};
 use super::head::NESTING;
 use super::response;
 use super::rpc::{command_number, Line, Phase, ToolLine};
-use crate::message::{AssistantMessage, PiDialog, PiEvent, Usage};
+use crate::message::{AssistantMessage, PiDialog, PiEvent, ToolCall, Usage};
 
 /// Arguments of a tool shown live, bytes.
 pub const ARGS_BYTES: usize = 2 << 10;
+/// Tool calls told of one message.
+const MOST_CALLS: usize = 256;
 /// Output of a tool shown live (its end), bytes.
 pub const OUTPUT_BYTES: usize = 4 << 10;
 
@@ -183,6 +185,7 @@ fn decode_kind(kind: &str, text: &str) -> serde_json::Result<Line> {
             let f = read(text)?;
             PiEvent::ExtensionError { message: format!("{}: {}", f.extension_path, f.error) }
         }
+        "turn_end" => return Ok(Line::TurnEnd),
         _ => return Ok(Line::Other),
     };
     Ok(Line::Event(event))
@@ -269,16 +272,32 @@ struct Part<'a> {
     kind: Cow<'a, str>,
     #[serde(borrow, default)]
     text: Cow<'a, str>,
+    #[serde(borrow, default)]
+    id: Cow<'a, str>,
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    arguments: Option<&'a RawValue>,
+}
+
+impl Part<'_> {
+    fn call(&self) -> ToolCall {
+        let args = self.arguments.map(RawValue::get).unwrap_or_default();
+        let args = args[..floor_char(args, ARGS_BYTES)].to_owned();
+        ToolCall { id: self.id.to_string(), name: self.name.to_string(), args }
+    }
 }
 
 impl WireMessage<'_> {
     pub fn assistant(self) -> AssistantMessage {
+        let (text, calls) = self.content.map(|c| said(c.get())).unwrap_or_default();
         AssistantMessage {
-            text: self.content.map(|c| texts(c.get())).unwrap_or_default(),
+            text,
             stop: self.stop_reason,
             error: self.error_message,
             model: self.model,
             provider: self.provider,
+            calls,
             usage: Usage {
                 input: self.usage.input,
                 output: self.usage.output,
@@ -297,10 +316,18 @@ impl WireMessage<'_> {
 
 /// The text parts of a message's content, joined by nothing.
 fn texts(content: &str) -> String {
-    if let Ok(parts) = serde_json::from_str::<Vec<Part>>(content) {
-        return parts.iter().filter(|p| p.kind == "text").map(|p| &*p.text).collect();
+    said(content).0
+}
+
+/// The same, and the tools it calls.
+fn said(content: &str) -> (String, Vec<ToolCall>) {
+    match serde_json::from_str::<Vec<Part>>(content) {
+        Ok(parts) => {
+            let of = |kind: &'static str| parts.iter().filter(move |p| p.kind == kind);
+            (of("text").map(|p| &*p.text).collect(), of("toolCall").take(MOST_CALLS).map(Part::call).collect())
+        }
+        Err(_) => (serde_json::from_str(content).unwrap_or_default(), Vec::new()),
     }
-    serde_json::from_str(content).unwrap_or_default()
 }
 
 #[derive(Deserialize)]

@@ -210,7 +210,10 @@ fn sort(line: &[u8]) -> Sorted {
     if line.starts_with(br#"{"type":"agent_end""#) {
         return Sorted::As(Mode::Tail);
     }
-    for skipped in [&br#"{"type":"turn_end""#[..], br#"{"type":"turn_start""#, br#"{"type":"entry_appended""#] {
+    if line.starts_with(br#"{"type":"turn_end""#) {
+        return Sorted::Done(Line::TurnEnd);
+    }
+    for skipped in [&br#"{"type":"turn_start""#[..], br#"{"type":"entry_appended""#] {
         if line.starts_with(skipped) {
             return Sorted::Done(Line::Other);
         }

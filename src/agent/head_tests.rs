@@ -32,7 +32,7 @@ fn story(output: &[u8]) -> Vec<String> {
     let mut told: Vec<String> = Vec::new();
     for line in lines(&[output]) {
         let word = match line {
-            Line::Other | Line::AssistantStart => continue,
+            Line::Other | Line::AssistantStart | Line::TurnEnd => continue,
             Line::Text(t) => match told.last_mut() {
                 Some(last) if last.starts_with("text:") => {
                     last.push_str(&t);

@@ -16,8 +16,9 @@ use rustix::event::{poll, PollFd, PollFlags};
 
 use super::head::{Scanner, HEAD_BYTES};
 use super::rpc::{self, Line, Phase, ToolLine, WriteError};
+use super::shown::Shown;
 use crate::ask::Mind;
-use crate::live::{Live, Mark, Tool};
+use crate::live::Live;
 use crate::message::{CmdId, Event, PiCmd, PiEvent, ProcId};
 
 /// Commands that may wait for the pipe.
@@ -84,7 +85,7 @@ impl PiProcess {
 
     /// From now on what pi writes is shown there.
     pub fn show(&self, live: Option<Arc<Live>>) {
-        *lock(&self.slot) = Shown { live, ..Shown::default() };
+        *lock(&self.slot) = Shown::of(live);
     }
 
     /// Ends both threads and waits for them; call it when the process is gone.
@@ -210,7 +211,7 @@ impl Reader {
                 }
             }
         }
-        lock(&self.slot).live = None;
+        lock(&self.slot).leave();
         tell(&self.mind, self.id, PiEvent::Eof);
     }
 
@@ -231,74 +232,6 @@ impl Reader {
         self.told = Instant::now();
         let broken = matches!(event, PiEvent::Broken { .. });
         tell(&self.mind, self.id, event) && !broken
-    }
-}
-
-// ---------------------------------------------------------------- showing
-
-/// The live view's state for this process.
-#[derive(Default)]
-struct Shown {
-    live: Option<Arc<Live>>,
-    /// Text of this run is on view.
-    text: bool,
-    /// The next text begins a message.
-    fresh: bool,
-    /// Where the current message began, and whether text was on view then.
-    start: Option<(Mark, bool)>,
-    /// The last message failed.
-    failed: bool,
-    /// The run's own prompt was seen.
-    prompted: bool,
-}
-
-impl Shown {
-    fn take(&mut self, line: &Line) {
-        let Some(live) = self.live.clone() else { return };
-        match line {
-            Line::Text(delta) if !delta.is_empty() => {
-                // The recorded reply joins messages by a blank line.
-                if std::mem::take(&mut self.fresh) && self.text {
-                    live.text("\n\n");
-                }
-                self.text = true;
-                live.text(delta);
-            }
-            Line::Thinking(delta) if !delta.is_empty() => live.thinking(delta),
-            Line::AssistantStart => {
-                self.start = Some((live.mark(), self.text));
-                self.fresh = true;
-                self.failed = false;
-            }
-            Line::Tool(t) => live.tool(Tool {
-                id: t.id.clone(),
-                name: t.name.clone(),
-                label: t.label.clone(),
-                args: t.args.clone(),
-                output: t.output.clone(),
-                done: t.phase == Phase::End,
-                error: t.error,
-                version: 0,
-            }),
-            Line::Event(PiEvent::Assistant(m)) => self.failed = m.stop == "error",
-            Line::Event(PiEvent::RetryStart { .. } | PiEvent::CompactionEnd { will_retry: true, .. })
-                if self.failed =>
-            {
-                if let Some((mark, text)) = self.start.take() {
-                    live.rollback(&mark);
-                    self.text = text;
-                }
-            }
-            // The first is the prompt itself; a later one was handed into the run.
-            Line::Event(PiEvent::UserStart { .. }) if !self.prompted => self.prompted = true,
-            Line::Event(PiEvent::UserStart { .. }) => {
-                live.boundary();
-                self.text = false;
-            }
-            Line::Event(PiEvent::AgentStart) => live.event(r#"{"type":"agent_start"}"#),
-            Line::Event(PiEvent::AgentEnd { .. }) => live.event(r#"{"type":"agent_end"}"#),
-            _ => {}
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 use std::process::{Child, Command, Stdio};
 
 use super::*;
-use crate::live::{Board, Item};
+use crate::live::{Board, Item, News};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -53,15 +53,48 @@ impl Drop for Home {
 }
 
 fn shown(lines: &[&str]) -> Vec<Item> {
+    seen_live(lines).snapshot().2
+}
+
+fn seen_live(lines: &[&str]) -> Arc<Live> {
     let live = Board::default().open("s");
     live.begin("r");
-    let mut slot = Shown { live: Some(live.clone()), ..Shown::default() };
+    let mut slot = Shown::of(Some(live.clone()));
     let mut scanner = Scanner::default();
     for line in lines {
         scanner.feed(format!("{line}\n").as_bytes(), &mut |l| slot.take(&l));
     }
-    live.snapshot().2
+    live
 }
+
+/// What a viewer is told who comes now: types of events, and text.
+fn told(live: &Live) -> Vec<String> {
+    let one = |n: &News| match n {
+        News::Event { json, .. } => {
+            let v: serde_json::Value = serde_json::from_str(json).unwrap();
+            let stop = v["message"]["stopReason"].as_str().unwrap_or_default();
+            format!("{} {stop}", v["type"].as_str().unwrap()).trim_end().to_owned()
+        }
+        News::Text { delta, .. } => delta.clone(),
+        News::ToolStart { tool, .. } => tool.name.clone(),
+        other => panic!("{other:?}"),
+    };
+    let mut at = crate::live::Cursor::default();
+    live.read(&mut at, usize::MAX).iter().filter(|n| !matches!(n, News::Restart { .. })).map(one).collect()
+}
+
+fn end(text: &str, stop: &str) -> String {
+    let content = if text.is_empty() { String::new() } else { format!(r#"{{"type":"text","text":"{text}"}}"#) };
+    format!(r#"{{"type":"message_end","message":{{"role":"assistant","content":[{content}],"stopReason":"{stop}"}}}}"#)
+}
+
+const AGENT: &str = r#"{"type":"agent_start"}"#;
+const TURN: &str = r#"{"type":"turn_start"}"#;
+const TURN_END: &str = r#"{"type":"turn_end","message":{"role":"assistant"},"toolResults":[]}"#;
+const AGENT_END: &str = r#"{"type":"agent_end","messages":[]}"#;
+const RETRY: &str = r#"{"type":"auto_retry_start","attempt":1,"maxAttempts":3,"delayMs":1,"errorMessage":"429"}"#;
+const ONCE: [&str; 7] =
+    ["agent_start", "turn_start", "message_start", "whole", "message_end stop", "turn_end stop", "agent_end"];
 
 fn delta(text: &str) -> String {
     format!(r#"{{"type":"message_update","assistantMessageEvent":{{"type":"text_delta","delta":"{text}"}}}}"#)
@@ -124,19 +157,158 @@ fn several_messages_of_a_run_are_separated_like_in_the_reply() {
         START,
         &delta("three"),
     ]);
-    assert_eq!(items[1], Item::Text("one two".into()));
-    let Item::Tool(tool) = &items[2] else { panic!("{items:?}") };
+    let items: Vec<Item> = items.into_iter().filter(|i| matches!(i, Item::Text(_) | Item::Tool(_))).collect();
+    assert_eq!(items[0], Item::Text("one two".into()));
+    let Item::Tool(tool) = &items[1] else { panic!("{items:?}") };
     assert_eq!((tool.label.as_str(), tool.output.as_str(), tool.done), ("List", "ab", true));
     assert_eq!(tool.args, r#"{"command":"ls","label":"List"}"#);
-    assert_eq!(items[3], Item::Text("\n\nthree".into()));
+    assert_eq!(items[2], Item::Text("\n\nthree".into()));
 }
 
 #[test]
 fn a_retry_takes_back_only_the_failed_message() {
-    let failed = r#"{"type":"message_end","message":{"role":"assistant","content":[],"stopReason":"error","errorMessage":"terminated"}}"#;
-    let good = r#"{"type":"message_end","message":{"role":"assistant","content":[],"stopReason":"toolUse"}}"#;
-    let retry = r#"{"type":"auto_retry_start","attempt":1,"maxAttempts":3,"delayMs":1,"errorMessage":"terminated"}"#;
-    let items =
-        shown(&[START, &delta("kept"), good, START, &delta("half an ans"), failed, retry, START, &delta("whole")]);
-    assert_eq!(items, [Item::Text("kept\n\nwhole".into())]);
+    let (good, failed) = (end("kept", "toolUse"), end("half", "error"));
+    let live = seen_live(&[
+        AGENT,
+        TURN,
+        START,
+        &delta("kept"),
+        &good,
+        TURN_END,
+        TURN,
+        START,
+        &delta("half an ans"),
+        &failed,
+        TURN_END,
+        AGENT_END,
+        RETRY,
+        AGENT,
+        TURN,
+        START,
+        &delta("whole"),
+        &end("whole", "stop"),
+        TURN_END,
+        AGENT_END,
+    ]);
+    live.end();
+    let mut want =
+        vec!["agent_start", "turn_start", "message_start", "kept", "message_end toolUse", "turn_end toolUse"];
+    want.extend(&ONCE[1..]);
+    want[8] = "\n\nwhole";
+    assert_eq!(told(&live), want);
+}
+
+#[test]
+fn given_a_message_that_fails_at_once_and_a_retry_then_a_viewer_sees_each_event_once_and_no_restart() {
+    let live = Board::default().open("s");
+    let mut at = crate::live::Cursor::default();
+    let mut slot = Shown::of(Some(live.clone()));
+    let mut scanner = Scanner::default();
+    live.begin("r");
+    assert!(matches!(&live.read(&mut at, usize::MAX)[..], [News::Restart { .. }]));
+    let mut seen = Vec::new();
+    let again = [AGENT, TURN, START, &end("", "error"), TURN_END, AGENT_END, RETRY, AGENT, TURN, START];
+    for line in again.into_iter().chain([&*delta("whole"), &*end("whole", "stop"), TURN_END, AGENT_END]) {
+        scanner.feed(format!("{line}\n").as_bytes(), &mut |l| slot.take(&l));
+        let news = live.read(&mut at, usize::MAX);
+        assert!(!news.iter().any(|n| matches!(n, News::Restart { .. })), "{news:?}");
+        seen.extend(news);
+    }
+    assert_eq!(told(&live), ONCE);
+    assert_eq!(seen.len(), ONCE.len(), "{seen:?}");
+}
+
+#[test]
+fn given_a_failure_that_is_final_then_its_end_is_shown_when_the_run_ends() {
+    let failing = [AGENT, TURN, START, &delta("half"), &end("half", "error"), TURN_END, AGENT_END];
+    let shown = ["agent_start", "turn_start", "message_start", "half"];
+    let ends = ["message_end error", "turn_end error", "agent_end"];
+    let live = seen_live(&failing);
+    assert_eq!(told(&live), shown);
+    live.end();
+    assert_eq!(told(&live), [&shown[..], &ends].concat());
+
+    // A retry that is called off: what it took back is told by the end.
+    let cancelled = [&failing[..], &[RETRY, r#"{"type":"auto_retry_end","success":false,"attempt":1}"#]].concat();
+    let live = seen_live(&cancelled);
+    live.end();
+    assert_eq!(told(&live), [&shown[..2], &["message_start"], &ends].concat());
+
+    // Another model begins the run anew.
+    let live = seen_live(&failing);
+    live.begin("r");
+    live.end();
+    assert!(told(&live).is_empty());
+}
+
+#[test]
+fn message_end_says_what_pi_said_also_where_that_is_not_what_it_streamed() {
+    let message = |live: &Live| {
+        let news = live.read(&mut crate::live::Cursor::default(), usize::MAX);
+        let of = |kind: &str| {
+            let json = news.iter().rev().find_map(|n| match n {
+                News::Event { json, .. } if json.contains(&format!("\"type\":\"{kind}\"")) => Some(json.clone()),
+                _ => None,
+            });
+            serde_json::from_str::<serde_json::Value>(&json.unwrap()).unwrap()
+        };
+        (of("message_end"), of("turn_end"))
+    };
+    let calls = r#"{"type":"message_end","message":{"role":"assistant","content":[{"type":"text","text":"two"},{"type":"toolCall","id":"c","name":"bash","arguments":{"command":"ls"}}],"provider":"p","model":"m","usage":{"input":3,"output":2,"cacheRead":1,"cacheWrite":0,"cost":{"total":0.5}},"stopReason":"toolUse"}}"#;
+    let think = r#"{"type":"message_update","assistantMessageEvent":{"type":"thinking_delta","delta":"hm"}}"#;
+    let tool = r#"{"type":"tool_execution_end","toolCallId":"c","toolName":"bash","result":{"content":[{"type":"text","text":"out"}]},"isError":false}"#;
+    let first = [AGENT, TURN, START, &delta("one"), &end("one", "stop"), TURN_END, TURN, START, think];
+    let (text, other) = (delta("two"), delta("streamed otherwise"));
+    let want = serde_json::json!({
+        "role": "assistant", "stopReason": "toolUse", "provider": "p", "model": "m",
+        "content": [
+            {"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "two"},
+            {"type": "toolCall", "id": "c", "name": "bash", "arguments": {"command": "ls"}},
+        ],
+        "usage": {
+            "input": 3, "output": 2, "cacheRead": 1, "cacheWrite": 0, "totalTokens": 6, "cost": {"total": 0.5},
+        },
+    });
+    for streamed in [&text, &other] {
+        let live = seen_live(&[&first[..], &[streamed, calls, tool, TURN_END]].concat());
+        let (end, turn) = message(&live);
+        assert_eq!(end["message"], want);
+        assert_eq!(turn["message"], want);
+        assert_eq!(
+            turn["toolResults"],
+            serde_json::json!([{
+                "role": "toolResult", "toolCallId": "c", "toolName": "bash",
+                "content": [{"type": "text", "text": "out"}], "isError": false,
+            }])
+        );
+    }
+}
+
+#[test]
+fn a_message_handed_in_begins_its_part_with_a_turn() {
+    let user = |text: &str| {
+        format!(
+            r#"{{"type":"message_start","message":{{"role":"user","content":[{{"type":"text","text":"{text}"}}]}}}}"#
+        )
+    };
+    let (one, two) = (end("one", "stop"), end("two", "stop"));
+    let live = seen_live(&[
+        AGENT,
+        TURN,
+        &user("a"),
+        START,
+        &delta("one"),
+        &one,
+        TURN_END,
+        TURN,
+        &user("b"),
+        START,
+        &delta("two"),
+        &two,
+        TURN_END,
+        AGENT_END,
+    ]);
+    live.rename("r2");
+    let want = ["turn_start", "message_start", "two", "message_end stop", "turn_end stop", "agent_end"];
+    assert_eq!(told(&live), want);
 }

@@ -18,6 +18,8 @@ pub enum Line {
     Thinking(String),
     /// An assistant message begins; the deltas that follow are its.
     AssistantStart,
+    /// The model's message and its tools are done.
+    TurnEnd,
     Tool(ToolLine),
     Event(PiEvent),
     /// Something nobody needs; pi is alive.
@@ -94,6 +96,7 @@ pub fn write(out: &mut impl Write, id: CmdId, cmd: &PiCmd) -> Result<(), WriteEr
             let mut line = json!({"type": "extension_ui_response", "id": id});
             match answer {
                 UiAnswer::Value(value) => line["value"] = value.as_str().into(),
+                UiAnswer::Values(list) => line["value"] = json!(list),
                 UiAnswer::Confirmed(yes) => line["confirmed"] = (*yes).into(),
                 UiAnswer::Cancelled => line["cancelled"] = true.into(),
             }

@@ -40,6 +40,10 @@ fn a_dialog_answer_bears_the_dialogs_id() {
         answer(UiAnswer::Confirmed(false)),
         json!({"type": "extension_ui_response", "id": "u1", "confirmed": false})
     );
+    assert_eq!(
+        answer(UiAnswer::Values(vec!["a".into(), "b".into()])),
+        json!({"type": "extension_ui_response", "id": "u1", "value": ["a", "b"]})
+    );
     assert_eq!(answer(UiAnswer::Cancelled), json!({"type": "extension_ui_response", "id": "u1", "cancelled": true}));
 }
 

@@ -165,7 +165,7 @@ pub fn find_messages(path: &Path, ids: &[String]) -> io::Result<Found> {
 }
 
 /// `turn:<marker>` stands in the text: not as a part of another word, and not of an injected message (`.<n>`).
-fn bears(head: &str, marker: &str) -> bool {
+pub(super) fn bears(head: &str, marker: &str) -> bool {
     let word = format!("turn:{marker}");
     head.match_indices(&word).any(|(at, _)| {
         let mut after = head[at + word.len()..].chars();
@@ -179,10 +179,10 @@ fn bears(head: &str, marker: &str) -> bool {
     })
 }
 
-struct Node {
+pub(super) struct Node {
     id: Option<String>,
     parent: Option<String>,
-    entry: Option<FoundEntry>,
+    pub entry: Option<FoundEntry>,
 }
 
 fn scan(path: &Path, from: u64, mut opens: impl FnMut(&str) -> bool) -> io::Result<Found> {
@@ -193,10 +193,10 @@ fn scan(path: &Path, from: u64, mut opens: impl FnMut(&str) -> bool) -> io::Resu
     let mut file = BufReader::with_capacity(64 << 10, file);
     if from > 0 {
         file.seek(SeekFrom::Start(from - 1))?;
-        next_line(&mut file)?; // what is left of the line that ends there
+        next_line(&mut file, KEPT_BYTES)?; // what is left of the line that ends there
     }
     let (mut nodes, mut bytes) = (Vec::new(), 0);
-    while let Some(line) = next_line(&mut file)? {
+    while let Some(line) = next_line(&mut file, KEPT_BYTES)? {
         let Some(mut node) = entry(&line) else { continue };
         if nodes.is_empty() && !matches!(&node.entry, Some(FoundEntry::User { head }) if opens(head)) {
             continue;
@@ -236,14 +236,14 @@ fn found(mut nodes: Vec<Node>) -> Found {
     Found { user: !nodes.is_empty(), head, ids: Vec::new(), entries }
 }
 
-/// The next complete line, of a long one its first 8 MiB; `None` at the end. A torn last line does not count.
-fn next_line(file: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+/// The next complete line, of a long one its first `most` bytes; `None` at the end. A torn last line does not count.
+pub(super) fn next_line(file: &mut impl BufRead, most: usize) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
-    file.by_ref().take(KEPT_BYTES as u64).read_until(b'\n', &mut line)?;
+    file.by_ref().take(most as u64).read_until(b'\n', &mut line)?;
     if line.pop_if(|b| *b == b'\n').is_some() {
         return Ok(Some(line));
     }
-    if line.len() < KEPT_BYTES || !skip_line(file)? {
+    if line.len() < most || !skip_line(file)? {
         return Ok(None);
     }
     Ok(Some(line))
@@ -287,7 +287,7 @@ fn entry(line: &[u8]) -> Option<Node> {
 }
 
 /// What the beginning of an entry tells that is too long or too deep to be read whole.
-fn beginning(line: &[u8]) -> Node {
+pub(super) fn beginning(line: &[u8]) -> Node {
     let head = String::from_utf8_lossy(&line[..line.len().min(512)]);
     let field = |name: &str| {
         let (_, rest) = head.split_once(&format!("\"{name}\":\""))?;

@@ -11,9 +11,6 @@ use crate::roles::{is_name, DEFAULT};
 use crate::rules::Mode;
 use crate::store::{inbox_state as st, InboxRow, Result, SessionRow};
 
-/// Why a message was dropped.
-const BY_COMMAND: &str = "dropped by command";
-
 impl State {
     /// Runs a command: effect, reply and fate in the transaction at hand.
     pub(super) fn command(&mut self, s: &mut Session, row: InboxRow, c: Command) -> Result<()> {
@@ -28,7 +25,7 @@ impl State {
             }
             Command::Stop { all } => {
                 if all {
-                    self.drop_waiting(s, BY_COMMAND)?;
+                    self.drop_waiting(s, st::BY_COMMAND)?;
                 }
                 match self.stop(s)? {
                     true => "Stopped.".to_owned(),
@@ -80,13 +77,11 @@ impl State {
             Command::Role(role) => return self.role_command(s, &row, role),
             Command::Resume(which) => return self.resume(s, &row, which),
             Command::Refresh => return self.ask_for(s, &row, Ask::Commands),
-            Command::Reload => {
-                self.retire_proc(s);
-                match s.running() {
-                    true => "The agent starts afresh after this turn.".to_owned(),
-                    false => "The agent starts afresh with the next message.".to_owned(),
-                }
-            }
+            Command::Reload => match s.running() {
+                _ if self.reload_pi(s)? => "The agent reloads.".to_owned(),
+                true => "The agent starts afresh after this turn.".to_owned(),
+                false => "The agent starts afresh with the next message.".to_owned(),
+            },
             Command::Bash(_) if !self.rules.bash => {
                 "/bash is off. Set gateway.commands.bash: true in the configuration.".to_owned()
             }
@@ -229,7 +224,7 @@ impl State {
     pub(super) fn reset(&mut self, s: &mut Session, all: bool) -> Result<()> {
         self.cancel_dialogs(&s.key);
         if all {
-            self.drop_waiting(s, BY_COMMAND)?;
+            self.drop_waiting(s, st::BY_COMMAND)?;
         }
         match &mut s.stage {
             Stage::Turn(_) => self.abort_turn(s, AbortWhy::Reset)?,

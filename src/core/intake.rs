@@ -293,7 +293,7 @@ impl State {
         Ok(row)
     }
 
-    fn priority(&self, source: &Source) -> i64 {
+    pub(super) fn priority(&self, source: &Source) -> i64 {
         let base = if source.chat_type == ChatType::Dm { self.rules.prio_dm } else { self.rules.prio_group };
         let listed = self.rules.account(source).is_some_and(|a| a.access.names(&source.sender));
         base + if listed { self.rules.prio_bonus } else { 0 }

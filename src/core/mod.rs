@@ -18,6 +18,7 @@ mod posts;
 mod process_events;
 pub mod prompt;
 mod recover;
+mod renew;
 mod reply;
 mod requests;
 mod roles;

@@ -3,6 +3,7 @@
 use jiff::tz::TimeZone;
 use jiff::Timestamp;
 
+pub use crate::message::injection;
 use crate::message::{ChatType, Source, Wall};
 
 /// One message of a prompt.
@@ -113,23 +114,6 @@ pub enum Why {
 /// The first `n` characters, on one line.
 pub fn head(text: &str, n: usize) -> String {
     text.chars().take(n).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// The number `n` of an injected message in a user entry's head: `turn:<turn>.<n>`; 0: the prompt itself.
-pub fn injection(head: &str, turn: &str) -> Option<i64> {
-    let needle = format!("turn:{turn}");
-    for (at, _) in head.match_indices(&needle) {
-        let rest = &head[at + needle.len()..];
-        match rest.bytes().next() {
-            Some(b'.') => {
-                let digits: String = rest[1..].chars().take_while(char::is_ascii_digit).collect();
-                return Some(digits.parse().unwrap_or(0)); // a full stop: the note of a resumed turn
-            }
-            Some(b) if b.is_ascii_alphanumeric() => continue,
-            _ => return Some(0),
-        }
-    }
-    None
 }
 
 #[cfg(test)]

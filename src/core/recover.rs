@@ -42,24 +42,44 @@ impl State {
         if self.sessions.contains_key(session) {
             return Ok(());
         }
-        let Some(key) = self.load(session, Some(&source))? else { return Ok(()) };
+        let open = self.store.open_turn_of(session)?;
+        // Deleted in the middle of its last turn: that comes to its end, and does not bring the session back. (A
+        // session that is gone for another reason was lost, and what waits for it is not.)
+        let deleted = self.store.session(session)?.is_none()
+            && open.as_ref().is_none_or(|t| t.stop.as_deref() == Some(AbortWhy::Reset.as_str()))
+            && self.store.inbox_waiting(session, st::QUEUED)?.is_empty();
+        let key = match deleted {
+            true => {
+                let row = self.blank_row(session, &source)?;
+                self.remember(row, true)?
+            }
+            false => match self.load(session, Some(&source))? {
+                Some(key) => key,
+                None => return Ok(()),
+            },
+        };
         self.with(&key, |core, s| {
             for row in core.store.inbox_waiting(session, st::EXECUTING)? {
+                if deleted {
+                    core.store.set_inbox(row.id, st::FAILED, None, None, Some(st::DELETED))?;
+                    core.settled(row.id)?;
+                    continue;
+                }
                 let text = "This command was interrupted by a restart of the gateway and was not run again.";
                 core.notice(s, Some(row.id), text, st::FAILED, Some("interrupted"))?;
             }
-            Ok(())
-        })?;
-        match self.store.open_turn_of(session)? {
-            Some(row) => {
-                self.counters.recovered += 1;
-                let turn = Box::new(self.turn_of(row)?);
-                self.load(session, None)?;
-                self.with(&key, |core, s| core.recover_turn(s, turn, true))?;
+            match open {
+                Some(row) => {
+                    core.counters.recovered += 1;
+                    let turn = Box::new(core.turn_of(row)?);
+                    core.recover_turn(s, turn, true)
+                }
+                None => {
+                    core.todo.push_back(Todo::Kick(s.key.clone()));
+                    Ok(())
+                }
             }
-            None => self.todo.push_back(Todo::Kick(key)),
-        }
-        Ok(())
+        })
     }
 
     fn turn_of(&self, row: TurnRow) -> Result<Turn> {

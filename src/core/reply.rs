@@ -1,7 +1,7 @@
 //! The end of a turn: reply, fates and what is owed, in one commit (core.md 22.3).
 
 use super::session::{Session, Verify};
-use super::turn::Turn;
+use super::turn::{AbortWhy, Turn};
 use super::{State, Todo};
 use crate::message::*;
 use crate::rules::ReplyTo;
@@ -14,6 +14,17 @@ pub struct End {
     pub text: String,
     pub failed: Option<(Code, String)>,
     pub silent: bool,
+}
+
+/// What is told of a message that was ended before anything was said to it.
+fn unheard(reason: Option<&str>, stop: &str) -> String {
+    let how = match (reason, AbortWhy::parse(stop)) {
+        (Some(st::DELETED), _) => "The session was deleted",
+        (_, Some(AbortWhy::Reset)) => "The session was reset",
+        (Some(st::BY_COMMAND), _) => "The message was dropped by a command",
+        _ => "The request was stopped",
+    };
+    format!("{how} before the message was answered.")
 }
 
 /// What a segment is a piece of.
@@ -33,7 +44,7 @@ impl State {
     pub(super) fn finish(&mut self, s: &mut Session, t: Turn, end: End) -> Result<()> {
         let at = t.addressee().cloned();
         let code = end.failed.as_ref().map(|f| f.0);
-        let reason = end.failed.as_ref().map(|f| f.1.as_str());
+        let reason = end.failed.as_ref().map(|f| f.1.as_str()).or(s.deleted.then_some(st::DELETED));
         let fate = match (&code, end.silent) {
             (Some(_), _) => st::FAILED,
             (None, true) => st::SILENT,
@@ -220,12 +231,18 @@ impl State {
             (None, Some(turn)) => self.store.segments_of(turn)?.into_iter().find(|s| s.n >= Some(m.inj.unwrap_or(0))),
             _ => None,
         };
-        let error = match m.state.as_str() {
-            st::FAILED => Some((Code::UpstreamFailed, m.reason.clone().unwrap_or_default())),
-            st::DROPPED => Some((Code::QueueFull, m.reason.clone().unwrap_or_default())),
+        let (stop, usage) = m.turn.map_or(Ok(Default::default()), |turn| self.store.turn_end(turn))?;
+        let error = match (m.state.as_str(), m.reason.as_deref()) {
+            (st::FAILED, why) => Some((Code::UpstreamFailed, why.unwrap_or_default().to_owned())),
+            (st::DROPPED, why @ Some(st::DELETED | st::BY_COMMAND)) => Some((Code::Conflict, unheard(why, &stop))),
+            (st::DROPPED, why) => Some((Code::QueueFull, why.unwrap_or_default().to_owned())),
+            // Ended by somebody else before the agent's first word; an agent that chose to say nothing has ended
+            // with a word of pi's.
+            (_, why) if segment.is_none() && (stop.is_empty() || AbortWhy::parse(&stop).is_some()) => {
+                Some((Code::Conflict, unheard(why, &stop)))
+            }
             _ => None,
         };
-        let (stop, usage) = m.turn.map_or(Ok(Default::default()), |turn| self.store.turn_end(turn))?;
         Ok(Some(ChatReply {
             stop,
             usage,

@@ -6,12 +6,15 @@ use super::session::{Stage, Who};
 use super::turn::AbortWhy;
 use super::{Due, KnownModels, OpenDialog, State};
 use crate::message::*;
+use crate::routing::fleeting;
 use crate::store::{inbox_state, Result};
 
 /// Longest time a dialog stays open, ms (core.md 8.5).
 const DIALOG_MAX: u64 = 300_000;
 /// A list of models is asked for again after this, ms (gateway-api.md R62).
 const MODELS_AGE: u64 = 300_000;
+/// Sessions in one answer.
+const SESSIONS: usize = 1001;
 /// Dialogs open at once, all sessions together.
 const DIALOGS: usize = 64;
 
@@ -96,6 +99,13 @@ impl State {
                 }
                 None => self.refuse(id, Code::NotFound, "Session not found"),
             },
+            Request::ReloadPi { session } => match self.load(&session, None)? {
+                Some(key) => {
+                    self.with(&key, |core, s| core.reload_pi(s).map(|_| ()))?;
+                    self.answer(id, Answer::Ok, true);
+                }
+                None => self.refuse(id, Code::NotFound, "Session not found"),
+            },
             Request::Renew { session } => match self.load(&session, None)? {
                 Some(key) => {
                     self.with(&key, |core, s| {
@@ -133,12 +143,13 @@ impl State {
                 let list = self.command_list();
                 self.answer(id, Answer::Commands(list), false);
             }
-            Request::Sessions { key: Some(key) } => {
+            Request::Session { key } => {
                 let list = self.store.session(&key)?.iter().map(|r| self.info(r)).collect();
                 self.answer(id, Answer::Sessions(list), false);
             }
-            Request::Sessions { key: None } => {
-                let list = self.store.sessions(1000)?.iter().map(|r| self.info(r)).collect();
+            Request::Sessions { after, limit } => {
+                let list = self.store.sessions_behind(after.as_ref(), limit.min(SESSIONS))?;
+                let list = list.iter().map(|r| self.info(r)).collect();
                 self.answer(id, Answer::Sessions(list), false);
             }
             Request::Snapshot => {
@@ -196,6 +207,11 @@ impl State {
             core.store.delete_session(&s.key)
         })?;
         self.frame(Frame::Deleted { session: session.to_owned() });
+        if self.rules.transcripts && !fleeting(&key) {
+            let id = self.next_job;
+            self.next_job += 1;
+            self.emit(Effect::Job { id, session: key, job: Box::new(Job::ForgetTranscript), durable: true });
+        }
         Ok(())
     }
 
@@ -287,7 +303,7 @@ impl State {
         let Some(d) = self.dialogs.remove(id) else { return };
         self.disarm(&Due::Dialog(id.to_owned()));
         if self.procs.contains_key(&d.proc) {
-            self.write(d.proc, PiCmd::UiResponse { id: id.to_owned(), answer });
+            self.write(d.proc, PiCmd::UiResponse { id: id.to_owned(), answer: answer.fit(&d.dialog.method) });
         }
         self.frame(Frame::DialogDone { session: d.dialog.session, id: id.to_owned() });
     }

@@ -213,6 +213,12 @@ impl State {
             (None, None) => return Ok(None),
             (None, Some(source)) => self.new_row(key, source)?,
         };
+        self.remember(row, false).map(Some)
+    }
+
+    /// Puts a session into memory that is only in the store; `deleted`: not even there.
+    pub(super) fn remember(&mut self, row: SessionRow, deleted: bool) -> Result<Key> {
+        let key = row.key.as_str();
         let queue = self.store.inbox_waiting(key, st::QUEUED)?;
         let key: Key = key.into();
         let proc = self.procs.values().find(|p| p.session.as_ref() == Some(&key)).map(|p| p.id);
@@ -229,16 +235,22 @@ impl State {
             plain_model: false,
             tasks: Vec::new(),
             switch: None,
-            deleted: false,
+            deleted,
         };
         self.sessions.insert(key.clone(), s);
-        Ok(Some(key))
+        Ok(key)
     }
 
     /// Stores a new session. One that had the key before it is over: nothing of it is history.
     fn new_row(&mut self, key: &str, source: &Source) -> Result<SessionRow> {
+        let row = self.blank_row(key, source)?;
+        self.store.put_session(&row)?;
+        Ok(row)
+    }
+
+    pub(super) fn blank_row(&mut self, key: &str, source: &Source) -> Result<SessionRow> {
         let agent = source.agent.as_deref().unwrap_or_else(|| self.rules.routing.agent_of(key)).to_owned();
-        let row = SessionRow {
+        Ok(SessionRow {
             key: key.to_owned(),
             sid: (self.random)(12),
             role: self.rules.role_of(&agent, Some(source)).map(str::to_owned),
@@ -254,9 +266,7 @@ impl State {
             created: self.now.wall,
             reset_at: self.store.newest_segment(key)?,
             title: None,
-        };
-        self.store.put_session(&row)?;
-        Ok(row)
+        })
     }
 
     /// Drops a session's memory; its process is killed.

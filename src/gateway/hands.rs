@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
 
@@ -15,6 +15,7 @@ use crate::agent::session_file;
 use crate::ask::Mind;
 use crate::fault;
 use crate::message::{Event, Job, JobDone, JobId};
+use crate::transcripts;
 
 /// Jobs of one session that may wait; core has a few outstanding at most.
 const JOBS: usize = 64;
@@ -99,18 +100,20 @@ impl Worker {
                     }
                 }
             };
-            if let Job::Transcript { lines, .. } = &job {
-                transcript.append(lines);
-                continue;
-            }
-            let work = || perform(&self.chores, job);
-            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
-                .unwrap_or_else(|_| JobDone::Failed { why: "the work panicked; it is in the log".into() });
-            fault::point("job done");
-            if !self.mind.tell(Event::Job { id, done: Box::new(done) }) {
-                return;
+            match &job {
+                Job::Transcript { lines, .. } => transcript.append(lines),
+                Job::ForgetTranscript => transcript.put_aside(),
+                _ => self.perform(id, job),
             }
         }
+    }
+
+    fn perform(&self, id: JobId, job: Job) {
+        let work = || perform(&self.chores, job);
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+            .unwrap_or_else(|_| JobDone::Failed { why: "the work panicked; it is in the log".into() });
+        fault::point("job done");
+        self.mind.tell(Event::Job { id, done: Box::new(done) }); // a mind that is gone wants nothing more
     }
 }
 
@@ -130,7 +133,7 @@ fn perform(chores: &Chores, job: Job) -> JobDone {
             found(session_file::read(&path, &marker, from, position_only))
         }
         Job::FindMessages { path, ids } => found(session_file::find_messages(&path, &ids)),
-        Job::Transcript { .. } => JobDone::Done, // the worker's own
+        Job::Transcript { .. } | Job::ForgetTranscript => JobDone::Done, // the worker's own
         Job::ForgetFiles { dir } => match std::fs::remove_dir_all(&dir) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 log::warn!("{}: the files of an ended session stay: {e}", dir.display());
@@ -161,6 +164,14 @@ impl Transcript {
         if let Err(e) = self.try_append(lines) {
             log::warn!("transcript {}: {e}", self.path.display());
             self.file = None;
+        }
+    }
+
+    /// What comes next begins a new file.
+    fn put_aside(&mut self) {
+        self.file = None;
+        if let Err(e) = transcripts::put_aside(&self.path, SystemTime::now()) {
+            log::warn!("transcript {} of a deleted session stays: {e}", self.path.display());
         }
     }
 

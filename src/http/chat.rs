@@ -15,8 +15,9 @@ use super::media::reply_text;
 use super::port::Port;
 use super::turn::{self, frame, Asked, Frames, Watch};
 
-/// Checks everything about the request before anything is asked.
-fn prepare(port: &Port, ex: &mut dyn Exchange) -> Result<Asked, Fault> {
+/// Checks everything about the request before anything is asked. `route`: an Idempotency-Key is good for it alone
+/// (R50).
+fn prepare(port: &Port, ex: &mut dyn Exchange, route: &str) -> Result<Asked, Fault> {
     let (s, call) = (port.settings.get(), ex.call());
     let permit = turn::permit(port)?;
     let mut m = Members::body(&call.body, "Invalid JSON body")?;
@@ -31,7 +32,7 @@ fn prepare(port: &Port, ex: &mut dyn Exchange) -> Result<Asked, Fault> {
         None => m.text("idempotencyKey")?,
     };
     let key = key.map(idempotency_key).transpose()?;
-    let dkey = key.map(|key| format!("http:chat:{}:{key}", call.access.class()));
+    let dkey = key.map(|key| format!("http:{route}:{}:{key}", call.access.class()));
     let abort_when_gone = m.flag("abortOnDisconnect")?;
     let images = store(&s, m.take("images"))?;
     let source = Source { channel: "api".into(), chat: session.clone(), sender: "api".into(), ..Source::default() };
@@ -52,9 +53,12 @@ pub fn outcome(reply: &ChatReply) -> Result<String, Fault> {
     match &reply.error {
         None => Ok(reply.text.clone()),
         Some((code, message)) => match code {
-            Code::QueueFull | Code::PoolExhausted | Code::Busy | Code::ShuttingDown | Code::StoreFailing => {
-                Err(Fault::from_code(*code, message.clone()))
-            }
+            Code::QueueFull
+            | Code::PoolExhausted
+            | Code::Busy
+            | Code::ShuttingDown
+            | Code::StoreFailing
+            | Code::Conflict => Err(Fault::from_code(*code, message.clone())),
             _ if reply.text.is_empty() => Ok(format!("Error: {message}")),
             _ if reply.text.starts_with("Error") => Ok(reply.text.clone()),
             _ => Ok(format!("Error: {}", reply.text)),
@@ -65,7 +69,7 @@ pub fn outcome(reply: &ChatReply) -> Result<String, Fault> {
 /// POST `/api/chat`
 pub fn whole(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let begun = Instant::now();
-    let mut asked = prepare(port, ex)?;
+    let mut asked = prepare(port, ex, "chat")?;
     let accepted = asked.accept(port)?;
     let reply = turn::wait(port, ex, &asked, &accepted)?;
     let text = reply_text(port, &accepted.session, outcome(&reply)?);
@@ -79,7 +83,7 @@ pub fn whole(port: &Port, ex: &mut dyn Exchange) -> Handled {
 /// POST `/api/chat/stream`
 pub fn stream(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let begun = Instant::now();
-    let mut asked = prepare(port, ex)?;
+    let mut asked = prepare(port, ex, "stream")?;
     let watch = Watch::open(port, &asked);
     let accepted = asked.accept(port)?;
     let session = &accepted.session;

@@ -15,10 +15,13 @@ use super::fault::{Fault, Shape};
 use super::pi_tokens::PiTokens;
 use super::port::{Entry, Parts, Port};
 use super::settings::{Limits, Settings};
-use super::{guard, serve};
+use super::{guard, serve, ws};
 
 /// Every thread of the port (footprint.md 2.3).
 pub(crate) const STACK: usize = 256 << 10;
+/// Of a WebSocket's threads. Larger, because glibc gives a new thread the used stack of one that has ended if it is
+/// large enough: so they get fresh ones, or their like's.
+pub(crate) const WS_STACK: usize = STACK + (64 << 10);
 /// After a failed `accept` (no descriptors left, mostly).
 const BREATH: Duration = Duration::from_millis(50);
 /// Connections get this long to end by themselves when the port closes, and again after they were cut.
@@ -262,20 +265,31 @@ fn accept(listener: &TcpListener, port: &Arc<Port>, table: &Arc<Table>) {
     }
 }
 
+/// Serves a connection on a thread of its own. A WebSocket gets another one: it stays for hours, and would keep what
+/// the parsing of its request took of the stack.
 fn spawn(port: &Arc<Port>, sock: Arc<TcpStream>, ip: IpAddr, place: Place) {
     let name = format!("{}-{}", port.entry.name(), place.n);
     let port = port.clone();
+    let run = move |place: Place| {
+        let Some((wire, up)) = serve::connection(&port, sock, ip) else { return };
+        if let Some(c) = place.table.lock().get_mut(&place.n) {
+            c.websocket = true;
+        }
+        let name = format!("ws-{}", place.n);
+        thread(name, WS_STACK, place, move |_place| ws::serve(&port, wire, *up));
+    };
+    thread(name, STACK, place, run);
+}
+
+/// A thread for a connection, which ends with its place.
+fn thread(name: String, stack: usize, place: Place, run: impl FnOnce(Place) + Send + 'static) {
+    let label = name.clone();
     let run = move || {
-        let mark = || {
-            if let Some(c) = place.table.lock().get_mut(&place.n) {
-                c.websocket = true;
-            }
-        };
-        if catch_unwind(AssertUnwindSafe(|| serve::connection(&port, sock, ip, mark))).is_err() {
-            log::error!("connection {} panicked", place.n);
+        if catch_unwind(AssertUnwindSafe(|| run(place))).is_err() {
+            log::error!("connection {label} panicked");
         }
     };
-    if let Err(e) = std::thread::Builder::new().name(name).stack_size(STACK).spawn(run) {
+    if let Err(e) = std::thread::Builder::new().name(name).stack_size(stack).spawn(run) {
         log::warn!("no thread for a connection: {e}");
     }
 }

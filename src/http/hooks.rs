@@ -125,7 +125,7 @@ pub fn wake(port: &Port, ex: &mut dyn Exchange) -> Handled {
         None => m.text("idempotencyKey")?,
     };
     let dkey = key.map(idempotency_key).transpose()?.map(|key| format!("http:hook:{}:{key}", access.class()));
-    let there = fetch(port, Some(session.clone()))?.into_iter().next();
+    let there = fetch(port, session.clone())?;
     if !known(&s, &session, there.is_some()) {
         let why = "Session not found; a webhook may begin only those of hooks.allowedSessions";
         return Err(Fault::new(404, "not_found", why));

@@ -97,13 +97,14 @@ impl Members {
     }
 }
 
-/// A session key as clients may write it (R23, core.md 3.1).
+/// A session key as clients may write it (R23, core.md 3.1). A WebChat key has one part after the channel; the
+/// original's page and console put `dm` before it (`agent:main:webchat:dm:x1`), and that is let in as well.
 pub fn session_key(key: &str) -> Result<&str, Fault> {
     let chars = |s: &str, more: &[u8]| s.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b));
     let mut fine = (1..=256).contains(&key.len()) && chars(key, b"_.:@+%-") && !key.contains("..");
     let parts: Vec<&str> = key.split(':').collect();
     if let ["agent", agent, "webchat", tab @ ..] = &parts[..] {
-        fine &= !agent.is_empty() && matches!(tab, [t] if (1..=64).contains(&t.len()) && chars(t, b"._-"));
+        fine &= !agent.is_empty() && matches!(tab, [t] | ["dm", t] if (1..=64).contains(&t.len()) && chars(t, b"._-"));
     }
     if fine {
         Ok(key)
@@ -137,12 +138,31 @@ mod tests {
 
     #[test]
     fn session_keys_are_checked() {
-        for good in ["agent:main:main:main", "agent:main:webchat:default", "agent:a:telegram:default:dm:1"] {
+        for good in [
+            "agent:main:main:main",
+            "agent:main:webchat:default",
+            "agent:main:webchat:dm:mk2x9",
+            "agent:main:webchat:dm",
+            "agent:a:telegram:default:dm:1",
+        ] {
             assert!(session_key(good).is_ok(), "{good}");
         }
         let long = format!("agent:main:webchat:{}", "x".repeat(65));
-        for bad in ["", "a/b", "a..b", "agent:main:webchat:", "agent:main:webchat:a:b", "agent::webchat:a", "ä", &long]
-        {
+        let long_dm = long.replace("webchat:", "webchat:dm:");
+        for bad in [
+            "",
+            "a/b",
+            "a..b",
+            "agent:main:webchat:",
+            "agent:main:webchat:a:b",
+            "agent:main:webchat:dm:",
+            "agent:main:webchat:dm:a:b",
+            "agent:main:webchat:dm:a+b",
+            "agent::webchat:a",
+            "ä",
+            &long,
+            &long_dm,
+        ] {
             assert!(session_key(bad).is_err(), "{bad}");
         }
     }

@@ -41,7 +41,7 @@ pub fn reload(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let done = Members::body(&call.body, "Invalid JSON body").and_then(|m| {
         let session = m.text("sessionKey")?.filter(|key| !key.is_empty());
         let session = session_key(session.ok_or_else(|| Fault::invalid("sessionKey required"))?)?.to_owned();
-        match port.mind.ask(Request::Renew { session }, port.settings.get().times.ask) {
+        match port.mind.ask(Request::ReloadPi { session }, port.settings.get().times.ask) {
             Answer::Ok => Ok(()),
             other => Err(Fault::from_answer(other)),
         }

@@ -6,7 +6,7 @@ use super::exchange::{Exchange, Handled, Reply};
 use super::fault::Fault;
 use super::guard::wall;
 use super::json::Members;
-use super::paging::number;
+use super::paging::{number, Page};
 use super::port::Port;
 use crate::message::{Area, Level};
 use crate::observe::{window, Filter, KEPT};
@@ -40,15 +40,15 @@ fn filter(
     })
 }
 
-fn list(port: &Port, filter: &Filter, limit: Option<u64>) -> Value {
+fn list(port: &Port, filter: &Filter, limit: Option<u64>) -> Result<Value, Fault> {
     let limit = limit.unwrap_or(LIMIT).clamp(1, KEPT as u64) as usize;
-    let (events, more) = port.observer.events(wall(), filter, limit);
+    let (events, more) = port.observer.events(wall(), filter, limit).ok_or_else(Page::foreign)?;
     let next = events.last().filter(|_| more).map(|e| e["id"].clone());
     let mut body = json!({"ok": true, "count": events.len(), "events": events, "windowMs": filter.window});
     if let Some(next) = next {
         body["nextCursor"] = next;
     }
-    body
+    Ok(body)
 }
 
 /// GET `/api/observability/events`
@@ -56,7 +56,7 @@ pub fn events(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let head = &ex.call().head;
     let (level, category, since) = (head.param("level"), head.param("category"), head.param("window"));
     let filter = filter(level.as_deref(), category.as_deref(), since.as_deref(), head.param("cursor"))?;
-    Ok(Reply::json(&list(port, &filter, number(head, "limit")?)))
+    Ok(Reply::json(&list(port, &filter, number(head, "limit")?)?))
 }
 
 /// `observability.events`
@@ -67,7 +67,7 @@ pub fn method(port: &Port, m: &Members) -> Result<Value, Fault> {
     };
     let before = m.text("cursor")?.map(str::to_owned);
     let filter = filter(m.text("level")?, m.text("category")?, since.as_deref(), before)?;
-    Ok(list(port, &filter, m.number("limit")?))
+    list(port, &filter, m.number("limit")?)
 }
 
 /// GET `/api/observability/summary`

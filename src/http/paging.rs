@@ -4,9 +4,9 @@ use serde_json::{json, Value};
 
 use super::fault::Fault;
 use super::head::Head;
-use super::json::Members;
+use super::json::{session_key, Members};
 use super::shapes;
-use crate::message::SessionInfo;
+use crate::message::{Request, SessionInfo};
 
 /// Most entries of one page.
 const MOST: u64 = 1000;
@@ -47,6 +47,11 @@ impl Page {
         *self != Page::default()
     }
 
+    /// A cursor that no page has given.
+    pub fn foreign() -> Fault {
+        Fault::invalid("cursor must be the nextCursor of an earlier page")
+    }
+
     /// Cuts a sorted list, and gives the cursor of the next page if there is one.
     pub fn cut<T>(&self, mut list: Vec<T>, name: impl Fn(&T) -> String) -> (Vec<T>, Option<String>) {
         let Some(limit) = self.limit.filter(|limit| *limit < list.len()) else { return (list, None) };
@@ -56,20 +61,22 @@ impl Page {
     }
 }
 
+/// The question for a page of sessions: one more than it shows, to know whether there is a next.
+pub fn ask_sessions(page: &Page) -> Result<Request, Fault> {
+    let place = |cursor: &String| {
+        let (minute, key) = cursor.split_once('-').ok_or_else(Page::foreign)?;
+        let minute = minute.parse().map_err(|_| Page::foreign())?;
+        Ok((minute, session_key(key).map_err(|_| Page::foreign())?.to_owned()))
+    };
+    let after = page.cursor.as_ref().map(place).transpose()?;
+    Ok(Request::Sessions { after, limit: page.limit.unwrap_or(MOST as usize) + 1 })
+}
+
 /// A page of sessions, those with the latest activity first, as clients see them.
-pub fn sessions(mut list: Vec<SessionInfo>, page: &Page) -> (Vec<Value>, Option<String>) {
-    let cursor = page.cursor.as_deref().and_then(|c| c.split_once('-'));
-    let cursor = cursor.and_then(|(at, key)| Some((at.parse::<i64>().ok()?, key)));
-    if page.asked() {
-        list.sort_by(|a, b| b.last_activity.cmp(&a.last_activity).then_with(|| a.key.cmp(&b.key)));
-    }
-    if page.cursor.is_some() {
-        let behind = |s: &SessionInfo| {
-            cursor.is_some_and(|(at, key)| s.last_activity < at || s.last_activity == at && *s.key > *key)
-        };
-        list.retain(behind);
-    }
-    let (list, next) = page.cut(list, |s| format!("{}-{}", s.last_activity, s.key));
+pub fn sessions(list: Vec<SessionInfo>, page: &Page) -> (Vec<Value>, Option<String>) {
+    let page = Page { limit: Some(page.limit.unwrap_or(MOST as usize)), cursor: None };
+    let (mut list, next) = page.cut(list, |s| format!("{}-{}", s.last_activity.div_euclid(60_000), s.key));
+    list.sort_by_key(|s| std::cmp::Reverse(s.last_activity)); // pages are of whole minutes
     (list.iter().map(shapes::session).collect(), next)
 }
 

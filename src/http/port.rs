@@ -42,6 +42,13 @@ pub trait Mailbox: Send + Sync {
     /// The newest `limit` messages older than the one with id `before`, oldest first.
     fn history(&self, session: &str, limit: usize, before: Option<&str>) -> Result<Vec<HistoryMessage>, String>;
 
+    /// How the agent came to these replies, in the order of the ids: parts of the messages of pi, of which none is
+    /// longer than a history may hold. Empty: not known. `results`: with what tools gave.
+    fn parts(&self, ids: &[&str], results: bool) -> Vec<Vec<serde_json::Value>> {
+        let _ = results;
+        vec![Vec::new(); ids.len()]
+    }
+
     /// Figures of the store for `/metrics`: name, whether it only rises, value.
     fn figures(&self) -> Vec<(&'static str, bool, f64)> {
         Vec::new()

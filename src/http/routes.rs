@@ -169,11 +169,26 @@ fn fits<'a>(pattern: &str, path: &'a str) -> Option<Vec<&'a str>> {
     }
 }
 
+/// Why there is nothing at a path. pi's cron tool shows the text to the model, which must learn that the feature is
+/// off and not that it asked in a wrong way.
+fn absent(path: &str) -> Fault {
+    let off = |why| Fault::new(404, "not_found", why);
+    match path {
+        "/api/wake" => off("Wake events are not enabled"),
+        _ if path.starts_with("/api/cron/") => off("Cron not enabled"),
+        _ => Fault::not_found(),
+    }
+}
+
 /// The route and its arguments; 404, 405 with `Allow`, or 400 for an argument that is not percent-encoded.
 pub fn find(routes: &'static [Route], method: &str, path: &str) -> Result<(&'static Route, Vec<String>), Fault> {
     let method = if method == "HEAD" { "GET" } else { method };
     let mut allow = Vec::new();
+    let named = routes.iter().any(|route| route.pattern == path);
     for route in routes {
+        if named && route.pattern != path {
+            continue; // a path that is written out belongs to no pattern
+        }
         let Some(args) = fits(route.pattern, path) else { continue };
         if route.method == method {
             let args: Option<Vec<String>> = args.into_iter().map(percent).collect();
@@ -185,7 +200,7 @@ pub fn find(routes: &'static [Route], method: &str, path: &str) -> Result<(&'sta
         }
     }
     if allow.is_empty() {
-        return Err(Fault::not_found());
+        return Err(absent(path));
     }
     allow.push("OPTIONS");
     let mut fault = Fault::new(405, "method_not_allowed", format!("{path} knows only {}", allow.join(", ")));
@@ -215,6 +230,18 @@ mod tests {
         ] {
             let found = find(PUBLIC, method, path).map(|(r, _)| r.pattern).map_err(|f| f.status);
             assert_eq!(found, expected, "{method} {path}");
+        }
+        for table in [PUBLIC, AGENT] {
+            for post in table.iter().filter(|r| r.method == "POST") {
+                if table.iter().any(|r| r.method == "GET" && r.pattern == post.pattern) {
+                    continue;
+                }
+                for method in ["GET", "HEAD", "DELETE"] {
+                    let refused = find(table, method, post.pattern).map(|(r, _)| r.pattern).unwrap_err();
+                    let told = (refused.status, refused.allow.as_deref());
+                    assert_eq!(told, (405, Some("POST, OPTIONS")), "{method} {}", post.pattern);
+                }
+            }
         }
         assert_eq!(find(PUBLIC, "PUT", "/health").err().unwrap().allow.as_deref(), Some("GET, HEAD, OPTIONS"));
     }

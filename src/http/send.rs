@@ -81,13 +81,16 @@ fn answered(value: &Value, replayed: bool) -> Handled {
     Ok(if replayed { reply.with("Idempotent-Replay", "true") } else { reply })
 }
 
-/// POST `/api/message/send`
+/// POST `/api/message/send`. A caller that means to send a beginning now and to edit the rest into it (`stream`, or
+/// `streamMode: "draft"`, as the original's tool does beyond 200 characters) is refused where nothing can be edited:
+/// people would see the first words only, and the tool would call that sent.
 pub fn message(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let call = ex.call();
     let m = body(call)?;
     let text = m.text("text")?.filter(|text| !text.trim().is_empty());
     let text = text.ok_or_else(|| Fault::invalid("Missing text"))?.to_owned();
     let (reply_to, parse_mode) = (m.text("replyTo")?, one_of(&m, "parseMode", &PARSE_MODES)?);
+    let partial = m.flag("stream")? || m.text("streamMode")? == Some("draft");
     let place = place(port, call, &m)?;
     let channel = channel(
         &place,
@@ -95,6 +98,10 @@ pub fn message(port: &Port, ex: &mut dyn Exchange) -> Handled {
         "Cannot resolve chatId — no messages received in this session yet",
         "Channel plugin not found",
     )?;
+    if partial {
+        let why = format!("Channel \"{channel}\" does not support message editing: send the whole text at once (stream false, no streamMode)");
+        return Err(Fault::new(501, "unsupported", why));
+    }
     let body_hash = hash(json!([text, reply_to, parse_mode]).to_string().as_bytes());
     let length = text.encode_utf16().count(); // as the original counts
     let post = Post { text, file: None, reply_to: owned(reply_to), parse_mode: owned(parse_mode) };

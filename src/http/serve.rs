@@ -35,28 +35,25 @@ enum Next {
     Upgrade(Box<ws::Upgrade>),
 }
 
-/// Serves requests until the client is done, breaks a rule or asks for a WebSocket.
-pub(crate) fn connection(port: &Arc<Port>, sock: Arc<TcpStream>, addr: IpAddr, on_upgrade: impl FnOnce()) {
+/// Serves requests until the client is done, breaks a rule or asks for a WebSocket, which is left to the caller.
+pub(crate) fn connection(port: &Arc<Port>, sock: Arc<TcpStream>, addr: IpAddr) -> Option<(Wire, Box<ws::Upgrade>)> {
     let _ = sock.set_nodelay(true); // only latency is lost
     let mut wire = Wire::new(sock);
     loop {
         let s = port.settings.get();
         let next = match read_head(&mut wire, &s) {
             Ok(Some(head)) => Request::new(port, &mut wire, head, addr, s.clone()).serve(),
-            Ok(None) => return,
+            Ok(None) => return None,
             Err(fault) => refuse_unparsed(port, &wire, &fault, &s),
         };
         match next {
             Next::Again => {}
-            Next::Close => return,
+            Next::Close => return None,
             Next::Linger => {
                 let _ = body::linger(&mut wire, s.times.linger); // the client may be gone: that was the aim
-                return;
+                return None;
             }
-            Next::Upgrade(up) => {
-                on_upgrade();
-                return ws::serve(port, wire, *up);
-            }
+            Next::Upgrade(up) => return Some((wire, up)),
         }
     }
 }

@@ -202,17 +202,31 @@ pub fn pool(port: &Port, _: &mut dyn Exchange) -> Handled {
     Ok(Reply::json(&json!({"stats": shapes::pool(&s), "processes": list.collect::<Vec<_>>()})))
 }
 
-/// All sessions, or the one with that key.
-pub fn fetch(port: &Port, key: Option<String>) -> Result<Vec<SessionInfo>, Fault> {
-    match port.mind.ask(Request::Sessions { key }, port.settings.get().times.ask) {
+/// The session with that key, if there is one.
+pub fn fetch(port: &Port, key: String) -> Result<Option<SessionInfo>, Fault> {
+    Ok(listed(port, Request::Session { key })?.into_iter().next())
+}
+
+fn listed(port: &Port, request: Request) -> Result<Vec<SessionInfo>, Fault> {
+    match port.mind.ask(request, port.settings.get().times.ask) {
         Answer::Sessions(list) => Ok(list),
         other => Err(Fault::from_answer(other)),
     }
 }
 
+/// A page, or without `limit` and `cursor` all there are, which the mind gives in pages too.
 pub fn sessions(port: &Port, ex: &mut dyn Exchange) -> Handled {
-    let page = Page::of_query(&ex.call().head)?;
-    let (list, next) = paging::sessions(fetch(port, None)?, &page);
+    let mut page = Page::of_query(&ex.call().head)?;
+    let whole = !page.asked();
+    let mut list = Vec::new();
+    let next = loop {
+        let (part, next) = paging::sessions(listed(port, paging::ask_sessions(&page)?)?, &page);
+        list.extend(part);
+        match next {
+            Some(next) if whole => page.cursor = Some(next),
+            next => break next,
+        }
+    };
     let reply = Reply::json(&paging::body("sessions", list, next));
     let etag = format!("\"{}\"", &hash(&reply.body)[..22]);
     let reply = match page::is_known(&ex.call().head, &etag) {
@@ -224,8 +238,8 @@ pub fn sessions(port: &Port, ex: &mut dyn Exchange) -> Handled {
 
 pub fn session(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let key = session_key(&ex.call().args[0])?.to_owned();
-    match fetch(port, Some(key))?.first() {
-        Some(s) => Ok(Reply::json(&json!({"session": shapes::session(s)}))),
+    match fetch(port, key)? {
+        Some(s) => Ok(Reply::json(&json!({"session": shapes::session(&s)}))),
         None => Err(Fault::new(404, "not_found", "Session not found")),
     }
 }
@@ -239,7 +253,7 @@ pub fn of_session(port: &Port, ex: &mut dyn Exchange) -> Handled {
         other => return Err(Fault::from_answer(other)),
     };
     let inactive = || Fault::new(404, "no_active_session", "No active session");
-    let info = fetch(port, Some(session))?.into_iter().next().ok_or_else(inactive)?;
+    let info = fetch(port, session)?.ok_or_else(inactive)?;
     let stats = shapes::of_pi(&stats)?;
     Ok(Reply::json(&json!({
         "sessionKey": info.key, "stats": agent::shown_stats(&stats), "statsRaw": stats, "state": shapes::of_pi(&state)?,

@@ -17,6 +17,7 @@ pub fn list(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let page = Page::of_query(&ex.call().head)?;
     let mut keys = transcripts::list(&port.settings.get().transcripts_dir);
     if let Some(cursor) = &page.cursor {
+        session_key(cursor).map_err(|_| Page::foreign())?;
         keys.retain(|key| key > cursor);
     }
     let (keys, next) = page.cut(keys, String::clone);

@@ -130,7 +130,7 @@ impl Watch {
         port.board.watch(ring);
         // The session of a single request has no name yet, and nothing of others to be passed over.
         let live = (!asked.request.fleeting).then(|| port.board.open(&asked.request.session));
-        Watch { live: live.map(|l| (l.clone(), l.now())), bell }
+        Watch { live: live.map(|l| (l.clone(), l.now().brief())), bell }
     }
 }
 
@@ -150,7 +150,7 @@ pub fn stream(
         asked.left(port, accepted);
         return Ok(Reply::streamed());
     }
-    let (live, mut at) = watch.live.unwrap_or_else(|| (port.board.open(&accepted.session), Cursor::default()));
+    let (live, mut at) = watch.live.unwrap_or_else(|| (port.board.open(&accepted.session), Cursor::default().brief()));
     let mut pace = Pace::new(port);
     let mut answer = None;
     loop {

@@ -141,7 +141,17 @@ pub struct AssistantMessage {
     pub error: Option<String>,
     pub model: String,
     pub provider: String,
+    pub calls: Vec<ToolCall>,
     pub usage: Usage,
+}
+
+/// A tool the model wants run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ToolCall {
+    pub id: String,
+    pub name: String,
+    /// Arguments as JSON text, at most 2 KiB.
+    pub args: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -272,6 +282,8 @@ pub enum Job {
     Transcript { session: String, lines: Vec<String> },
     /// Markdown in the form of that platform, cut into messages. Result: `Rendered`.
     Render { target: Target, text: String },
+    /// Puts the session's transcript aside: it was deleted. No result.
+    ForgetTranscript,
     /// Names of the roles that have a directory. Result: `Roles`.
     ListRoles,
     /// Makes a role's directory with its templates. Result: `Roles`.
@@ -329,4 +341,21 @@ pub enum FoundEntry {
     },
     Assistant(AssistantMessage),
     ToolResult,
+}
+
+/// The number `n` of an injected message in a user entry's head: `turn:<turn>.<n>`; 0: the prompt itself.
+pub fn injection(head: &str, turn: &str) -> Option<i64> {
+    let needle = format!("turn:{turn}");
+    for (at, _) in head.match_indices(&needle) {
+        let rest = &head[at + needle.len()..];
+        match rest.bytes().next() {
+            Some(b'.') => {
+                let digits: String = rest[1..].chars().take_while(char::is_ascii_digit).collect();
+                return Some(digits.parse().unwrap_or(0)); // a full stop: the note of a resumed turn
+            }
+            Some(b) if b.is_ascii_alphanumeric() => continue,
+            _ => return Some(0),
+        }
+    }
+    None
 }

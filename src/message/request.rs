@@ -39,6 +39,9 @@ pub enum Request {
     Rename { session: String, title: String },
     /// Stops the process, after the running turn; the next message starts a fresh one. Answer: `Ok`.
     Renew { session: String },
+    /// pi reads its extensions, skills and prompts anew: told so if it has a command for that, else as `Renew`.
+    /// Answer: `Ok`.
+    ReloadPi { session: String },
     /// What pi counts of the conversation. Answer: `Stats`, or `Error(no_active_session)` without a live process.
     Stats { session: String },
     /// The session that a pi process is bound to. Answer: `Session`.
@@ -51,8 +54,10 @@ pub enum Request {
     Models,
     /// Slash commands of the gateway and of pi. Answer: `Commands`.
     Commands,
-    /// Answer: `Sessions`.
-    Sessions { key: Option<String> },
+    /// The session of that key. Answer: `Sessions`, with one or none.
+    Session { key: String },
+    /// `limit` sessions behind one, those with the latest activity first. Answer: `Sessions`.
+    Sessions { after: Option<SessionPlace>, limit: usize },
     /// Answer: `Snapshot`.
     Snapshot,
     /// The first answer to a dialog wins. Answer: `Bool`.
@@ -159,7 +164,8 @@ pub struct ChatReply {
     /// External id of the reply's segment; empty if there is none (silent, dropped).
     pub id: String,
     pub text: String,
-    /// Set if the turn failed or the message was dropped; `text` then says it to the user.
+    /// Set if the turn failed, or the message was dropped, or ended (stop, reset, deletion) before a word was said to
+    /// it; `text`, if there is one, then says it to the user.
     pub error: Option<(Code, String)>,
     pub took_ms: u64,
     /// How its turn ended: pi's word (`stop`, `length`, …), or why it was aborted (`user`, `interrupt`, `inactive`,
@@ -236,6 +242,9 @@ impl Code {
         }
     }
 }
+
+/// A place in the list of sessions: the minute (of the Unix epoch) of the last activity, latest first, then the key.
+pub type SessionPlace = (i64, String);
 
 /// A session as lists show it (gateway-api.md 1.4).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -329,6 +338,22 @@ pub struct Dialog {
 #[derive(Clone, Debug, PartialEq)]
 pub enum UiAnswer {
     Value(String),
+    /// What was chosen of a `multiselect`; may be nothing.
+    Values(Vec<String>),
     Confirmed(bool),
     Cancelled,
+}
+
+impl UiAnswer {
+    /// As a dialog of that method takes it: a list if several may be chosen, else one value.
+    pub fn fit(self, method: &str) -> UiAnswer {
+        match (self, method == "multiselect") {
+            (UiAnswer::Value(one), true) => UiAnswer::Values(vec![one]),
+            (UiAnswer::Values(list), false) => match list.into_iter().next() {
+                Some(first) => UiAnswer::Value(first),
+                None => UiAnswer::Cancelled,
+            },
+            (other, _) => other,
+        }
+    }
 }

@@ -12,6 +12,7 @@ mod salvage;
 mod schema;
 mod sessions;
 pub mod sync;
+mod traces;
 
 use std::cell::Cell;
 use std::fs;
@@ -25,6 +26,7 @@ pub use reader::{HistoryLine, Owed, Reader, MANY};
 pub use people::{Approved, NewPairing, Pairing, PAIRING_LIFE};
 pub use rows::*;
 pub use salvage::{finish as finish_salvage, salvage};
+pub use traces::Trace;
 
 pub type Result<T> = std::result::Result<T, Error>;
 

@@ -48,7 +48,7 @@ pub const MANY: i64 = 10_000;
 
 /// Reads the store beside its writer. Queries are short and limited; the lock is held for one query.
 pub struct Reader {
-    db: Mutex<Connection>,
+    pub(super) db: Mutex<Connection>,
     id: String,
 }
 

@@ -20,7 +20,9 @@ pub mod inbox_state {
     pub const SILENT: &str = "silent";
     pub const DROPPED: &str = "dropped";
     pub const FAILED: &str = "failed";
-    /// Reason of `dropped`: its session was deleted.
+    /// Reason of `dropped`: `/stop all`, `/new all`.
+    pub const BY_COMMAND: &str = "dropped by command";
+    /// Reason of `dropped` and `silent`: its session was deleted.
     pub const DELETED: &str = "session deleted";
 
     /// The row's fate is recorded.

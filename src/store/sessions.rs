@@ -1,10 +1,21 @@
 //! Sessions, readers' cursors and housekeeping: core's queries.
 
+use std::sync::LazyLock;
+
 use rusqlite::OptionalExtension;
 
 use super::rows::*;
 use super::{Result, Store};
-use crate::message::{Row, Wall};
+use crate::message::{Row, SessionPlace, Wall};
+
+/// Stores a session or changes it, but for what it keeps: its key, what was made with it, and its `minute`.
+static PUT: LazyLock<String> = LazyLock::new(|| {
+    let changes = SESSION.split(", ").filter(|c| !matches!(*c, "key" | "sid" | "created"));
+    let changes: Vec<String> = changes.map(|c| format!("{c} = excluded.{c}")).collect();
+    let values = "?, ".repeat(SESSION.split(", ").count());
+    let changes = changes.join(", ");
+    format!("INSERT INTO session({SESSION}, minute) VALUES({values}?) ON CONFLICT(key) DO UPDATE SET {changes}")
+});
 
 impl Store {
     // ---- sessions
@@ -29,6 +40,18 @@ impl Store {
         Ok(list)
     }
 
+    /// A page of all sessions, behind a place in their order (by minute and key, as the index has it).
+    pub fn sessions_behind(&self, place: Option<&SessionPlace>, limit: usize) -> Result<Vec<SessionRow>> {
+        let (minute, key) = place.map_or((i64::MAX, ""), |(minute, key)| (*minute, key));
+        let sql = format!(
+            "SELECT {SESSION} FROM session WHERE minute <= ?1 AND (minute < ?1 OR key > ?2)
+             ORDER BY minute DESC, key LIMIT ?3"
+        );
+        let mut q = self.db()?.prepare_cached(&sql)?;
+        let page = q.query_map((minute, key, limit as i64), session)?.collect::<rusqlite::Result<_>>()?;
+        Ok(page)
+    }
+
     /// Keys of sessions that begin like that.
     pub fn sessions_beginning(&self, prefix: &str) -> Result<Vec<String>> {
         let end = format!("{prefix}\u{7f}"); // behind every character of a key
@@ -44,54 +67,28 @@ impl Store {
 
     /// Stores a session. The list's index is touched once a minute at most.
     pub fn put_session(&self, s: &SessionRow) -> Result<()> {
-        let minute = s.last_at / 60_000;
-        let changed = self
-            .db()?
-            .prepare_cached(
-                "UPDATE session SET agent = ?2, role = ?3, role_manual = ?4, file = ?5, last = ?6, mode = ?7, model = ?8,
-                 thinking = ?9, count = ?10, last_at = ?11, reset_at = ?12, title = ?13 WHERE key = ?1",
-            )?
-            .execute((
-                &s.key,
-                &s.agent,
-                &s.role,
-                s.role_manual,
-                s.file.to_string_lossy(),
-                json(&s.last),
-                &s.mode,
-                &s.model,
-                &s.thinking,
-                s.count,
-                s.last_at,
-                s.reset_at,
-                &s.title,
-            ))?;
-        if changed > 0 {
-            self.db()?
-                .prepare_cached("UPDATE session SET minute = ?2 WHERE key = ?1 AND minute <> ?2")?
-                .execute((&s.key, minute))?;
-            return Ok(());
-        }
-        self.db()?
-            .prepare_cached("INSERT INTO session VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
-            .execute((
-                &s.key,
-                &s.sid,
-                &s.agent,
-                &s.role,
-                s.role_manual,
-                s.file.to_string_lossy(),
-                json(&s.last),
-                &s.mode,
-                &s.model,
-                &s.thinking,
-                s.count,
-                s.last_at,
-                s.created,
-                s.reset_at,
-                &s.title,
-                minute,
-            ))?;
+        let db = self.db()?;
+        let minute = s.last_at.div_euclid(60_000);
+        db.prepare_cached(&PUT)?.execute((
+            &s.key,
+            &s.sid,
+            &s.agent,
+            &s.role,
+            s.role_manual,
+            s.file.to_string_lossy(),
+            json(&s.last),
+            &s.mode,
+            &s.model,
+            &s.thinking,
+            s.count,
+            s.last_at,
+            s.created,
+            s.reset_at,
+            &s.title,
+            minute,
+        ))?;
+        db.prepare_cached("UPDATE session SET minute = ?2 WHERE key = ?1 AND minute <> ?2")?
+            .execute((&s.key, minute))?;
         Ok(())
     }
 

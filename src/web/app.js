@@ -184,6 +184,9 @@ function follow(effects) {
 	if (effects.refetch) refetchSoon();
 }
 
+/** With what tools gave: steps look as they did live. */
+const askHistory = (before) => link.request('chat.history', { sessionKey, limit: PAGE, raw: true, before });
+
 /** History, while events wait; with the running turn's snapshot if events may have been missed. */
 async function load(fresh) {
 	const mine = ++syncing;
@@ -192,7 +195,7 @@ async function load(fresh) {
 	if (fresh) c.dialogs = [];
 	try {
 		const [history, live] = await Promise.all([
-			link.request('chat.history', { sessionKey: c.sessionKey, limit: PAGE }),
+			askHistory(),
 			fresh ? link.request('session.live', { sessionKey: c.sessionKey }).then((live) => { c.snapshotTaken(); return live; }, (e) => { if (!e.code) throw e; return null; }) : undefined,
 		]);
 		if (mine !== syncing || c !== conversation) return;
@@ -542,7 +545,7 @@ $('older').addEventListener('click', async () => {
 	if (!first) return;
 	$('older').disabled = true;
 	try {
-		const history = await link.request('chat.history', { sessionKey, limit: PAGE, before: first.id });
+		const history = await askHistory(first.id);
 		const height = scroll.scrollHeight - scroll.scrollTop;
 		c.older({ limit: PAGE, ...history });
 		toEnd = false;

@@ -98,8 +98,9 @@ export class Conversation {
 		// Between a reply and the end of its turn the snapshot still holds what the history has already.
 		const told = live?.isStreaming && rows.some((r) => r.kind === 'assistant' && r.runId === live.runId && (!live.text || r.text === live.text.trim()));
 		const liveRun = live?.isStreaming && !told ? live.runId || 'live' : null;
-		const runs = new Map(); // a finished run keeps its steps although the history has only its text
+		const runs = new Map(); // a finished run keeps its steps
 		for (const i of old) if (i.steps?.length && !i.id) runs.set(i.runId, i.steps);
+		for (const r of rows) if (r.steps.length) runs.delete(r.runId);
 
 		const kept = first > 0 ? old.slice(0, first) : [];
 		const next = [...kept];
@@ -110,7 +111,8 @@ export class Conversation {
 			if (used.has(item)) continue;
 			if (known && r.images.length === 0) r.images = known.images || [];
 			if (r.failed && known?.failed) r.failed = known.failed; // it knows better why
-			if (r.kind === 'assistant' && !item.steps && runs.has(r.runId)) { r.steps = runs.get(r.runId); runs.delete(r.runId); }
+			const seen = item.steps || (r.kind === 'assistant' && runs.get(r.runId)) || [];
+			if (seen.length && !r.steps.length) { r.steps = seen; runs.delete(r.runId); } // the history may not know them
 			Object.assign(item, r, { state: r.kind === 'user' ? 'sent' : 'done', error: undefined });
 			used.add(item);
 			next.push(item);
@@ -260,7 +262,7 @@ export class Conversation {
 				live.mark = { text: live.text.length, steps: live.steps.length };
 				live.gap = true;
 				if (!live.steps.some((s) => s.kind === 'tool' && s.id === p.toolCallId)) {
-					live.steps.push({ kind: 'tool', id: p.toolCallId, name: p.toolName || 'tool', label: labelOf(p, p.args), args: argsText(p.args), output: '', state: 'running' });
+					live.steps.push(toolStep(p, p.args));
 				}
 				live.status = 'tool';
 				return {};
@@ -269,7 +271,7 @@ export class Conversation {
 			case 'tool_execution_end': {
 				const live = this.#open(runId);
 				let step = live.steps.find((s) => s.kind === 'tool' && s.id === p.toolCallId);
-				if (!step) live.steps.push(step = { kind: 'tool', id: p.toolCallId, name: p.toolName || 'tool', label: '', args: '', output: '', state: 'running' });
+				if (!step) live.steps.push(step = toolStep(p));
 				const text = p.resultText ?? p.partialText ?? partsText(p.result?.content ?? p.partialResult?.content);
 				if (text) step.output = String(text).slice(0, STEP_TEXT);
 				if (p.type === 'tool_execution_end') {
@@ -462,9 +464,10 @@ export class Conversation {
 		item.text = live.text || '';
 		if (live.thinking) item.steps.push({ kind: 'thinking', id: 't0', text: String(live.thinking).slice(0, STEP_TEXT), done: Boolean(item.text || live.tools?.length) });
 		for (const t of live.tools || []) {
-			const args = parsed(t.args);
-			const state = t.state === 'running' ? 'running' : t.isError ? 'error' : 'ok';
-			item.steps.push({ kind: 'tool', id: t.toolCallId, name: t.toolName || 'tool', label: labelOf(t, args), args: argsText(args), output: String(t.output || '').slice(0, STEP_TEXT), state });
+			const step = toolStep(t, parsed(t.args));
+			if (t.state !== 'running') step.state = t.isError ? 'error' : 'ok';
+			step.output = String(t.output || '').slice(0, STEP_TEXT);
+			item.steps.push(step);
 		}
 		item.status = item.steps.some((s) => s.state === 'running') ? 'tool' : item.text ? '' : 'working';
 	}
@@ -502,7 +505,30 @@ function row(m) {
 	// A notice (a command's answer, what the gateway itself has to say) looks as its `chat.reply` did.
 	const kind = m.role === 'user' ? 'user' : m.role === 'notice' || m.role === 'assistant' ? 'assistant' : null;
 	if (!kind) return null;
-	return { kind, id: String(m.id), key: m.key || null, runId: m.runId || null, text: partsText(m.content) || m.text || '', images: images(m.images), unseen: m.imageCount || 0, failed: m.failed ? 'failed' : null, at: m.at || null };
+	return { kind, id: String(m.id), key: m.key || null, runId: m.runId || null, text: partsText(m.content) || m.text || '', images: images(m.images), steps: stepsOf(m.parts), unseen: m.imageCount || 0, failed: m.failed ? 'failed' : null, at: m.at || null };
+}
+
+/** How the agent came to an answer, as it was shown live. */
+function stepsOf(parts) {
+	const steps = [];
+	for (const p of parts || []) {
+		let step = steps[steps.length - 1];
+		if (p.type === 'thinking') {
+			if (step?.kind === 'thinking') step.text += `\n\n${p.thinking}`;
+			else steps.push({ kind: 'thinking', id: `t${steps.length}`, text: p.thinking, done: true });
+		} else if (p.type === 'toolCall') {
+			steps.push(step = toolStep({ toolCallId: p.id, toolName: p.name }, p.arguments));
+			step.state = 'stopped'; // until its result says more
+		} else if (p.type === 'toolResult' && (step = steps.find((s) => s.id === p.toolCallId))) {
+			step.output = partsText(p.content);
+			step.state = p.isError ? 'error' : 'ok';
+		}
+	}
+	return steps;
+}
+
+function toolStep(p, args) {
+	return { kind: 'tool', id: p.toolCallId, name: p.toolName || 'tool', label: labelOf(p, args), args: argsText(args), output: '', state: 'running' };
 }
 
 function partsText(content) {

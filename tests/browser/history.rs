@@ -51,6 +51,45 @@ fn given_a_message_that_steers_a_running_answer_then_each_part_stands_below_its_
 }
 
 #[test]
+fn given_a_reload_then_thoughts_and_tools_of_finished_answers_are_there_once_and_folded() {
+    const STEPS: &str = "[...document.querySelectorAll('.assistant')].map(a => [...a.querySelectorAll('.step')]\
+                         .map(s => [s.className, s.open, ...[...s.querySelectorAll('.name, .label, .thought, .args, .output')]\
+                         .map(x => x.textContent)]))";
+    let (pi, g) = scripted();
+    let page = Page::open(&g);
+    let call = |command: &str| format!("[[tool:bash {{\"command\":\"{command}\"}}]]");
+    let (first, second) = (call("echo out"), call("exit 3"));
+    page.says(&format!("[[think:let me see]] [[say:a part, which is long enough]] [[gate:g]] {first} [[say:end]]"));
+    pi.wait_gate("g");
+    page.streams();
+    page.says(&format!("[[say:the second part]] [[gate:h]] {second} [[say:more]]"));
+    page.until("document.querySelectorAll('.user[data-state=sent]').length === 2");
+    pi.open("g");
+    pi.wait_gate("h");
+    page.until("document.querySelector('.assistant[data-state=live] .md')?.innerText === 'the second part'");
+    pi.open("h");
+    page.answers(2);
+    let live = page.eval(STEPS);
+    let kinds: Vec<usize> = live.as_array().unwrap().iter().map(|a| a.as_array().unwrap().len()).collect();
+    assert_eq!(kinds, [2, 1], "{live}");
+    assert_eq!(live[0][0], serde_json::json!(["step thinking", false, "Thoughts", "let me see"]));
+    assert_eq!(live[0][1], serde_json::json!(["step tool", false, "bash", "echo out", "echo out", "out\n"]));
+    for _ in 0..2 {
+        page.same_after_reload();
+        assert_eq!(page.eval(STEPS), live);
+        let states = page.eval("[...document.querySelectorAll('.step')].map(s => s.dataset.state).join()");
+        assert_eq!(states, "ok,ok,error");
+    }
+    page.click(".thinking summary");
+    page.until("document.querySelector('.thinking').open");
+    // A reconnect fetches the history again: what stands there stays as it is.
+    page.says("[[say:and another]]");
+    page.answers(3);
+    assert_eq!(page.eval("document.querySelectorAll('.step').length"), 3);
+    page.calm();
+}
+
+#[test]
 fn given_two_tabs_then_both_show_the_same_conversation() {
     let (pi, g) = scripted();
     let page = Page::open(&g);

@@ -23,8 +23,10 @@ fn with_pi() -> House {
                 Some(Answer::Stats { stats: r#"{"cost":0.5}"#.into(), state: "{}".into() })
             }
             Request::Stats { .. } => none("No active session"),
-            Request::Renew { session } if session == MAIN => Some(Answer::Ok),
-            Request::Renew { .. } => Some(Answer::Error { code: Code::NotFound, message: "Session not found".into() }),
+            Request::ReloadPi { session } if session == MAIN => Some(Answer::Ok),
+            Request::ReloadPi { .. } => {
+                Some(Answer::Error { code: Code::NotFound, message: "Session not found".into() })
+            }
             other => rest(other),
         }),
     )
@@ -76,9 +78,13 @@ fn five() -> House {
     House::with(
         open_settings(),
         Box::new(move |request| match request {
-            Request::Sessions { key: None } => {
-                let one = |n: i64| SessionInfo { last_activity: if n == 4 { 5 } else { n }, ..info(&format!("s{n}")) };
-                Some(Answer::Sessions((1..=5).rev().map(one).collect()))
+            Request::Sessions { after, limit } => {
+                let minute = |n: i64| if n == 4 { 5 } else { n };
+                let one = |n| SessionInfo { last_activity: minute(n) * 60_000, ..info(&format!("s{n}")) };
+                let place = |n| (-minute(n), format!("s{n}"));
+                let after = after.clone().map(|(minute, key)| (-minute, key));
+                let behind = [4, 5, 3, 2, 1].into_iter().filter(|n| after.as_ref().is_none_or(|a| place(*n) > *a));
+                Some(Answer::Sessions(behind.take(*limit).map(one).collect()))
             }
             other => rest(other),
         }),
@@ -104,6 +110,10 @@ fn sessions_come_in_pages_when_asked_and_whole_otherwise() {
     seen.extend(keys(&page["sessions"]).into_iter().map(str::to_owned));
     assert_eq!(seen, ["s4", "s5", "s3", "s2", "s1"]);
     assert_eq!(get("?limit=x")["error"], "limit must be a whole number");
+    for foreign in ["x", "s4", "5-", "5-a/b", "x-s4"] {
+        let why = "cursor must be the nextCursor of an earlier page";
+        assert_eq!(get(&format!("?cursor={foreign}"))["error"], why, "{foreign}");
+    }
     let mut ws = Ws::open(h.addr, "/", "").unwrap_or_else(|r| panic!("{}", r.text()));
     assert_eq!(keys(&ws.call("sessions.list", json!({}))["payload"]).len(), 5, "an array, as old clients read it");
     let page = ws.call("sessions.list", json!({"limit": 3}))["payload"].clone();
@@ -166,7 +176,8 @@ fn what_is_asked_of_a_part_that_is_not_there_is_refused_by_its_name() {
             "Channel webchat has no connection that could be restarted",
         ),
         ("/api/plugins/reload", json!({"pluginId": "p"}), 404, "Plugin not found: p"),
-        ("/api/cron/jobs", json!({"id": "a"}), 404, "Not Found"),
+        ("/api/cron/jobs", json!({"id": "a"}), 404, "Cron not enabled"),
+        ("/api/wake", json!({"text": "a"}), 404, "Wake events are not enabled"),
     ] {
         let r = ask(h.addr, "POST", path, "", &body.to_string());
         assert_eq!((r.status, r.json()["error"].as_str()), (status, Some(error)), "{path}");

@@ -49,6 +49,9 @@ fn what_the_mind_reports_is_kept_newest_first_and_can_be_filtered_and_paged() {
     assert_eq!(first["count"], 2);
     let cursor = first["nextCursor"].as_str().unwrap();
     assert_eq!(actions(&format!("?limit=2&cursor={cursor}")), ["reset"]);
+    assert_eq!(get("?cursor=nothing")["error"], "cursor must be the nextCursor of an earlier page");
+    assert_eq!(get("?cursor=99999999999999-1")["error"], "cursor must be the nextCursor of an earlier page");
+    assert_eq!(actions("?cursor=5-left"), [""; 0], "one that has left, and all before it");
     assert_eq!(get("?limit=abc")["error"], "limit must be a whole number");
     assert_eq!(get("?level=loud")["error"], "level must be one of debug, info, warn, error");
     let mut ws = Ws::open(h.addr, "/", "").unwrap_or_else(|r| panic!("{}", r.text()));

@@ -99,6 +99,44 @@ fn a_message_goes_to_the_callers_own_session_or_to_the_one_a_client_names() {
 }
 
 #[test]
+fn a_beginning_that_could_not_be_completed_later_is_not_sent() {
+    let d = Doors::of("webchat");
+    let why = r#"Channel "webchat" does not support message editing: send the whole text at once (stream false, no streamMode)"#;
+    for body in
+        [json!({"text": "The beg…", "stream": true}), json!({"text": "The beg…", "streamMode": "draft", "draftId": 1})]
+    {
+        assert_eq!(refused(&d.tool(SEND, body)), (501, why.into()));
+    }
+    assert_eq!(
+        refused(&d.tool(SEND, json!({"text": "x", "stream": "yes"}))),
+        (400, "stream must be true or false".into())
+    );
+    assert!(d.posts().is_empty());
+    for body in [json!({"text": "whole", "stream": false}), json!({"text": "whole", "streamMode": "partial"})] {
+        assert_eq!(d.tool(SEND, body).status, 200);
+    }
+    assert_eq!(d.posts().len(), 2);
+}
+
+#[test]
+fn what_is_off_says_so_to_pis_tools() {
+    let d = Doors::of("webchat");
+    for (method, path, why) in [
+        ("GET", "/api/cron/jobs", "Cron not enabled"),
+        ("POST", "/api/cron/jobs/a/run", "Cron not enabled"),
+        ("PATCH", "/api/cron/jobs/a", "Cron not enabled"),
+        ("DELETE", "/api/cron/jobs/a", "Cron not enabled"),
+        ("GET", "/api/cron/status", "Cron not enabled"),
+        ("POST", "/api/wake", "Wake events are not enabled"),
+        ("POST", "/api/cronjobs", "Not Found"),
+    ] {
+        let fields = format!("Authorization: Bearer {}\r\n", d.token);
+        let r = ask(d.agent.addresses()[0], method, path, &fields, "{}");
+        assert_eq!(refused(&r), (404, why.into()), "{method} {path}");
+    }
+}
+
+#[test]
 fn a_channel_that_cannot_be_sent_to_is_named() {
     let d = Doors::of("telegram");
     let no_plugin = (404, "Channel plugin not found: telegram".to_owned());

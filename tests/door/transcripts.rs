@@ -31,6 +31,7 @@ fn the_list_holds_keys_also_those_with_two_underscores() {
     let rest = ask(h.addr, "GET", "/api/transcripts?limit=1&cursor=a__b", "", "").json();
     assert_eq!(rest, json!({"sessions": [MAIN]}));
     assert_eq!(ask(h.addr, "GET", "/api/transcripts?limit=ten", "", "").status, 400);
+    assert_eq!(ask(h.addr, "GET", "/api/transcripts?cursor=a/b", "", "").status, 400);
 }
 
 #[test]

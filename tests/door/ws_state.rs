@@ -49,6 +49,24 @@ fn a_wrong_secret_is_told_before_the_close() {
 }
 
 #[test]
+fn a_connect_of_the_wrong_types_is_refused_and_the_connection_stays() {
+    let h = House::new();
+    let mut ws = connected(&h);
+    for (params, why) in [
+        (json!({"token": 5}), "token must be a string"),
+        (json!({"subscribe": "all"}), "subscribe must be an array of session keys"),
+        (json!({"resume": {"epoch": "e", "eid": "7"}}), "eid must be a whole number"),
+    ] {
+        let r = ws.call("connect", params);
+        assert_eq!((r["error"].as_str(), r["code"].as_str()), (Some(why), Some("invalid_request")));
+    }
+    assert_eq!(ws.call("sessions.list", json!({}))["ok"], true);
+    let mut stranger = Ws::open(h.addr, "/", "").unwrap();
+    assert_eq!(stranger.call("connect", json!({"token": ["x"]}))["code"], "invalid_request");
+    assert_eq!(stranger.call("connect", json!({"token": SECRET}))["ok"], true);
+}
+
+#[test]
 fn strangers_are_few_slow_ones_are_closed_and_their_frames_are_small() {
     let mut s = settings();
     s.times.ws_login = ms(300);
@@ -63,6 +81,21 @@ fn strangers_are_few_slow_ones_are_closed_and_their_frames_are_small() {
     c.text(&" ".repeat((64 << 10) + 1));
     assert_eq!(c.close_code(), 1009);
     h.all_gone();
+}
+
+#[test]
+fn the_key_of_a_new_chat_as_the_originals_page_makes_it_is_a_session_of_its_own() {
+    let h = House::new();
+    let mut ws = Ws::open(h.addr, "/", &crate::bearer()).unwrap_or_else(|r| panic!("{}", r.text()));
+    for (key, chat) in [("agent:main:webchat:dm:mx0a0ey7", "dm:mx0a0ey7"), ("agent:main:webchat:mx0a0ey7", "mx0a0ey7")]
+    {
+        let r = ws.call("chat.send", json!({"text": "hello", "sessionKey": key}));
+        assert_eq!(r["ok"], true, "{r}");
+        let Some(Request::Chat(c)) = h.asked.lock().unwrap().last().cloned() else { panic!() };
+        assert_eq!((c.session.as_str(), c.source.chat.as_str()), (key, chat));
+    }
+    let r = ws.call("chat.send", json!({"text": "hello", "sessionKey": "agent:main:webchat:group:1"}));
+    assert_eq!((r["ok"].as_bool(), r["code"].as_str()), (Some(false), Some("invalid_request")), "{r}");
 }
 
 #[test]
@@ -99,6 +132,7 @@ fn methods_answer_as_documented() {
     assert!(error("chat.send", json!({"text": "a", "sessionKey": "agent:main:webchat:a b"})).is_some());
     assert!(error("chat.send", json!({"text": "a", "idempotencyKey": ""})).is_some());
     assert!(error("chat.history", json!({"sessionKey": "broken"})).is_some());
+    assert!(error("extension_ui_response", json!({"id": "d1", "value": ["a", 2]})).is_some());
     let mut ok = |method: &str, params: Value| {
         let r = ws.call(method, params);
         assert_eq!(r["ok"], true, "{r}");
@@ -110,11 +144,12 @@ fn methods_answer_as_documented() {
     assert_eq!(ok("health", json!({}))["status"], "ok");
     assert_eq!(ok("extension_ui_response", json!({"id": "d1", "value": true})), true);
     assert_eq!(ok("extension_ui_response", json!({"id": "d2", "cancelled": true})), false);
+    assert_eq!(ok("extension_ui_response", json!({"id": "d1", "value": ["a", "b"]})), true);
     assert_eq!(ok("session.model", json!({"model": "a/b"}))["modelId"], "b");
     let history = ok("chat.history", json!({"limit": 2, "before": "m4"}));
     assert_eq!(
         history["messages"][1],
-        json!({"id": "m3", "role": "user", "content": "text 3", "runId": "r2", "at": 3})
+        json!({"id": "m3", "role": "user", "content": "text 3", "parts": [{"type": "text", "text": "text 3"}], "runId": "r2", "at": 3})
     );
     assert_eq!((history["messages"].as_array().unwrap().len(), history["running"].as_bool()), (2, Some(false)));
     assert_eq!(ok("chat.history", json!({}))["messages"][0]["key"], "k1");
@@ -124,6 +159,27 @@ fn methods_answer_as_documented() {
     let chat = asked.iter().find_map(|r| if let Request::Chat(c) = r { Some(c) } else { None }).unwrap();
     assert_eq!(chat.dkey.as_deref(), Some("web:agent:main:webchat:default:k9"));
     assert_eq!((&*chat.source.channel, &*chat.source.chat, &*chat.source.sender), ("webchat", "default", "web"));
+}
+
+#[test]
+fn given_a_history_then_answers_have_their_parts_and_results_of_tools_only_come_raw() {
+    let h = House::open();
+    let mut ws = Ws::open(h.addr, "/", "").unwrap();
+    let mut parts = |params: Value| {
+        let list = ws.call("chat.history", params)["payload"]["messages"].as_array().unwrap().clone();
+        let of =
+            |m: &Value| m["parts"].as_array().unwrap().iter().map(|p| p["type"].as_str().unwrap().to_owned()).collect();
+        list.iter().map(|m| (m["id"].as_str().unwrap().to_owned(), of(m))).collect::<Vec<(String, Vec<String>)>>()
+    };
+    let text = || vec!["text".to_owned()];
+    let all = parts(json!({}));
+    assert_eq!(all.len(), 5);
+    assert_eq!(all[0], ("m1".into(), text()));
+    assert_eq!(all[1], ("m2".into(), ["thinking", "toolCall", "text"].map(str::to_owned).to_vec()));
+    assert_eq!(all[3], ("m4".into(), text()), "what is not known has its text");
+    let raw = parts(json!({"raw": true, "limit": 1, "before": "m3"}));
+    assert_eq!(raw, [("m2".into(), ["thinking", "toolCall", "toolResult", "text"].map(str::to_owned).to_vec())]);
+    assert!(ws.call("chat.history", json!({"raw": "yes"}))["error"].is_string());
 }
 
 #[test]

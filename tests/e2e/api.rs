@@ -53,6 +53,9 @@ fn what_was_said_is_in_the_transcript() {
     assert_eq!((&entries[0]["type"], &entries[0]["data"]["text"]), (&json!("user_message"), &json!("hello")));
     assert_eq!((&entries[1]["type"], &entries[1]["session"]), (&json!("assistant_reply"), &json!(MAIN)));
     assert_eq!(g.get("/api/transcripts").json(), json!({"sessions": [MAIN]}));
+    ok(&mut g.page(MAIN), "sessions.delete", json!({"sessionKey": MAIN}));
+    g.wait_until("the transcript to go", |g| g.get("/api/transcripts").json() == json!({"sessions": []}));
+    assert_eq!(g.get(&path).json()["count"], 0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::{json, Value};
 
 use crate::support::gateway::Gateway;
-use crate::support::raw_http::Ws;
+use crate::support::raw_http::{Client, Response, Ws};
 use crate::MAIN;
 
 fn say(ws: &mut Ws, text: &str) {
@@ -64,6 +64,31 @@ fn given_a_running_turn_when_its_session_is_deleted_then_no_event_brings_it_back
     let session = &ws.call("sessions.get", json!({"sessionKey": MAIN}))["payload"];
     assert_eq!(session["title"], Value::Null, "{session}");
     assert_eq!(users(&g), ["hello"]);
+}
+
+/// A chat over HTTP that is still being answered when `end` comes.
+fn cut_off(path: &str, end: impl FnOnce(&mut Ws)) -> Response {
+    let g = Gateway::demo(json!({})).env("PI_GW_DEMO_DELAY_MS", "20").start();
+    let mut ws = g.page(MAIN);
+    let mut c = Client::new(g.addr);
+    let body = json!({"message": "long 500", "sessionKey": MAIN}).to_string();
+    c.request("POST", path, &format!("Authorization: Bearer {}\r\n", g.token), &body);
+    ws.event("agent");
+    end(&mut ws);
+    c.response()
+}
+
+#[test]
+fn given_a_chat_over_http_when_its_session_is_deleted_or_reset_then_it_is_told() {
+    for (method, how) in [("sessions.delete", "deleted"), ("sessions.reset", "reset")] {
+        let end = |ws: &mut Ws| assert_eq!(ws.call(method, json!({"sessionKey": MAIN}))["ok"], true);
+        let why = format!("The session was {how} before the message was answered.");
+        let r = cut_off("/api/chat", end);
+        assert_eq!((r.refusal(), r.json()["error"].as_str()), ((409, "conflict".into()), Some(&*why)), "{method}");
+        let frames = cut_off("/api/chat/stream", end).text();
+        let last = frames.trim_end().rsplit("data: ").next().unwrap().to_owned();
+        assert_eq!(last, json!({"type": "error", "error": why, "code": "conflict"}).to_string(), "{frames}");
+    }
 }
 
 #[test]

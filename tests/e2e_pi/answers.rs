@@ -36,6 +36,47 @@ pub fn b10_text_before_and_after_a_tool_is_one_reply(new: bool) {
     assert_eq!(w.said("assistant"), ["Before.\n\nAfter."]);
 }
 
+pub fn a_script_that_waits_for_the_ends_of_messages_and_turns_gets_each_once(new: bool) {
+    let w = World::start(new);
+    let mut page = w.page();
+    let run = page.say("[[say:Look.]] [[tool:bash {\"command\":\"echo hi\"}]] [[say:Done.]]");
+    assert_eq!(page.reply(&run), "Look.\n\nDone.");
+    let told = page.told(&run);
+    let passing = ["message_update", "tool_execution_update"];
+    let kinds: Vec<&str> = told.iter().filter_map(|p| p["type"].as_str()).filter(|k| !passing.contains(k)).collect();
+    assert_eq!(
+        kinds,
+        [
+            "agent_start",
+            "turn_start",
+            "message_start",
+            "message_end",
+            "tool_execution_start",
+            "tool_execution_end",
+            "turn_end",
+            "turn_start",
+            "message_start",
+            "message_end",
+            "turn_end",
+            "agent_end",
+        ]
+    );
+    let all = |kind: &str| told.iter().filter(|p| p["type"] == kind).map(|p| p["message"].clone()).collect::<Vec<_>>();
+    let (ends, turns) = (all("message_end"), all("turn_end"));
+    assert_eq!(ends, turns);
+    assert_eq!(ends[0]["content"][0], json!({"type": "text", "text": "Look."}));
+    assert_eq!((&ends[0]["content"][1]["type"], &ends[0]["content"][1]["name"]), (&json!("toolCall"), &json!("bash")));
+    assert_eq!(ends[0]["content"][1]["arguments"], json!({"command": "echo hi"}));
+    assert_eq!((&ends[0]["stopReason"], &ends[1]["stopReason"]), (&json!("toolUse"), &json!("stop")));
+    assert_eq!(ends[1]["content"], json!([{"type": "text", "text": "Done."}]));
+    assert_eq!((&ends[1]["provider"], &ends[1]["model"]), (&json!("fake"), &json!("fake-model")));
+    assert!(ends[1]["usage"]["input"].as_u64().unwrap() > 0, "{}", ends[1]);
+    let turn = told.iter().find(|p| p["type"] == "turn_end").unwrap();
+    let result = &turn["toolResults"][0];
+    assert_eq!((&result["toolCallId"], &result["isError"]), (&ends[0]["content"][1]["id"], &json!(false)));
+    assert_eq!(result["content"], json!([{"type": "text", "text": "hi\n"}]));
+}
+
 pub fn thinking_is_shown_and_not_sent(new: bool) {
     let w = World::with(new, json!({"agent": {"model": "fake/fake-think", "thinkingLevel": "low"}}));
     let mut page = w.page();
@@ -43,6 +84,38 @@ pub fn thinking_is_shown_and_not_sent(new: bool) {
     assert_eq!(page.reply(&run), "Fine.");
     assert_eq!(page.shown(&run, "thinking_delta"), "let me see");
     assert_eq!(page.shown(&run, "text_delta"), "Fine.");
+}
+
+/// pi's session file has what the store has not.
+pub fn after_a_restart_the_history_tells_thoughts_and_tools(new: bool) {
+    let mut w = World::with(new, json!({"agent": {"model": "fake/fake-think", "thinkingLevel": "low"}}));
+    let call = json!({"command": "echo out"});
+    let first = w.ask(&format!("[[think:let me see]] [[say:Before.]] [[tool:bash {call}]] [[say:never]]"));
+    assert!(first.starts_with("Before."), "{first}");
+    assert_eq!(w.ask("[[say:Plain.]]"), "Plain.");
+    let before = w.parts(true);
+    assert!(w.g.stop().success());
+    w.g.restart();
+    let parts = w.parts(true);
+    assert_eq!(parts, before);
+    assert_eq!(parts.len(), 2, "{parts:?}");
+    let thought = json!({"type": "thinking", "thinking": "let me see"});
+    assert_eq!(parts[0][..2], [thought, json!({"type": "text", "text": "Before."})]);
+    let id = &parts[0][2]["id"];
+    assert_eq!(parts[0][2], json!({"type": "toolCall", "id": id, "name": "bash", "arguments": call}));
+    let out = json!([{"type": "text", "text": "out\n"}]);
+    let result = json!({"type": "toolResult", "toolCallId": id, "toolName": "bash", "isError": false, "content": out});
+    assert_eq!(parts[0][3], result);
+    assert_eq!(parts[1], [json!({"type": "text", "text": "Plain."})]);
+    let plain = w.parts(false);
+    assert!(plain[0].len() == parts[0].len() - 1 && plain[0].iter().all(|p| p["type"] != "toolResult"), "{plain:?}");
+    // Without pi's file the history is what the gateway knows itself.
+    let files = w.session_files();
+    assert_eq!(files.len(), 1, "{files:?}");
+    std::fs::remove_file(&files[0]).unwrap();
+    let left = w.parts(true);
+    assert_eq!(left, [[json!({"type": "text", "text": first})], [json!({"type": "text", "text": "Plain."})]]);
+    assert_eq!(w.said("assistant"), [first.as_str(), "Plain."]);
 }
 
 pub fn a_picture_reaches_the_model(new: bool) {

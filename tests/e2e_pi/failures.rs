@@ -19,6 +19,27 @@ pub fn b9_only_the_answer_after_the_retries_is_shown(new: bool) {
     assert_eq!(w.llm.requests().len(), 6);
 }
 
+/// For scripts that know nothing of `live.reset`: what they wait for comes once, and is the answer.
+pub fn after_retries_the_ends_of_message_and_turn_are_told_once(new: bool) {
+    let w = World::start(new);
+    let mut page = w.page();
+    let run = page.say("[[status:429 x2]] [[say:Finally.]]");
+    assert_eq!(page.reply(&run), "Finally.");
+    let told = page.told(&run);
+    let kinds: Vec<&str> = told.iter().filter_map(|p| p["type"].as_str()).filter(|k| *k != "message_update").collect();
+    assert_eq!(kinds, ["agent_start", "turn_start", "message_start", "message_end", "turn_end", "agent_end"]);
+    let end = told.iter().find(|p| p["type"] == "message_end").unwrap();
+    assert_eq!(end["message"]["content"], json!([{"type": "text", "text": "Finally."}]));
+    // A failure that is final is told as pi tells it, before the reply.
+    let run = page.say("[[status:401 x*]]");
+    page.reply(&run);
+    let told = page.told(&run);
+    let kinds: Vec<&str> = told.iter().filter_map(|p| p["type"].as_str()).collect();
+    assert_eq!(kinds, ["agent_start", "turn_start", "message_start", "message_end", "turn_end", "agent_end"]);
+    assert_eq!(told[3]["message"]["stopReason"], "error");
+    assert!(told[3]["message"]["errorMessage"].as_str().unwrap().contains("401"), "{}", told[3]);
+}
+
 pub fn the_error_of_a_model_that_keeps_failing_is_told(new: bool) {
     let w = World::start(new);
     let mut page = w.page();

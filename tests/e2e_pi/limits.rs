@@ -61,7 +61,7 @@ pub fn stop_in_a_retry_wait(new: bool) {
     w.slow_retries();
     let mut page = w.page();
     page.say("[[status:503 x*]]");
-    page.pi_event("agent_end");
+    w.failed_once();
     let stop = page.say("/stop");
     assert_eq!(page.reply(&stop), "Stopped.");
     let run = page.say("[[say:Next.]]");

@@ -31,7 +31,9 @@ on_both! {
         a_conversation_follows_its_role_into_another_directory;
     answers:
         plain_answer, the_answer_is_streamed_and_ends_as_the_reply, b10_text_before_and_after_a_tool_is_one_reply,
-        thinking_is_shown_and_not_sent, a_picture_reaches_the_model, two_sessions_in_parallel_do_not_mix,
+        a_script_that_waits_for_the_ends_of_messages_and_turns_gets_each_once,
+        thinking_is_shown_and_not_sent, after_a_restart_the_history_tells_thoughts_and_tools,
+        a_picture_reaches_the_model, two_sessions_in_parallel_do_not_mix,
         b5_five_chats_in_a_row_with_two_processes, b6_after_a_restart_the_conversation_is_known,
         after_new_the_model_knows_nothing;
     midrun:
@@ -39,7 +41,7 @@ on_both! {
         b7_b8_interrupts_lose_nothing, b8_new_keeps_what_waits, messages_at_every_moment_of_a_run_reach_the_model,
         a_message_in_a_retry_wait_is_answered;
     failures:
-        b9_only_the_answer_after_the_retries_is_shown, the_error_of_a_model_that_keeps_failing_is_told,
+        b9_only_the_answer_after_the_retries_is_shown, after_retries_the_ends_of_message_and_turn_are_told_once, the_error_of_a_model_that_keeps_failing_is_told,
         another_model_takes_over_when_the_first_keeps_failing,
         b12_pi_killed_in_mid_answer_is_resumed_and_answers_once, pi_killed_during_a_tool_is_resumed_without_repeating_it,
         a_gateway_killed_in_mid_answer_answers_once, pi_that_cannot_start_says_why,

@@ -127,7 +127,7 @@ pub fn a_message_in_a_retry_wait_is_answered(new: bool) {
     let mut page = w.page();
     let first = page.say("[[status:503 x1]] [[say:First.]]");
     w.llm.wait_for(|r| r.done && r.status == Some(503));
-    page.pi_event("agent_end");
+    w.failed_once();
     let second = page.say("[[say:Second.]]");
     assert_eq!(page.reply(&first), "First.");
     assert_eq!(page.reply(&second), "Second.");

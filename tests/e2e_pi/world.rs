@@ -118,6 +118,18 @@ impl World {
         begun.elapsed()
     }
 
+    /// Waits until pi has recorded a failed message: it is about to try again. (Viewers are not told of it.)
+    pub fn failed_once(&self) {
+        let failed = |dir: &std::path::Path| {
+            let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            files.filter_map(|f| std::fs::read_to_string(f.path()).ok()).any(|t| t.contains(r#""stopReason":"error""#))
+        };
+        self.g.wait_until("a failed message", |g| {
+            let sessions = std::fs::read_dir(g.data().join("sessions")).into_iter().flatten().flatten();
+            sessions.map(|d| d.path()).any(|d| failed(&d))
+        });
+    }
+
     /// A path in the home, for tools of the model.
     pub fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
@@ -140,6 +152,31 @@ impl World {
     /// The request whose last user message holds this.
     pub fn asked(&self, words: &str) -> Request {
         self.llm.wait_for(|r| r.last_user.contains(words) && !r.summary)
+    }
+
+    /// Parts of the session's answers.
+    pub fn parts(&self, raw: bool) -> Vec<Vec<Value>> {
+        let res = self.g.page(MAIN).call("chat.history", json!({"sessionKey": MAIN, "raw": raw}));
+        let list = res["payload"]["messages"].as_array().unwrap().clone();
+        let answers = list.iter().filter(|m| m["role"] == "assistant");
+        answers.map(|m| m["parts"].as_array().unwrap().clone()).collect()
+    }
+
+    /// pi's session files, which the gateway keeps a folder a session.
+    pub fn session_files(&self) -> Vec<PathBuf> {
+        let mut folders = vec![self.g.data()];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+                let of_pi = || std::fs::read_to_string(&path).is_ok_and(|t| t.starts_with("{\"type\":\"session\""));
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|e| e == "jsonl") && of_pi() {
+                    files.push(path);
+                }
+            }
+        }
+        files
     }
 
     /// Texts of the session's history by role.
@@ -215,6 +252,12 @@ impl Page {
     /// An event of pi of that type.
     pub fn pi_event(&mut self, kind: &str) -> Value {
         self.wait(kind, |v| v["event"] == "agent" && v["payload"]["type"] == kind)["payload"].clone()
+    }
+
+    /// All `agent` events of a run so far, also those that a `live.reset` took back.
+    pub fn told(&self, run: &str) -> Vec<Value> {
+        let of = |v: &&Value| v["event"] == "agent" && v["payload"]["runId"] == run;
+        self.ws.passed.iter().filter(of).map(|v| v["payload"].clone()).collect()
     }
 
     /// Waits until that text was shown live (and leaves the events where they are).

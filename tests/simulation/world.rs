@@ -696,7 +696,7 @@ impl World {
                 let content = |t: &str| Content { text: t.into(), plain: Some(t.into()), ..Content::default() };
                 JobDone::Rendered(parts.into_iter().map(content).collect())
             }
-            Job::Transcript { .. } | Job::CopySession { .. } => JobDone::Done,
+            Job::Transcript { .. } | Job::CopySession { .. } | Job::ForgetTranscript => JobDone::Done,
             Job::ForgetFiles { dir } => {
                 if let Some((id, _)) = self.procs.iter().find(|(_, p)| p.file.starts_with(&dir)) {
                     return Err(format!("{dir:?} is removed while process {} works there", id.0));
@@ -916,7 +916,7 @@ impl World {
             2 => Request::SetModel { session, model: "a/b".into() },
             3 => Request::SetThinking { session, level: "low".into() },
             4 => Request::Reload(Arc::new(Rules { generation: self.rng.below(3) as u32, ..(*self.rules).clone() })),
-            _ => Request::Sessions { key: None },
+            _ => Request::Sessions { after: None, limit: 10 },
         };
         self.feed(Event::Request { id, req: Box::new(req) })?;
         if self.rng.one_in(2) {

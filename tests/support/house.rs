@@ -50,6 +50,25 @@ impl Mailbox for Box1 {
         let older: Vec<_> = all.take_while(|m| before.is_none_or(|b| m.id != b)).collect();
         Ok(older[older.len().saturating_sub(limit)..].to_vec())
     }
+
+    /// `m2` thought and called a tool; of `m4` nothing is known.
+    fn parts(&self, ids: &[&str], results: bool) -> Vec<Vec<serde_json::Value>> {
+        let of = |id: &&str| {
+            if *id != "m2" {
+                return Vec::new();
+            }
+            let result = serde_json::json!({"type": "toolResult", "toolCallId": "c1", "toolName": "bash", "isError": false,
+                "content": [{"type": "text", "text": "hi"}]});
+            let mut all = vec![
+                serde_json::json!({"type": "thinking", "thinking": "well"}),
+                serde_json::json!({"type": "toolCall", "id": "c1", "name": "bash", "arguments": {"command": "echo hi"}}),
+            ];
+            all.extend(results.then_some(result));
+            all.push(serde_json::json!({"type": "text", "text": "text 2"}));
+            all
+        };
+        ids.iter().map(of).collect()
+    }
 }
 
 impl Operator for Box1 {
@@ -108,9 +127,9 @@ pub fn well() -> Script {
             }
         }
         Request::Snapshot => Some(Answer::Snapshot(Box::new(snapshot()))),
-        Request::Sessions { key: None } => Some(Answer::Sessions(vec![info("agent:main:main:main")])),
-        Request::Sessions { key: Some(k) } if k == "agent:main:main:main" => Some(Answer::Sessions(vec![info(k)])),
-        Request::Sessions { .. } => Some(Answer::Sessions(Vec::new())),
+        Request::Sessions { .. } => Some(Answer::Sessions(vec![info("agent:main:main:main")])),
+        Request::Session { key: k } if k == "agent:main:main:main" => Some(Answer::Sessions(vec![info(k)])),
+        Request::Session { .. } => Some(Answer::Sessions(Vec::new())),
         Request::Dialogs { .. } => Some(Answer::Dialogs(Vec::new())),
         Request::Ui { id, .. } => Some(Answer::Bool(id == "d1")),
         Request::SetModel { model, .. } if model.starts_with("no/") => {
@@ -132,7 +151,9 @@ pub fn well() -> Script {
         Request::Compact { session, .. } if session.ends_with("busy") => {
             Some(Answer::Error { code: Code::Busy, message: "The session is busy".into() })
         }
-        Request::Rename { session, .. } | Request::Renew { session } if session.ends_with("none") => {
+        Request::Rename { session, .. } | Request::Renew { session } | Request::ReloadPi { session }
+            if session.ends_with("none") =>
+        {
             Some(Answer::Error { code: Code::NotFound, message: "Session not found".into() })
         }
         _ => Some(Answer::Ok),

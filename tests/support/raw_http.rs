@@ -3,11 +3,23 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The end of a wait for one thing out of many that come: others must not keep it going for ever.
+pub struct Patience(Instant);
+
+impl Patience {
+    pub fn new() -> Patience {
+        Patience(Instant::now() + 3 * PATIENCE) // what comes all the time may be an answer that is long
+    }
+    pub fn check(&self, what: &str, so_far: &dyn std::fmt::Debug) {
+        assert!(Instant::now() < self.0, "not in time: {what}; so far: {so_far:?}");
+    }
+}
 
 pub struct Client {
     pub sock: TcpStream,
@@ -77,7 +89,9 @@ impl Client {
         self.buf.drain(..n).collect()
     }
     pub fn until(&mut self, end: &str) -> String {
+        let patience = Patience::new();
         loop {
+            patience.check(end, &String::from_utf8_lossy(&self.buf));
             if let Some(at) = self.buf.windows(end.len()).position(|w| w == end.as_bytes()) {
                 return String::from_utf8(self.take(at + end.len())).unwrap();
             }
@@ -235,7 +249,9 @@ impl Ws {
         if let Some(at) = self.passed.iter().position(is_it) {
             return self.passed.remove(at);
         }
+        let patience = Patience::new();
         loop {
+            patience.check("an answer", &self.passed);
             let v = self.json();
             if is_it(&v) {
                 return v;
@@ -252,7 +268,9 @@ impl Ws {
         if let Some(at) = self.passed.iter().position(|v| v["event"] == name) {
             return self.passed.remove(at);
         }
+        let patience = Patience::new();
         loop {
+            patience.check(name, &self.passed);
             let v = self.json();
             if v["event"] == name {
                 return v;
@@ -262,7 +280,9 @@ impl Ws {
     }
     /// The code it is closed with.
     pub fn close_code(&mut self) -> u16 {
+        let patience = Patience::new();
         loop {
+            patience.check("a close", &self.passed);
             match self.got() {
                 Got::Close(code, _) => return code,
                 Got::Eof => return 0,

@@ -361,3 +361,33 @@ test('a snapshot of a turn whose reply the history has already is not shown a se
 	const d = conversation([user('r1', 'hi', 'k1', 'r1'), assistant('s1', 'Hello', 'r1')], { isStreaming: true, runId: 'r1', text: 'and more', tools: [] }, true);
 	assert.deepEqual(look(d), ['user:sent:hi', 'assistant:done:Hello', 'assistant:live:and more']);
 });
+
+test('a history with parts shows thoughts and tools once, as they were live', () => {
+	const parts = [
+		{ type: 'thinking', thinking: 'one' }, { type: 'text', text: 'a' }, { type: 'thinking', thinking: 'two' },
+		{ type: 'toolCall', id: 't1', name: 'bash', arguments: { command: 'ls' } },
+		{ type: 'toolResult', toolCallId: 't1', isError: true, content: [{ type: 'text', text: 'no' }] },
+		{ type: 'toolCall', id: 't2', name: 'write', arguments: '{"cut' },
+	];
+	const history = { messages: [{ id: 'r1', role: 'user', content: 'q', runId: 'r1' }, { id: 's1', role: 'assistant', content: 'a', parts, runId: 'r1' }] };
+	const c = new Conversation('s');
+	const steps = () => c.items[1].steps.map((s) => [s.kind, s.text ?? s.name, s.label, s.output, s.state]);
+	const want = [['thinking', 'one\n\ntwo', undefined, undefined, undefined], ['tool', 'bash', 'ls', 'no', 'error'], ['tool', 'write', '', '', 'stopped']];
+	for (let n = 0; n < 2; n++) {
+		c.sync(history, null, c.beginSync());
+		assert.equal(c.items.length, 2);
+		assert.deepEqual(steps(), want);
+	}
+	// What was shown live is completed, and stays if the history does not know it.
+	const live = new Conversation('s');
+	live.apply({ event: 'agent', payload: { sessionKey: 's', runId: 'r1', type: 'tool_execution_start', toolCallId: 't1', toolName: 'bash', args: { command: 'ls' } } });
+	live.apply({ event: 'chat.reply', payload: { sessionKey: 's', runId: 'r1', id: 's1', text: 'a', final: true } });
+	live.sync(history, null, live.beginSync());
+	assert.deepEqual(live.items.map((i) => i.steps?.length), [0, 3]);
+	live.sync({ messages: history.messages.map((m) => ({ ...m, parts: undefined })) }, null, live.beginSync());
+	assert.deepEqual(live.items.map((i) => i.steps?.length), [0, 3]);
+	// Older pages have them too.
+	const c2 = new Conversation('s');
+	c2.older(history);
+	assert.equal(c2.items[1].steps.length, 3);
+});

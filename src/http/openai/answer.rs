@@ -57,11 +57,8 @@ fn usage(u: &Usage) -> Value {
 /// A reply that is no answer: refused, failed, or given up for its time (R67).
 pub fn check(reply: ChatReply) -> Result<ChatReply, Fault> {
     let late = matches!(reply.stop.as_str(), "inactive" | "too long");
-    // Somebody else's word before the agent's first; an agent that chose to say nothing has ended with `stop`.
-    let unheard = reply.id.is_empty() && matches!(reply.stop.as_str(), "" | "user" | "interrupt" | "reset");
     let (code, message) = match &reply.error {
         Some((code, message)) => (*code, message.clone()),
-        None if unheard => (Code::Conflict, "The request was stopped before it was answered.".to_owned()),
         None if late => {
             let (_, note) = reply.text.rsplit_once("\n\n").unwrap_or(("", &reply.text));
             (Code::Timeout, format!("The agent did not answer in time {note}"))
@@ -272,8 +269,7 @@ mod tests {
         assert_eq!(partial(&check(reply("(stopped after 5 min)", "too long", None)).unwrap_err()), None);
         let silent = ChatReply { stop: "stop".into(), ..ChatReply::default() };
         assert!(check(silent).is_ok(), "the agent chose to say nothing");
-        assert_eq!(check(ChatReply::default()).unwrap_err().status, 409, "/stop before it began");
-        assert_eq!(check(reply("", "reset", None)).unwrap_err().status, 409, "/new");
-        assert_eq!(check(reply("", "user", None)).unwrap_err().status, 409, "/stop before its first word");
+        let unheard = (Code::Conflict, "The session was reset.".to_owned());
+        assert_eq!(check(reply("", "reset", Some(unheard))).unwrap_err().status, 409, "/new");
     }
 }

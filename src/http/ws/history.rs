@@ -9,23 +9,57 @@ use crate::message::{Home, PostedFile, Whose};
 
 /// Most text in one answer, bytes: half of what a connection buffers by default (R43).
 const MOST_TEXT: usize = 512 << 10;
+/// Most text in one part, bytes.
+const PART: usize = 64 << 10;
 
-/// The newest of these messages that fit into one answer, and whether older ones are left out. Always one at least.
-pub fn newest(mut list: Vec<HistoryMessage>) -> (Vec<HistoryMessage>, bool) {
+/// A message and its parts.
+pub type Told = (HistoryMessage, Vec<Value>);
+
+/// The newest of these messages that fit into one answer with their parts, one at least. `raw`: with results of tools.
+pub fn told(port: &Port, list: Vec<HistoryMessage>, raw: bool) -> Vec<Told> {
+    let list = newest(list, |h| h.content.len());
+    let ids: Vec<&str> = list.iter().filter(|h| h.role == "assistant").map(|h| &*h.id).collect();
+    let mut found = port.mailbox.parts(&ids, raw).into_iter();
+    let with_parts = |h: HistoryMessage| {
+        let known = if h.role == "assistant" { found.next() } else { None };
+        let parts = known.filter(|parts| !parts.is_empty()).unwrap_or_else(|| plain(&h));
+        (h, parts)
+    };
+    let list: Vec<Told> = list.into_iter().map(with_parts).collect();
+    newest(list, |(h, parts)| h.content.len() + parts.iter().map(|p| p.to_string().len()).sum::<usize>())
+}
+
+fn newest<T>(mut list: Vec<T>, size: impl Fn(&T) -> usize) -> Vec<T> {
     let mut text = 0;
     let fit = list.iter().rev().take_while(|h| {
-        text += h.content.len();
+        text += size(h);
         text <= MOST_TEXT
     });
     let cut = list.len().saturating_sub(fit.count().max(1));
     list.drain(..cut);
-    (list, cut > 0)
+    list
+}
+
+/// What the store knows of a message.
+fn plain(h: &HistoryMessage) -> Vec<Value> {
+    let text = (!h.content.is_empty()).then(|| text_part(&h.content));
+    let images = h.images.iter().map(|_| json!({"type": "image"}));
+    text.into_iter().chain(images).collect()
+}
+
+/// As much as a part may hold.
+fn text_part(text: &str) -> Value {
+    if text.len() <= PART {
+        return json!({"type": "text", "text": text});
+    }
+    let end = (0..=PART).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    json!({"type": "text", "text": text[..end], "truncated": true})
 }
 
 /// Looks at files that the messages name: for connection threads.
-pub fn messages(port: &Port, session: &str, list: Vec<HistoryMessage>) -> Vec<Value> {
+pub fn messages(port: &Port, session: &str, list: Vec<Told>) -> Vec<Value> {
     let s = port.settings.get();
-    let home = match list.iter().any(has_files) {
+    let home = match list.iter().any(|(h, _)| has_files(h)) {
         true => home(port, session),
         false => None,
     };
@@ -47,8 +81,9 @@ fn home(port: &Port, session: &str) -> Option<Home> {
     }
 }
 
-fn message(s: &Settings, home: Option<&Home>, h: HistoryMessage) -> Value {
-    let mut o = json!({"id": h.id, "role": h.role, "content": h.content, "runId": h.run_id, "at": h.at});
+fn message(s: &Settings, home: Option<&Home>, (h, parts): Told) -> Value {
+    let mut o =
+        json!({"id": h.id, "role": h.role, "content": h.content, "parts": parts, "runId": h.run_id, "at": h.at});
     if let Some(key) = h.key {
         o["key"] = json!(key);
     }

@@ -100,6 +100,11 @@ impl Default for Hub {
 }
 
 pub fn event_text(name: &str, payload: &Value) -> String {
+    written(name, &payload.to_string())
+}
+
+/// The same of a payload that is JSON text.
+pub fn written(name: &str, payload: &str) -> String {
     format!("{{\"type\":\"event\",\"event\":\"{name}\",\"payload\":{payload}")
 }
 

@@ -9,6 +9,7 @@ use serde_json::{json, Value};
 
 use super::calls::{self, Call, Finish};
 use super::frames;
+use super::hello::{session_keys, Hello};
 use super::history;
 use super::hub::EVENTS;
 use super::more;
@@ -94,7 +95,11 @@ impl Session {
     // ---------------------------------------------------------------- connect
 
     fn connect(&self, id: &Value, params: Value) -> Option<Result<Value, Fault>> {
-        match Members::params(params).and_then(|m| self.enter(&m).map(|()| m)) {
+        let hello = match Hello::read(params) {
+            Ok(hello) => hello,
+            Err(fault) => return Some(Err(fault)), // nothing was tried: the connection stays as it was
+        };
+        match self.enter(&hello) {
             Err(fault) => {
                 let mut s = self.out.lock();
                 let frame = frames::res(id, Err(fault), s.objects);
@@ -102,8 +107,8 @@ impl Session {
                 drop(s);
                 self.out.ring();
             }
-            Ok(m) => {
-                let (payload, resync) = self.welcome(&m);
+            Ok(()) => {
+                let (payload, resync) = self.welcome(hello);
                 self.res(id, Some(Ok(payload)));
                 if resync {
                     self.port.hub.resync(&self.out);
@@ -115,12 +120,10 @@ impl Session {
     }
 
     /// Checks the secret, if one is needed or given.
-    fn enter(&self, m: &Members) -> Result<(), Fault> {
+    fn enter(&self, hello: &Hello) -> Result<(), Fault> {
         let s = self.port.settings.get();
-        let of = |key: &str| m.get("auth").and_then(|a| a.get(key)).and_then(Value::as_str);
-        let secret = m.text("token")?.or(of("token")).or(of("password"));
         let known = self.authenticated();
-        match (secret, &s.auth) {
+        match (&hello.secret, &s.auth) {
             (Some(secret), Auth::Token(_) | Auth::Password(_)) => self.port.guard.check(&s, self.addr, secret)?,
             _ if known => {}
             _ => return Err(Fault::unauthorized()),
@@ -134,15 +137,17 @@ impl Session {
     }
 
     /// The payload, and whether the client must be told that events are lost to it.
-    fn welcome(&self, m: &Members) -> (Value, bool) {
+    fn welcome(&self, hello: Hello) -> (Value, bool) {
         let (port, s) = (&self.port, self.port.settings.get());
-        if let Some(list) = m.get("subscribe").and_then(Value::as_array) {
-            let sessions = list.iter().filter_map(Value::as_str).map(str::to_owned);
+        if let Some(sessions) = hello.subscribe {
             self.out.lock().interest.subscribe(sessions);
         }
-        self.out.lock().objects = m.get("errors").and_then(Value::as_str) == Some("object");
-        let resume = m.get("resume").and_then(|r| Some((r.get("epoch")?.as_str()?, r.get("eid")?.as_u64()?)));
-        let resumed = resume.is_some_and(|(epoch, eid)| port.hub.resume(&self.out, epoch, eid));
+        let mut out = self.out.lock();
+        out.objects = hello.objects;
+        out.raw = hello.raw;
+        drop(out);
+        let resume = hello.resume;
+        let resumed = resume.as_ref().is_some_and(|(epoch, eid)| port.hub.resume(&self.out, epoch, *eid));
         let last = self.out.lock().joined;
         let mode = match s.auth {
             Auth::Off => "off",
@@ -160,7 +165,7 @@ impl Session {
             "auth": {"role": "operator", "mode": mode},
             "demo": s.agent.demo, "agent": {"kind": s.agent.kind, "version": s.agent.version},
         });
-        (payload, m.get("resume").is_some() && !resumed)
+        (payload, resume.is_some() && !resumed)
     }
 
     /// Dialogs that were opened before this client came.
@@ -214,9 +219,7 @@ impl Session {
     }
 
     fn subscribe(&self, m: &Members) -> Given {
-        let list = m.get("sessions").and_then(Value::as_array);
-        let keys = list.and_then(|l| l.iter().map(|key| key.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>());
-        let keys = keys.ok_or_else(|| Fault::invalid("sessions must be an array of session keys"))?;
+        let keys = session_keys("sessions", m.get("sessions").unwrap_or(&Value::Null))?;
         self.out.lock().interest.subscribe(keys);
         self.out.ring();
         Ok(Some(json!({"ok": true})))
@@ -235,7 +238,9 @@ impl Session {
         if text.is_empty() && images.images.is_empty() {
             return Err(Fault::invalid("text is required"));
         }
-        let tab = session.rsplit(':').next().unwrap_or("default").to_owned();
+        // All behind the channel, so that `…:webchat:x` and `…:webchat:dm:x` are two chats.
+        let tab = session.split_once(":webchat:").map(|(_, tab)| tab).or_else(|| session.rsplit(':').next());
+        let tab = tab.unwrap_or("default").to_owned();
         let source = Source { channel: "webchat".into(), chat: tab, sender: "web".into(), ..Source::default() };
         let body_hash = body_hash(&text, &images);
         let pictures = images.images.clone();
@@ -273,8 +278,9 @@ impl Session {
             log::error!("history of {session}: {why}");
             Fault::new(503, "store_failing", "The history could not be read").retry(5)
         })?;
-        let (list, cut) = history::newest(list);
-        let more = cut || list.len() >= limit;
+        let asked = list.len();
+        let list = history::told(&self.port, list, m.flag("raw")?);
+        let more = list.len() < asked || asked >= limit;
         let messages = history::messages(&self.port, &session, list);
         let running = self.port.board.get(&session).is_some_and(|l| l.active());
         Ok(Some(json!({"messages": messages, "running": running, "limit": limit, "more": more})))
@@ -292,10 +298,10 @@ fn ui_answer(m: &Members) -> Result<UiAnswer, Fault> {
     match m.get("value") {
         Some(Value::String(text)) => Ok(UiAnswer::Value(text.clone())),
         Some(Value::Bool(yes)) => Ok(UiAnswer::Confirmed(*yes)),
-        Some(Value::Array(list)) => match &list[..] {
-            [Value::String(text), ..] => Ok(UiAnswer::Value(text.clone())),
-            _ => Ok(UiAnswer::Cancelled),
-        },
+        Some(Value::Array(list)) => {
+            let texts = list.iter().map(|v| v.as_str().map(str::to_owned)).collect::<Option<_>>();
+            texts.map(UiAnswer::Values).ok_or_else(|| Fault::invalid("value must be a string or an array of strings"))
+        }
         _ => Err(Fault::invalid("value, confirmed or cancelled is required")),
     }
 }

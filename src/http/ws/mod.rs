@@ -5,11 +5,13 @@
 
 mod calls;
 mod frames;
+mod hello;
 mod history;
 pub(crate) mod hub;
 mod methods;
 mod more;
 mod out;
+mod partial;
 mod sessions;
 mod show;
 mod sink;
@@ -28,7 +30,7 @@ use tungstenite::error::Error;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Message, WebSocket};
 
-use super::door::STACK;
+use super::door::WS_STACK;
 use super::exchange::Call;
 use super::fault::Fault;
 use super::guard::Access;
@@ -38,6 +40,8 @@ use super::wire::{self, timed_out, Wire};
 use methods::Session;
 use out::Outbox;
 
+/// Read in one go, bytes: a connection keeps that much. Frames of clients are short, but for pictures.
+const READ: usize = 1024;
 /// Frames before authentication, bytes.
 const STRANGER_FRAME: usize = 64 << 10;
 /// Bad frames in a row.
@@ -93,7 +97,7 @@ pub(crate) fn serve(port: &Arc<Port>, mut wire: Wire, up: Upgrade) {
     if wire::put(&wire.sock, hello.as_bytes(), s.times.stall, s.times.write).is_err() {
         return;
     }
-    let thread = std::thread::Builder::new().name(format!("{}-out", out.id)).stack_size(STACK);
+    let thread = std::thread::Builder::new().name(format!("{}-out", out.id)).stack_size(WS_STACK);
     let (to, sock, queue) = (port.clone(), wire.sock.clone(), out.clone());
     let Ok(writer) = thread.spawn(move || writer::Writer::new(&to, sink::Socket { sock }, queue, bell).run()) else {
         log::warn!("{}: no thread for a WebSocket", out.id);
@@ -105,7 +109,7 @@ pub(crate) fn serve(port: &Arc<Port>, mut wire: Wire, up: Upgrade) {
     let until = up.stranger.is_some().then(|| Instant::now() + s.times.ws_login);
     let half = Half { sock: wire.sock.clone(), out: out.clone(), until, idle: s.times.ws_idle };
     let size = if until.is_some() { STRANGER_FRAME } else { s.limits.ws_message };
-    let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(0);
+    let config = WebSocketConfig::default().read_buffer_size(READ).write_buffer_size(0);
     let config = config.max_message_size(Some(size)).max_frame_size(Some(size));
     let ws = WebSocket::from_partially_read(half, read_ahead, Role::Server, Some(config));
     let session = Session::new(port.clone(), out.clone(), up.addr);

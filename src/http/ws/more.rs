@@ -81,6 +81,6 @@ impl Session {
             Ok(_) => return refused("sessionKey required"),
             Err(fault) => return refused(&fault.message),
         };
-        self.ask(id, Request::Renew { session }, Finish::Reload, false)
+        self.ask(id, Request::ReloadPi { session }, Finish::Reload, false)
     }
 }

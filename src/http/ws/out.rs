@@ -69,6 +69,8 @@ pub struct State {
     pub joined: u64,
     /// Errors as objects (R52).
     pub objects: bool,
+    /// The message so far with each of its updates (R14).
+    pub raw: bool,
     pub desk: Desk,
     pub limits: (usize, usize),
 }
@@ -108,6 +110,7 @@ impl Outbox {
             greeting: None,
             joined: 0,
             objects: false,
+            raw: false,
             desk: Desk::default(),
             limits,
         };

@@ -8,7 +8,7 @@ use super::calls::{self, Call, Finish};
 use super::methods::{Given, Session};
 use crate::http::fault::Fault;
 use crate::http::json::{session_key, Members};
-use crate::http::paging::Page;
+use crate::http::paging::{self, Page};
 use crate::http::status;
 use crate::message::Request;
 
@@ -21,12 +21,13 @@ impl Session {
     pub(super) fn session_method(&self, id: &Value, method: &str, m: &Members) -> Given {
         match method {
             "sessions.list" => {
-                self.ask(id, Request::Sessions { key: None }, Finish::Sessions(Page::of_params(m)?), false)
+                let page = Page::of_params(m)?;
+                self.ask(id, paging::ask_sessions(&page)?, Finish::Sessions(page), false)
             }
             "sessions.get" | "session.resume" => {
                 let session = needed(m, "sessionKey is required")?;
                 self.out.lock().interest.uses(&session);
-                self.ask(id, Request::Sessions { key: Some(session) }, Finish::Session, false)
+                self.ask(id, Request::Session { key: session }, Finish::Session, false)
             }
             "sessions.delete" => {
                 let session = needed(m, "sessionKey required")?;

@@ -4,22 +4,26 @@ use serde_json::{json, Map, Value};
 
 use crate::live::{News, Tool};
 
-use super::hub::event_text;
+use super::hub::{event_text, written};
+use super::partial::Partial;
 
-/// Event frames (without their last part) for one piece of news.
-pub fn frames(session: &str, news: &News, out: &mut Vec<String>) {
+/// Event frames (without their last part) for one piece of news; with `partial`, the message so far goes along
+/// with its updates.
+pub fn frames(session: &str, news: &News, partial: Option<&mut Partial>, out: &mut Vec<String>) {
+    let so_far = partial.and_then(|p| p.take(news));
+    let update = |run: &str, kind: &str, delta: &str| update(session, run, kind, delta, so_far.as_ref());
     match news {
         News::Restart { run } => {
             out.push(event_text("live.reset", &json!({"sessionKey": session, "runId": run})));
         }
-        News::Text { run, delta } => out.push(update(session, run, "text_delta", delta)),
+        News::Text { run, delta } => out.push(update(run, "text_delta", delta)),
         News::Thinking { run, delta, first } => {
             if *first {
-                out.push(update(session, run, "thinking_start", ""));
+                out.push(update(run, "thinking_start", ""));
             }
-            out.push(update(session, run, "thinking_delta", delta));
+            out.push(update(run, "thinking_delta", delta));
         }
-        News::ThinkingEnd { run } => out.push(update(session, run, "thinking_end", "")),
+        News::ThinkingEnd { run } => out.push(update(run, "thinking_end", "")),
         News::ToolStart { run, tool } => {
             let mut start = tool_event("tool_execution_start", tool);
             start.insert("args".into(), args(&tool.args));
@@ -35,9 +39,13 @@ pub fn frames(session: &str, news: &News, out: &mut Vec<String>) {
         }
         News::ToolChange { run, tool } if tool.done => out.push(tool_end(session, run, tool)),
         News::ToolChange { run, tool } => out.push(tool_update(session, run, tool)),
-        News::Event { run, json } => match serde_json::from_str(json) {
-            Ok(Value::Object(event)) => out.push(agent(session, run, event)),
-            _ => log::debug!("an event of {session} is not an object"),
+        // An object's text: it may be long, and is not taken apart for this.
+        News::Event { run, json } => match json.strip_prefix('{') {
+            Some(rest) => {
+                let (session, run) = (json!(session), json!(run));
+                out.push(written("agent", &format!("{{\"sessionKey\":{session},\"runId\":{run},{rest}")));
+            }
+            None => log::debug!("an event of {session} is not an object"),
         },
     }
 }
@@ -48,14 +56,20 @@ fn agent(session: &str, run: &str, mut event: Map<String, Value>) -> String {
     event_text("agent", &Value::Object(event))
 }
 
-fn update(session: &str, run: &str, kind: &str, delta: &str) -> String {
+fn update(session: &str, run: &str, kind: &str, delta: &str, so_far: Option<&Value>) -> String {
     let mut inner = json!({"type": kind});
     if !delta.is_empty() {
         inner["delta"] = json!(delta);
     }
-    let payload = json!({
+    if let Some(message) = so_far {
+        inner["partial"] = message.clone();
+    }
+    let mut payload = json!({
         "sessionKey": session, "runId": run, "type": "message_update", "assistantMessageEvent": inner,
     });
+    if let Some(message) = so_far {
+        payload["message"] = message.clone();
+    }
     event_text("agent", &payload)
 }
 

@@ -14,6 +14,7 @@ use super::calls::{self, Finish, Started};
 use super::frames;
 use super::hub::{event_text, Event};
 use super::out::{Close, Next, Outbox};
+use super::partial::Partial;
 use super::show;
 use super::sink::Sink;
 use crate::http::fault::Fault;
@@ -35,6 +36,8 @@ const DIALOG_MS: u64 = 10_000;
 struct Seen {
     live: Arc<Live>,
     at: Cursor,
+    /// Of a client that wants it (`raw`).
+    partial: Option<Partial>,
 }
 
 pub struct Writer<'a, S: Sink> {
@@ -213,7 +216,8 @@ impl<'a, S: Sink> Writer<'a, S> {
         let live = self.port.board.open(session);
         let (at, view) = live.look();
         if let Some(seen) = &mut self.seen {
-            seen.insert(live.session.clone(), Seen { live, at });
+            let partial = self.out.lock().raw.then(|| Partial::of(&view.items));
+            seen.insert(live.session.clone(), Seen { live, at, partial });
         }
         let (mut text, mut thinking, mut tools) = (String::new(), String::new(), Vec::new());
         for item in &view.items {
@@ -227,7 +231,7 @@ impl<'a, S: Sink> Writer<'a, S> {
                         "state": state, "isError": t.error,
                     }));
                 }
-                Item::Event(_) => {}
+                _ => {}
             }
         }
         json!({
@@ -246,7 +250,7 @@ impl<'a, S: Sink> Writer<'a, S> {
         self.eid = self.eid.max(self.out.lock().joined);
         let now = |live: Arc<Live>| {
             let at = if live.active() { Cursor::default() } else { live.now() };
-            (live.session.clone(), Seen { live, at })
+            (live.session.clone(), Seen { live, at, partial: None })
         };
         self.seen = Some(self.port.board.all().into_iter().map(now).collect());
         self.port.board.watch(self.out.bell());
@@ -265,9 +269,8 @@ impl<'a, S: Sink> Writer<'a, S> {
         }
     }
 
-    fn place(&mut self, live: &Arc<Live>) -> Cursor {
-        let seen = self.seen.get_or_insert_with(HashMap::new);
-        match seen.get(&live.session) {
+    fn place(&self, live: &Arc<Live>) -> Cursor {
+        match self.seen.as_ref().and_then(|seen| seen.get(&live.session)) {
             Some(s) if Arc::ptr_eq(&s.live, live) => s.at.clone(),
             _ => Cursor::default(), // a view made after this client came
         }
@@ -286,13 +289,16 @@ impl<'a, S: Sink> Writer<'a, S> {
         let mut at = self.place(live);
         let before = at.clone();
         let news = live.read(&mut at, PASS);
-        if at != before {
-            let seen = self.seen.get_or_insert_with(HashMap::new);
-            seen.insert(live.session.clone(), Seen { live: live.clone(), at });
-        }
         let mut out = Vec::new();
-        for n in &news {
-            show::frames(&live.session, n, &mut out);
+        if at != before || !news.is_empty() {
+            let raw = self.out.lock().raw;
+            let seen = self.seen.get_or_insert_with(HashMap::new);
+            let old = seen.remove(&live.session).filter(|s| Arc::ptr_eq(&s.live, live));
+            let mut partial = raw.then(|| old.and_then(|s| s.partial).unwrap_or_default());
+            for n in &news {
+                show::frames(&live.session, n, partial.as_mut(), &mut out);
+            }
+            seen.insert(live.session.clone(), Seen { live: live.clone(), at, partial });
         }
         for text in &out {
             // While a numbered event waits in the queue, live text keeps the number before it: a client that
