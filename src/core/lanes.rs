@@ -145,7 +145,7 @@ impl State {
         let lane = self.lanes.entry(target.clone()).or_default();
         if let Some((job, until)) = lane.rendering {
             if now < until {
-                return;
+                return self.arm(Due::Lane(target.clone()), until);
             }
             self.renders.remove(&job);
         }

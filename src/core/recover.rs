@@ -22,7 +22,7 @@ impl State {
             }
         }
         self.recover_fleeting()?;
-        for state in ["sending", "ready"] {
+        for state in ["sending", "ready", "raw"] {
             let mut after = 0;
             loop {
                 let rows = self.store.outbox_open(state, after, 200)?;
