@@ -135,7 +135,7 @@ impl World {
         rules.pool_max = pool.unwrap_or(rules.pool_max);
         for (n, name) in PLATFORMS.iter().enumerate() {
             rules.channels.insert(name.to_string(), ChannelRules { mailbox: false, repeat_safe: n == 0 });
-            let every = 250 + rng.below(1500);
+            let every = 20 + rng.below(200);
             let view = ViewRules { every: vec![(String::new(), every)] };
             let account = AccountRules {
                 access: Access { dm: DmPolicy::Allowlist, allow: allow.clone(), ..Access::default() },
