@@ -1,5 +1,7 @@
 //! The platforms: a reader that brings what people write, a caller that performs what the mind wants done.
 
+pub mod telegram;
+
 use crate::message::{Call, Outcome};
 
 /// Performs calls of one account, several at a time.
