@@ -3,6 +3,8 @@
 //! Breaks, spaces and marks wait until text follows. So no span is empty or begins with a line break, lines have
 //! no trailing spaces, and never more than one blank line stands outside code.
 
+use std::borrow::Cow;
+
 use super::rich::{shown, Kind, Rich, Span, Step};
 
 /// Deeper lists are not indented further: indentation must not make a text longer than its source by much.
@@ -82,7 +84,7 @@ impl Builder {
 
     /// Text; its newlines are line breaks, of which no more than two in a row are kept.
     pub fn text(&mut self, text: &str) {
-        for (i, line) in text.split('\n').enumerate() {
+        for (i, line) in clean(text).split('\n').enumerate() {
             if i > 0 {
                 self.line_break();
             }
@@ -90,7 +92,7 @@ impl Builder {
             if !words.is_empty() {
                 self.begin(true);
                 self.start_marks(self.live.len());
-                self.push(words);
+                self.text.push_str(words);
             }
             self.spaces.push_str(&line[words.len()..]);
         }
@@ -253,15 +255,15 @@ impl Builder {
 
     fn push_code(&mut self, kind: Kind, code: &str) {
         let start = self.text.len();
-        self.push(code);
+        self.text.push_str(&clean(code));
         self.spans.push(Span { start, end: self.text.len(), kind });
     }
+}
 
-    fn push(&mut self, text: &str) {
-        if text.chars().all(shown) {
-            self.text.push_str(text);
-        } else {
-            self.text.extend(text.chars().filter(|c| shown(*c)));
-        }
+fn clean(text: &str) -> Cow<'_, str> {
+    if text.chars().all(shown) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(text.chars().filter(|c| shown(*c)).collect())
     }
 }

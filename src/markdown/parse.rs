@@ -8,7 +8,7 @@ use pulldown_cmark::{CodeBlockKind, Event, LinkType, Options, Parser, Tag, TagEn
 use super::builder::Builder;
 use super::glyph;
 use super::link;
-use super::rich::{Kind, Rich};
+use super::rich::{shown, Kind, Rich};
 use super::spoiler::{self, Bars};
 use super::table::Table;
 
@@ -18,12 +18,12 @@ const LONGEST_LANGUAGE: usize = 64;
 
 /// Reads Markdown, also a half of it while it streams in. What Markdown does not know stays as it was written.
 pub fn parse(source: &str) -> Rich {
-    let unix;
-    let source = if source.contains('\r') {
-        unix = source.replace("\r\n", "\n").replace('\r', "\n");
-        &unix
-    } else {
+    let tidy;
+    let source = if source.chars().all(shown) {
         source
+    } else {
+        tidy = source.replace("\r\n", "\n").replace('\r', "\n").replace(|c| !shown(c), "");
+        &tidy
     };
     // A fault of the parser must not cost a person their answer.
     let rich = catch_unwind(AssertUnwindSafe(|| read(source))).unwrap_or_default();
@@ -178,7 +178,7 @@ impl<'s> Reader<'s> {
             }
             Tag::FootnoteDefinition(label) => {
                 self.block(&range);
-                self.out.text(&format!("[^{label}]: "));
+                self.out.item(&format!("[^{label}]:"));
             }
             Tag::Table(alignments) => {
                 self.block(&range);
@@ -237,7 +237,7 @@ impl<'s> Reader<'s> {
                 self.indent();
                 self.out.block(1);
             }
-            TagEnd::Item => {
+            TagEnd::Item | TagEnd::FootnoteDefinition => {
                 self.out.settle_marker();
                 self.out.block(1);
             }
@@ -259,7 +259,7 @@ impl<'s> Reader<'s> {
                 _ => self.out.text("~"),
             },
             TagEnd::Link | TagEnd::Image => self.end_of_link(),
-            TagEnd::Paragraph | TagEnd::HtmlBlock | TagEnd::FootnoteDefinition => self.out.block(1),
+            TagEnd::Paragraph | TagEnd::HtmlBlock => self.out.block(1),
             _ => {}
         }
     }
