@@ -103,6 +103,10 @@ impl Builder {
         if self.live.iter().any(|live| matches!(live.kind, Kind::Link { .. } | Kind::Spoiler)) {
             return self.text(code);
         }
+        if !self.marker.is_empty() {
+            self.push_breaks();
+            self.push_marker();
+        }
         self.suspend();
         self.begin(true);
         self.push_code(Kind::Code, code);
@@ -169,10 +173,14 @@ impl Builder {
     /// The box of a task takes the place of its bullet, and stands beside a number.
     pub fn task_box(&mut self, mark: &str, bullet: &str) {
         let tail = self.marker.strip_suffix(' ').and_then(|marker| marker.strip_suffix(bullet)).map(str::len);
-        if let Some(kept) = tail {
-            self.marker.truncate(kept);
+        match tail {
+            Some(kept) => {
+                self.marker.truncate(kept);
+                self.marker.push_str(mark);
+                self.marker.push(' ');
+            }
+            None => self.item(mark),
         }
-        self.item(mark);
     }
 
     /// Writes a marker that waits for text: what follows stands below it.

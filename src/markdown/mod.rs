@@ -5,6 +5,7 @@
 
 mod builder;
 mod cut;
+mod gaps;
 mod glyph;
 mod link;
 mod parse;

@@ -6,6 +6,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use pulldown_cmark::{CodeBlockKind, Event, LinkType, Options, Parser, Tag, TagEnd};
 
 use super::builder::Builder;
+use super::gaps::Gaps;
 use super::glyph;
 use super::link;
 use super::rich::{shown, Kind, Rich};
@@ -29,9 +30,15 @@ pub fn parse(source: &str) -> Rich {
     let rich = catch_unwind(AssertUnwindSafe(|| read(source))).unwrap_or_default();
     match rich.is_blank() {
         // Markup alone, such as a lone "#" or an unused definition.
-        true if !source.chars().all(glyph::is_blank) => Rich::plain(source.trim()),
+        true if !source.chars().all(glyph::is_blank) => literal(source.trim()),
         _ => rich,
     }
+}
+
+fn literal(text: &str) -> Rich {
+    let mut out = Builder::new();
+    out.text(text);
+    out.finish()
 }
 
 pub(super) fn options() -> Options {
@@ -63,6 +70,8 @@ struct Reader<'s> {
     heading: usize,
     code: Option<Code>,
     table: Option<Table>,
+    /// Where the cell read last ends in the source.
+    cell_end: usize,
     /// The text around the table while its cells are read.
     around: Builder,
     /// Tags open within a picture that stays as it was written.
@@ -103,7 +112,7 @@ impl<'s> Reader<'s> {
         Reader {
             source,
             out: Builder::new(),
-            gaps: Gaps { source, seen: 0, line: 0, blank: false },
+            gaps: Gaps::of(source),
             spoilers: spoiler::find(source).into_iter(),
             written: 0,
             links: Vec::new(),
@@ -113,6 +122,7 @@ impl<'s> Reader<'s> {
             heading: 0,
             code: None,
             table: None,
+            cell_end: 0,
             around: Builder::new(),
             skipping: 0,
         }
@@ -241,7 +251,14 @@ impl<'s> Reader<'s> {
                 self.out.settle_marker();
                 self.out.block(1);
             }
+            TagEnd::TableHead | TagEnd::TableRow => {
+                let rest = self.source.get(self.cell_end..range.end).unwrap_or_default().trim();
+                if let Some(table) = &mut self.table {
+                    table.surplus(rest.strip_suffix('|').unwrap_or(rest));
+                }
+            }
             TagEnd::TableCell => {
+                self.cell_end = range.end;
                 let cell = std::mem::replace(&mut self.out, std::mem::take(&mut self.around)).finish();
                 if let Some(table) = &mut self.table {
                     table.cell(cell);
@@ -379,31 +396,4 @@ impl<'s> Reader<'s> {
 fn is_language(word: &str) -> bool {
     word.len() <= LONGEST_LANGUAGE
         && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'#' | b'_' | b'.' | b'-'))
-}
-
-/// Tells whether a blank line stands before a place in the source. Asked in order of the source, so that all answers
-/// together cost one pass.
-struct Gaps<'s> {
-    source: &'s str,
-    seen: usize,
-    line: usize,
-    blank: bool,
-}
-
-impl Gaps<'_> {
-    fn before(&mut self, at: usize) -> usize {
-        while let Some(newline) = self.source.as_bytes().get(self.seen..at).and_then(|rest| memchr::memchr(b'\n', rest))
-        {
-            let end = self.seen + newline;
-            self.blank = self.source[self.line..end].trim_matches(|c: char| c == '>' || c.is_whitespace()).is_empty();
-            self.line = end + 1;
-            self.seen = end + 1;
-        }
-        self.seen = self.seen.max(at);
-        if self.blank {
-            2
-        } else {
-            1
-        }
-    }
 }

@@ -32,6 +32,15 @@ impl Table {
         }
     }
 
+    /// Source behind the last column, which Markdown drops: mostly the second half of a cell with an unescaped `||`.
+    pub fn surplus(&mut self, source: &str) {
+        let last = self.rows.last_mut().and_then(|row| row.last_mut());
+        if let Some(cell) = last.filter(|_| !source.trim_matches(['|', ' ', '\t']).is_empty()) {
+            cell.text.push_str(if cell.text.is_empty() { "" } else { " " });
+            cell.text.push_str(source.trim());
+        }
+    }
+
     /// A monospace block shows no links, so a table that has some is written as lines.
     pub fn write(&self, out: &mut Builder) {
         let widths = self.widths();

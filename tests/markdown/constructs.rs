@@ -115,6 +115,7 @@ fn lists() {
         ("3) a\n4) b", "3) a\n4) b"),
         ("- [x] a\n- [ ] b\n- [y] c", "☑ a\n☐ b\n• [y] c"),
         ("1. [x] a", "1. ☑ a"),
+        ("- [x] `a` **b**", "☑ <code>a</code> <b>b</b>"),
         ("- **a**\n\n  b\n\n- c", "• <b>a</b>\n\n  b\n\n• c"),
         ("-\n- a", "•\n• a"),
         ("- - a", "• • a"),
@@ -134,6 +135,8 @@ fn tables() {
             ),
         ),
         ("|a|\n|-|\n|[t](https://x)|", "<b>a</b>: <a href=\"https://x\">t</a>"),
+        ("|a|b|\n|-|-|\n|1|`x || y`|", "<pre>a  b\n───────────\n1  `x || y`</pre>"),
+        ("|a|b|\n|-|-|\n|1||\n|2|\n|3|4||", "<pre>a  b\n────\n1\n2\n3  4</pre>"),
         ("t\n\n|a|\n|-|\n\nb", "t\n\n<pre>a\n─</pre>\n\nb"),
     ]);
     let exact = format!("|{}|b|\n|-|-|", "x".repeat(53));
