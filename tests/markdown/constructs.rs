@@ -1,6 +1,6 @@
 //! Every row of the table in telegram.md 13.3.
 
-use pi_gateway::markdown::{parse, plain, telegram_html};
+use pi_gateway::markdown::{parse, plain, telegram_html, Builder, Kind};
 
 use crate::validator;
 
@@ -184,4 +184,29 @@ fn half_written_markup_is_literal_text() {
 fn given_a_text_without_marks_when_it_is_sent_again_then_links_keep_their_addresses() {
     let rich = parse("**a < b** [t](https://x) <https://y>\n\n```c\nd\n```");
     assert_eq!(plain(&rich), "a < b t (https://x) https://y\n\nd");
+}
+
+#[test]
+fn given_parts_of_the_gateway_s_own_when_they_are_put_around_markdown_then_all_of_it_is_valid() {
+    let mut draft = Builder::new();
+    draft.open(Kind::Quote { expandable: true });
+    draft.text("💭 a <thought>\n\n\n\nof two lines");
+    draft.append(&parse("> quoted `code`"));
+    draft.close();
+    draft.block(1);
+    draft.text("→ bash ");
+    draft.code("ls | wc");
+    draft.block(2);
+    draft.open(Kind::Underline);
+    draft.append(&parse("**b** `c`\n\n```sh\nd\n```"));
+    draft.close();
+    draft.text(" ▌");
+    let html = telegram_html(&draft.finish());
+    validator::read(&html).unwrap();
+    assert_eq!(
+        html,
+        "<blockquote expandable>💭 a &lt;thought&gt;\n\nof two linesquoted <code>code</code></blockquote>\n\
+         → bash <code>ls | wc</code>\n\n\
+         <b><u>b</u></b> <code>c</code>\n\n<pre><code class=\"language-sh\">d</code></pre>\n ▌"
+    );
 }
