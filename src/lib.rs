@@ -12,6 +12,7 @@ pub mod fault;
 pub mod gateway;
 pub mod http;
 pub mod live;
+pub mod markdown;
 pub mod memory;
 pub mod message;
 pub mod observe;
