@@ -12,6 +12,7 @@ pub mod http;
 pub mod live;
 pub mod memory;
 pub mod message;
+pub mod net;
 pub mod observe;
 pub mod roles;
 pub mod routing;
