@@ -136,6 +136,7 @@ impl Agent {
                     return Err(Error::not_sent(format!("{target}: a redirect from https to http is not followed")));
                 }
                 own_headers &= next == target;
+                progress::begin_hop();
                 (uri, target) = (to, next);
                 continue;
             }
@@ -257,7 +258,9 @@ impl Agent {
         if self.shared.stopped.load(Ordering::SeqCst) {
             return Error::Stopped { sent: arrived };
         }
-        let why = super::redact(&format!("{to}: {e}"));
+        // "other: " is how ureq introduces what it has from our connector.
+        let e = e.to_string();
+        let why = super::redact(&format!("{to}: {}", e.strip_prefix("other: ").unwrap_or(&e)));
         match arrived {
             true => Error::Unknown { why },
             false => Error::NotSent { why },

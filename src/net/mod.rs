@@ -56,4 +56,3 @@ impl Net {
         Builder::new(self.clone(), purpose)
     }
 }
-

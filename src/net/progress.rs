@@ -69,6 +69,11 @@ pub(super) fn set_incomplete(incomplete: bool) {
     change(|s| s.incomplete = incomplete);
 }
 
+/// The call goes on with another request; the first one has its answer.
+pub(super) fn begin_hop() {
+    change(|s| s.sent = false);
+}
+
 pub(super) fn mark_sent() {
     change(|s| s.sent = true);
 }

@@ -63,8 +63,7 @@ impl Resolver {
 
     /// A resolver that asks elsewhere.
     pub fn with(lookup: Box<Lookup>) -> Resolver {
-        let shared =
-            Shared { lookup, state: Mutex::default(), work: Condvar::new(), done: Condvar::new() };
+        let shared = Shared { lookup, state: Mutex::default(), work: Condvar::new(), done: Condvar::new() };
         Resolver(Arc::new(shared))
     }
 

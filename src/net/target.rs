@@ -197,9 +197,26 @@ mod tests {
         assert_eq!(to("http://[::1]:8080/"), Ok("false [::1]:8080".into()));
         assert_eq!(to("HTTP://H:81"), Ok("false h:81".into()));
         for url in [
-            "ftp://h/", "file:///etc/passwd", "//h/", "/x", "h", "http://", "http:///x", "http://u@h/", "http://u:p@h/",
-            "http://h:0/", "http://h:65536/", "http://h:x/", "http://h:/", "http://h:+80/", "http://a\\b/", "http://h\n/",
-            "javascript:1", "http://ｅxample.com/", "http://a@b@c/", "http://h:80:80/",
+            "ftp://h/",
+            "file:///etc/passwd",
+            "//h/",
+            "/x",
+            "h",
+            "http://",
+            "http:///x",
+            "http://u@h/",
+            "http://u:p@h/",
+            "http://h:0/",
+            "http://h:65536/",
+            "http://h:x/",
+            "http://h:/",
+            "http://h:+80/",
+            "http://a\\b/",
+            "http://h\n/",
+            "javascript:1",
+            "http://ｅxample.com/",
+            "http://a@b@c/",
+            "http://h:80:80/",
         ] {
             assert!(to(url).is_err(), "{url} {:?}", to(url));
         }

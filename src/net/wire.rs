@@ -167,7 +167,10 @@ fn time_is_over() -> io::Error {
 }
 
 /// Runs a step of a blocking socket until it is more than an interruption. Each time with what is left of the call.
-fn patiently(set: impl Fn(Duration) -> io::Result<()>, mut step: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+fn patiently(
+    set: impl Fn(Duration) -> io::Result<()>,
+    mut step: impl FnMut() -> io::Result<usize>,
+) -> io::Result<usize> {
     loop {
         set(progress::left().ok_or_else(time_is_over)?)?;
         match step() {
