@@ -98,7 +98,7 @@ fn wait(running: &[(OwnedFd, SocketAddr)], time: Duration) -> Result<Vec<usize>,
     let mut fds: Vec<PollFd<'_>> = running.iter().map(|(fd, _)| PollFd::new(fd, PollFlags::OUT)).collect();
     // Rounded up to a millisecond: never a busy loop.
     let time =
-        Timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos().max(1_000_000).min(999_999_999) as _ };
+        Timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos().clamp(1_000_000, 999_999_999) as _ };
     match poll(&mut fds, Some(&time)) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(e) => return Err(e),

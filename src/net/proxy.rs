@@ -71,7 +71,7 @@ impl Proxy {
         let wrong = |what: &str| format!("the proxy's URL {what}");
         let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("has no scheme"))?;
         let (kind, default) = match scheme.to_ascii_lowercase().as_str() {
-            "http" => (Kind::Http, 8080),
+            "http" => (Kind::Http, 80),
             "socks5" => (Kind::Socks5, 1080),
             "socks5h" => (Kind::Socks5h, 1080),
             _ => return Err(wrong("must start with http://, socks5:// or socks5h://")),
