@@ -107,7 +107,8 @@ fn every_redirect_is_checked() {
         ("http://169.254.169.254/latest/", "169.254.169.254"),
         ("//[fd00::1]/", "fd00::1"),
         ("http://127.0.0.1:22/", "port 22"),
-        ("file:///etc/passwd", "http"),
+        ("file:///etc/passwd", "not a URL"),
+        ("ftp://inside.test/", "http://"),
         ("http://user@inside.test/", "user"),
     ] {
         let server = redirecting(to.into());
