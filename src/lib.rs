@@ -15,6 +15,7 @@ pub mod live;
 pub mod markdown;
 pub mod memory;
 pub mod message;
+pub mod net;
 pub mod observe;
 pub mod roles;
 pub mod routing;
