@@ -1,0 +1,3 @@
+#![allow(clippy::unwrap_used)] // a failed test may panic
+
+mod support;
