@@ -121,8 +121,9 @@ impl Args {
     pub fn nested(&self, key: &str, what: &str) -> Result<Option<Value>, Refusal> {
         let value = match self.fields.get(key) {
             Some(Arg::Json(Value::String(text))) | Some(Arg::Text(text)) if text.is_empty() => return Ok(None),
-            Some(Arg::Json(Value::String(text))) | Some(Arg::Text(text)) => serde_json::from_str(text)
-                .map_err(|_| Refusal::bad(&format!("Can't parse {what} JSON object")))?,
+            Some(Arg::Json(Value::String(text))) | Some(Arg::Text(text)) => {
+                serde_json::from_str(text).map_err(|_| Refusal::bad(&format!("Can't parse {what} JSON object")))?
+            }
             Some(Arg::Json(value)) => value.clone(),
             _ => return Ok(None),
         };
@@ -165,7 +166,11 @@ const EDIT: &str = "business_connection_id:s chat_id:c message_id:i inline_messa
 const METHODS: &[(&str, &str, &str)] = &[
     ("getMe", "", ""),
     ("getUpdates", "", "offset:i limit:i timeout:i allowed_updates:j"),
-    ("setWebhook", "", "url:s certificate:f ip_address:s max_connections:i allowed_updates:j drop_pending_updates:b secret_token:s"),
+    (
+        "setWebhook",
+        "",
+        "url:s certificate:f ip_address:s max_connections:i allowed_updates:j drop_pending_updates:b secret_token:s",
+    ),
     ("deleteWebhook", "", "drop_pending_updates:b"),
     ("getWebhookInfo", "", ""),
     ("sendMessage", "send", "text:s parse_mode:s entities:j link_preview_options:j"),
@@ -178,7 +183,11 @@ const METHODS: &[(&str, &str, &str)] = &[
     ("sendVideoNote", "send", "video_note:f duration:i length:i thumbnail:f"),
     ("sendSticker", "send", "sticker:f emoji:s"),
     ("sendMediaGroup", "send", "media:j"),
-    ("sendMessageDraft", "", "chat_id:c message_thread_id:i draft_id:i text:s parse_mode:s entities:j can_stop:b keep_on_stop:b"),
+    (
+        "sendMessageDraft",
+        "",
+        "chat_id:c message_thread_id:i draft_id:i text:s parse_mode:s entities:j can_stop:b keep_on_stop:b",
+    ),
     ("editMessageText", "edit", "text:s parse_mode:s entities:j link_preview_options:j"),
     ("editMessageCaption", "edit", "caption:s parse_mode:s caption_entities:j show_caption_above_media:b"),
     ("editMessageReplyMarkup", "edit", ""),

@@ -290,8 +290,7 @@ impl Parser<'_> {
 
     fn close(&mut self, open: &Open) -> Result<(), String> {
         let mut entity = json!({"offset": open.offset, "length": self.units - open.offset, "type": kind_of(&open.tag)});
-        let same_place =
-            |last: &&mut Value| last["offset"] == entity["offset"] && last["length"] == entity["length"];
+        let same_place = |last: &&mut Value| last["offset"] == entity["offset"] && last["length"] == entity["length"];
         let twin = self.entities.last_mut().filter(same_place);
         match open.tag.as_str() {
             "a" => {

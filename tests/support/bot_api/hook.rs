@@ -200,4 +200,3 @@ pub fn workers(shared: &Arc<Shared>) -> Vec<thread::JoinHandle<()>> {
     };
     (1..=4).map(worker).collect()
 }
-

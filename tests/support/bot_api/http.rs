@@ -57,7 +57,12 @@ pub fn read_head(reader: &mut impl BufRead) -> io::Result<Option<Head>> {
 }
 
 /// The whole body. A body above `most` bytes is read to its end and given as `None`.
-pub fn read_body(reader: &mut impl BufRead, writer: &mut impl Write, head: &Head, most: usize) -> io::Result<Option<Vec<u8>>> {
+pub fn read_body(
+    reader: &mut impl BufRead,
+    writer: &mut impl Write,
+    head: &Head,
+    most: usize,
+) -> io::Result<Option<Vec<u8>>> {
     if head.field("expect").eq_ignore_ascii_case("100-continue") {
         writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
@@ -104,7 +109,8 @@ pub fn parse_args(head: &Head, body: &[u8]) -> Result<Args, Refusal> {
         }
         args.fields.extend(Args::of_json(&value).fields);
         args.form = Form::Json;
-    } else if let Some((_, boundary)) = kind.split_once("boundary=").filter(|_| kind.starts_with("multipart/form-data")) {
+    } else if let Some((_, boundary)) = kind.split_once("boundary=").filter(|_| kind.starts_with("multipart/form-data"))
+    {
         let boundary = boundary.split(';').next().unwrap_or("").trim_matches('"');
         args.fields.extend(parts(body, boundary));
         args.form = Form::Multipart;
@@ -170,7 +176,9 @@ fn part(bytes: &[u8]) -> Option<(String, Arg)> {
     let disposition = field("content-disposition")?;
     let name = quoted(&disposition, "name")?;
     Some(match quoted(&disposition, "filename") {
-        Some(file) => (name, Arg::File(Upload { name: file, mime: field("content-type"), data: Arc::new(data.to_vec()) })),
+        Some(file) => {
+            (name, Arg::File(Upload { name: file, mime: field("content-type"), data: Arc::new(data.to_vec()) }))
+        }
         None => (name, Arg::Text(String::from_utf8_lossy(data).into_owned())),
     })
 }

@@ -4,8 +4,8 @@ use serde_json::{json, Value};
 
 use super::args::Refusal;
 use super::entities::{parse_html, settable};
-use super::tidy::{tidy, Limit};
 use super::methods::Ask;
+use super::tidy::{tidy, Limit};
 
 const TEXT: usize = 4096;
 const CAPTION: usize = 1024;

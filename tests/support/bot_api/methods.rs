@@ -39,7 +39,8 @@ const ACTIONS: [&str; 13] = [
     "upload_video_note",
 ];
 
-const REACTIONS: &str = "👍 👎 ❤ 🔥 🥰 👏 😁 🤔 🤯 😱 🤬 😢 🎉 🤩 🤮 💩 🙏 👌 🕊 🤡 🥱 🥴 😍 🐳 ❤‍🔥 🌚 🌭 💯 🤣 ⚡ 🍌 🏆 💔 🤨 😐 🍓 🍾 💋 \
+const REACTIONS: &str =
+    "👍 👎 ❤ 🔥 🥰 👏 😁 🤔 🤯 😱 🤬 😢 🎉 🤩 🤮 💩 🙏 👌 🕊 🤡 🥱 🥴 😍 🐳 ❤‍🔥 🌚 🌭 💯 🤣 ⚡ 🍌 🏆 💔 🤨 😐 🍓 🍾 💋 \
     🖕 😈 😴 😭 🤓 👻 👨‍💻 👀 🎃 🙈 😇 😨 🤝 ✍ 🤗 🫡 🎅 🎄 ☃ 💅 🤪 🗿 🆒 💘 🙉 🦄 😘 💊 🙊 😎 👾 🤷‍♂ 🤷 🤷‍♀ 😡";
 
 type Outcome = Result<Value, Refusal>;
@@ -192,7 +193,11 @@ impl Ask<'_> {
         let chat = self.chat(Right::Edit)?;
         let ids = self.args.array("message_ids", "message identifiers")?.unwrap_or_default();
         if ids.is_empty() || ids.len() > 100 {
-            let what = if ids.is_empty() { "Message identifiers are not specified" } else { "Too many message identifiers specified" };
+            let what = if ids.is_empty() {
+                "Message identifiers are not specified"
+            } else {
+                "Too many message identifiers specified"
+            };
             return Err(Refusal::bad(what));
         }
         for id in ids.iter().filter_map(Value::as_i64) {

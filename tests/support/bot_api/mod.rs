@@ -8,15 +8,20 @@
 //! Known to be simpler than the service: no Markdown modes, entities found in plain texts are approximate,
 //! media are not transcoded, webhooks are spoken to in plain HTTP, a method in a webhook's reply is only
 //! reported. A `migrate` of two bots' common group moves both.
+#![allow(unused_imports)] // each test program uses its part
 
+mod acts;
 mod args;
+mod download;
 mod entities;
 mod faults;
 mod files;
+mod floods;
 mod hook;
 mod http;
 mod markup;
 mod methods;
+mod options;
 mod queue;
 mod say;
 mod send;
@@ -36,8 +41,9 @@ use world::{chat_key, Bot, Chat, Shared, World};
 
 pub use faults::{Rule, Trouble};
 pub use files::PIXEL;
+pub use options::{Options, Rate};
 pub use say::{Said, Say};
-pub use world::{Action, Call, Draft, Line, Message, Options, Query, Rate, Violation};
+pub use world::{Action, Call, Draft, Line, Message, Query, Violation};
 
 /// Token of the bot a server has from the start.
 pub const TOKEN: &str = "123456:TEST-token_of_the_first_bot";

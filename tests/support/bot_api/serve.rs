@@ -1,6 +1,5 @@
 //! Connections: one thread each, requests one after the other, faults where they strike.
 
-use std::collections::BTreeMap;
 use std::io::{self, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use super::faults::{Rule, Trouble};
 use super::http::{self, Head};
 use super::methods::Ask;
 use super::queue;
-use super::world::{Call, Line, Shared};
+use super::world::{Call, Line, Shared, Violation};
 
 /// Takes connections until the server stops or nobody shall listen any more.
 pub fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
@@ -44,14 +43,15 @@ pub fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-struct Connection<'a> {
+pub struct Connection<'a> {
     socket: &'a TcpStream,
-    shared: &'a Shared,
+    pub shared: &'a Shared,
+    /// Its number.
     n: u64,
-    age: u64,
+    pub age: u64,
 }
 
-fn ended<T>() -> io::Result<T> {
+pub fn ended<T>() -> io::Result<T> {
     Err(io::ErrorKind::ConnectionAborted.into())
 }
 
@@ -114,7 +114,7 @@ impl Connection<'_> {
     }
 
     /// Stays here while the server hangs; an error when this connection is cut.
-    fn pass_line(&self) -> io::Result<()> {
+    pub fn pass_line(&self) -> io::Result<()> {
         let mut world = self.shared.lock();
         while world.line == Line::Hanging && !world.stopped && world.age == self.age {
             world = self.shared.wait(world, None);
@@ -139,14 +139,16 @@ impl Connection<'_> {
         Ok(())
     }
 
-    fn strike(&self, method: &str, bot: Option<i64>, chat: Option<i64>) -> Option<Rule> {
+    pub fn strike(&self, method: &str, bot: Option<i64>, chat: Option<i64>) -> Option<Rule> {
         let mut world = self.shared.lock();
         let unread = |rule: &Rule| matches!(rule.trouble, Trouble::DropBefore) && rule.by_path(method, bot);
-        let found = world.faults.iter_mut().find(|rule| !unread(rule) && rule.strikes(method, bot, chat));
-        found.cloned()
+        world
+            .faults
+            .iter_mut()
+            .find_map(|rule| (!unread(rule) && rule.strikes(method, bot, chat)).then(|| rule.clone()))
     }
 
-    fn log(&self, method: &str, bot: Option<i64>, args: &Args, faulted: bool) -> usize {
+    pub fn log(&self, method: &str, bot: Option<i64>, args: &Args, faulted: bool) -> usize {
         let mut world = self.shared.lock();
         let n = world.calls.len() + 1;
         world.calls.push(Call {
@@ -167,20 +169,18 @@ impl Connection<'_> {
         n
     }
 
-    fn note(&self, n: usize, change: impl FnOnce(&mut Call)) {
+    pub fn note(&self, n: usize, change: impl FnOnce(&mut Call)) {
         change(&mut self.shared.lock().calls[n - 1]);
         self.shared.wake();
     }
 
     fn stray(&self, head: &Head) {
-        let known: Vec<i64> = self.shared.lock().bots.iter().map(|b| b.id).collect();
-        for bot in known.first() {
-            self.shared.lock().violation(*bot, "no_such_path", format!("{} {}", head.verb, head.path));
-        }
+        let detail = format!("{} {}", head.verb, head.path);
+        self.shared.lock().violations.push(Violation { kind: "no_such_path", bot: None, detail });
     }
 
     /// What no client of ours does: GET, parameters (or a token) in the query.
-    fn manners(&self, head: &Head, bot: i64, verb: &str) {
+    pub fn manners(&self, head: &Head, bot: i64, verb: &str) {
         let mut world = self.shared.lock();
         if head.verb != verb {
             world.violation(bot, "wrong_verb", format!("{} {}", head.verb, head.path));
@@ -268,7 +268,7 @@ impl Connection<'_> {
         {
             let mut world = self.shared.lock();
             if world.bot(bot).logged_out {
-                return Err(Refusal::bad("Logged out").logged_out());
+                return Err(Refusal::new(400, "Logged out"));
             }
             if let Some(refusal) = unreadable {
                 world.violation(bot, "unreadable_body", method);
@@ -303,7 +303,7 @@ impl Connection<'_> {
         }
     }
 
-    fn hold(&self, id: u64) -> io::Result<()> {
+    pub fn hold(&self, id: u64) -> io::Result<()> {
         let mut world = self.shared.lock();
         while !world.released.contains(&id) {
             if world.stopped || world.age != self.age {
@@ -320,7 +320,7 @@ impl Connection<'_> {
         socket.write_all(&http::answer(refusal.status, "application/json", "", body.as_bytes()))
     }
 
-    fn send(&self, n: usize, outcome: Result<Value, Refusal>, trouble: Option<&(u64, Trouble)>) -> io::Result<()> {
+    pub fn send(&self, n: usize, outcome: Result<Value, Refusal>, trouble: Option<&(u64, Trouble)>) -> io::Result<()> {
         self.pass_line()?;
         let mut extra = String::new();
         let (mut status, body) = match &outcome {
@@ -343,7 +343,7 @@ impl Connection<'_> {
         self.write(&http::answer(status, kind, &extra, &body), body.len(), trouble)
     }
 
-    fn write(&self, answer: &[u8], body: usize, trouble: Option<&(u64, Trouble)>) -> io::Result<()> {
+    pub fn write(&self, answer: &[u8], body: usize, trouble: Option<&(u64, Trouble)>) -> io::Result<()> {
         let mut socket = self.socket;
         match trouble {
             Some((_, Trouble::Truncated)) => {
@@ -361,87 +361,5 @@ impl Connection<'_> {
             }
             _ => socket.write_all(answer),
         }
-    }
-
-    fn download(&self, head: &Head, bot: Option<i64>, path: &str) -> io::Result<()> {
-        let rule = self.strike("file", bot, None);
-        let path_arg = args::Arg::Text(path.to_owned());
-        let args = Args { fields: BTreeMap::from([("path".to_owned(), path_arg)]), ..Args::default() };
-        let n = self.log("file", bot, &args, rule.is_some());
-        if let Some(bot) = bot {
-            self.manners(head, bot, "GET");
-        }
-        let trouble = rule.as_ref().map(|rule| (rule.id, rule.trouble.clone()));
-        let outcome = self.download_outcome(n, bot, path, trouble.as_ref());
-        self.note(n, |call| call.done = true);
-        outcome
-    }
-
-    fn download_outcome(
-        &self,
-        n: usize,
-        bot: Option<i64>,
-        path: &str,
-        trouble: Option<&(u64, Trouble)>,
-    ) -> io::Result<()> {
-        match trouble {
-            Some((_, Trouble::Refuse(status, text, _))) => {
-                return self.send(n, Err(Refusal::new(*status, text)), None);
-            }
-            Some((_, Trouble::Flood(seconds))) => {
-                return self.send(n, Err(Refusal::flood(Duration::from_secs(*seconds))), None);
-            }
-            Some((_, Trouble::Garbage(..) | Trouble::GarbageAfter(..))) => return self.send(n, Ok(Value::Null), trouble),
-            Some((_, Trouble::DropBefore | Trouble::DropAfter)) => return ended(),
-            Some((id, Trouble::Hold | Trouble::HoldAnswer)) => self.hold(*id)?,
-            Some((_, Trouble::Slow(time))) => self.shared.pause(*time, self.age),
-            _ => {}
-        }
-        self.pass_line()?;
-        let data = {
-            let mut world = self.shared.lock();
-            bot.and_then(|bot| world.bot(bot).files.values().find(|f| f.path == path).map(|f| Arc::clone(&f.data)))
-        };
-        let Some(data) = data else {
-            return self.send(n, Err(Refusal::new(404, "Not Found")), None);
-        };
-        self.note(n, |call| {
-            call.status = Some(200);
-            call.applied = true;
-        });
-        self.write(&http::answer(200, "application/octet-stream", "", &data), data.len(), trouble)
-    }
-}
-
-impl Ask<'_> {
-    /// Refuses who comes before a 429's time is over. Answers to callbacks are free.
-    fn patience(&mut self) -> Result<(), Refusal> {
-        let at = Instant::now();
-        let (bot, chat) = (self.bot, self.args.int("chat_id"));
-        let account = self.world.bot(bot);
-        let mut until = match self.method {
-            "getUpdates" => account.polls_shut_until,
-            "answerCallbackQuery" => None,
-            _ => account.shut_until,
-        };
-        if self.args.has("chat_id") {
-            until = until.max(self.world.chat(bot, chat).and_then(|c| c.shut_until));
-        }
-        match until.filter(|until| *until > at) {
-            Some(until) => {
-                let left = until - at;
-                self.violation("sent_before_retry_after", format!("{} in {chat}: {left:?} too early", self.method));
-                Err(Refusal::flood(left))
-            }
-            None => Ok(()),
-        }
-    }
-}
-
-impl Refusal {
-    /// The one 400 without `Bad Request`.
-    fn logged_out(mut self) -> Refusal {
-        self.description = "Logged out".into();
-        self
     }
 }
