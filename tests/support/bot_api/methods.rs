@@ -234,6 +234,12 @@ impl Ask<'_> {
                         return Err(Refusal::bad("REACTION_INVALID"));
                     }
                 }
+                Some("custom_emoji")
+                    if reaction["custom_emoji_id"].as_str().is_none_or(|id| id.parse::<u64>().is_err()) =>
+                {
+                    let text = "Can't parse ReactionType: Field \"custom_emoji_id\" must be a valid Number";
+                    return Err(Refusal::bad(text));
+                }
                 Some("custom_emoji" | "paid") => {}
                 _ => return Err(Refusal::bad("Can't parse ReactionType: invalid reaction type specified")),
             }
