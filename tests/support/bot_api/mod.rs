@@ -20,6 +20,7 @@ mod floods;
 mod hook;
 mod http;
 mod markup;
+mod menu;
 mod methods;
 mod options;
 mod queue;
