@@ -128,7 +128,7 @@ fn a_server_that_is_down_refuses_and_comes_back_on_its_port_with_its_state() {
     let (api, mut client) = world();
     let said = api.user_writes(7, "waits");
     client.begin("getUpdates", &json!({"timeout": 50, "offset": said.update_id.unwrap() + 1})).unwrap();
-    api.wait_calls("getUpdates", 1);
+    api.wait_polling();
     api.line(Line::Refused);
     assert!(client.answer().is_err());
     assert_eq!(Client::try_new(&api).err().unwrap().kind(), ErrorKind::ConnectionRefused);
@@ -146,6 +146,7 @@ fn a_hanging_server_takes_requests_and_answers_none() {
     let mut new = Client::new(&api);
     old.begin("sendMessage", &text(7)).unwrap();
     new.begin("sendMessage", &text(7)).unwrap();
+    api.wait_stuck(2);
     api.line(Line::Up);
     assert!(old.answer().is_err() && new.answer().is_err());
     assert!(api.messages(7).is_empty());

@@ -135,6 +135,24 @@ fn privacy_mode_hides_what_is_not_meant_for_the_bot() {
 }
 
 #[test]
+fn mentions_are_found_behind_signs_but_not_inside_words_or_links() {
+    let api = BotApi::start();
+    let kinds = |text: &str| -> Vec<String> {
+        api.user_writes(7, text);
+        let list = told(&api).last().unwrap()["message"]["entities"].clone();
+        list.as_array()
+            .into_iter()
+            .flatten()
+            .map(|e| format!("{} {}", e["type"].as_str().unwrap(), e["offset"]))
+            .collect()
+    };
+    assert_eq!(kinds("😀@fake_gateway_bot"), ["mention 2"]);
+    assert_eq!(kinds("(/new@fake_gateway_bot)"), ["bot_command 1"]);
+    assert_eq!(kinds("mail@name and a/b and x#y"), [""; 0]);
+    assert_eq!(kinds("https://example.org/@name"), ["url 0"]);
+}
+
+#[test]
 fn an_album_is_several_messages_with_one_group_id() {
     let api = BotApi::start();
     let album = api.album();

@@ -116,8 +116,13 @@ impl Connection<'_> {
     /// Stays here while the server hangs; an error when this connection is cut.
     pub fn pass_line(&self) -> io::Result<()> {
         let mut world = self.shared.lock();
-        while world.line == Line::Hanging && !world.stopped && world.age == self.age {
-            world = self.shared.wait(world, None);
+        if world.line == Line::Hanging {
+            world.stuck += 1;
+            self.shared.wake();
+            while world.line == Line::Hanging && !world.stopped && world.age == self.age {
+                world = self.shared.wait(world, None);
+            }
+            world.stuck -= 1;
         }
         if world.stopped || world.age != self.age {
             return ended();

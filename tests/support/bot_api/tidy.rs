@@ -90,9 +90,10 @@ pub fn find_entities(text: &str, entities: &mut Vec<Value>) {
     let mut taken: Vec<(i64, i64)> =
         entities.iter().filter(|e| fixed.iter().any(|f| e["type"] == *f)).map(span).collect();
     for (from, word) in words(text) {
-        let Some((kind, length)) = kind_of(word) else { continue };
-        let offset = utf16(&text[..from]);
-        let end = offset + utf16(&word[..length]);
+        let whole = kind_of(word).map(|(kind, length)| (0, kind, length));
+        let Some((start, kind, length)) = whole.or_else(|| inside(word)) else { continue };
+        let offset = utf16(&text[..from + start]);
+        let end = offset + utf16(&word[start..start + length]);
         if taken.iter().all(|(a, b)| end <= *a || offset >= *b) {
             taken.push((offset, end));
             entities.push(json!({"offset": offset, "length": end - offset, "type": kind}));
@@ -104,6 +105,21 @@ pub fn find_entities(text: &str, entities: &mut Vec<Value>) {
 fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let border = |c: char| c.is_whitespace() || "()[]{}<>\"',;".contains(c);
     text.split(border).map(move |word| (word.as_ptr() as usize - text.as_ptr() as usize, word))
+}
+
+/// A mention, command or hashtag behind a sign or a picture: start, kind, length.
+fn inside(word: &str) -> Option<(usize, &'static str, usize)> {
+    let mut before = ' ';
+    for (at, c) in word.char_indices() {
+        let free = at > 0 && !before.is_alphanumeric() && before != '_' && (c != '/' || before != '/');
+        if free && matches!(c, '@' | '/' | '#') {
+            if let Some((kind, length)) = kind_of(&word[at..]) {
+                return Some((at, kind, length));
+            }
+        }
+        before = c;
+    }
+    None
 }
 
 fn name_length(text: &str) -> usize {

@@ -136,6 +136,11 @@ impl BotApi {
         });
     }
 
+    /// Until so many requests stand before a server that hangs ([`super::Line::Hanging`]).
+    pub fn wait_stuck(&self, count: usize) {
+        self.wait(&format!("{count} requests that hang"), |world| (world.stuck >= count).then_some(()));
+    }
+
     /// Until this update was confirmed (or delivered to the webhook).
     pub fn wait_confirmed(&self, update: i64) {
         let bot = self.bot;

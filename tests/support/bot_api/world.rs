@@ -266,6 +266,8 @@ pub struct World {
     pub released: BTreeSet<u64>,
     pub sequence: u64,
     pub line: Line,
+    /// Requests and answers that stand still because the server hangs.
+    pub stuck: usize,
     /// Grows whenever connections are cut; those of an older age end.
     pub age: u64,
     pub sockets: BTreeMap<u64, TcpStream>,
@@ -285,6 +287,7 @@ impl World {
             released: BTreeSet::new(),
             sequence: 0,
             line: Line::Up,
+            stuck: 0,
             age: 0,
             sockets: BTreeMap::new(),
             stopped: false,
