@@ -129,7 +129,9 @@ fn a_server_that_is_down_refuses_and_comes_back_on_its_port_with_its_state() {
     let said = api.user_writes(7, "waits");
     client.begin("getUpdates", &json!({"timeout": 50, "offset": said.update_id.unwrap() + 1})).unwrap();
     api.wait_polling();
+    let started = Instant::now();
     api.line(Line::Refused);
+    assert!(started.elapsed() < Duration::from_secs(20), "a poll that waits does not keep the server up");
     assert!(client.answer().is_err());
     assert_eq!(Client::try_new(&api).err().unwrap().kind(), ErrorKind::ConnectionRefused);
     let later = api.user_writes(7, "later");

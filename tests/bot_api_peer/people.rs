@@ -153,6 +153,20 @@ fn mentions_are_found_behind_signs_but_not_inside_words_or_links() {
 }
 
 #[test]
+fn what_is_written_in_a_channel_is_a_channel_post() {
+    let api = BotApi::start();
+    api.add_channel(-1009, "News", "news");
+    let post = api.user_says(-1009, 7).text("x").send();
+    api.user_edits(-1009, post.message_id, "y");
+    let seen = told(&api);
+    assert_eq!(seen[0]["channel_post"]["chat"]["username"], "news");
+    assert_eq!(seen[1]["edited_channel_post"]["text"], "y");
+    let sent = Client::new(&api).ok("sendMessage", json!({"chat_id": "@news", "text": "z"}));
+    assert_eq!(sent["chat"]["id"], -1009);
+    api.assert_clean();
+}
+
+#[test]
 fn an_album_is_several_messages_with_one_group_id() {
     let api = BotApi::start();
     let album = api.album();

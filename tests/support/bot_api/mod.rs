@@ -5,6 +5,15 @@
 //! A test makes people act (`say.rs`), orders troubles (`faults.rs`) and looks at the chats as their members
 //! see them (`view.rs`). Nothing here sleeps to wait for something; every wait has a deadline.
 //!
+//! ```text
+//! let api = BotApi::start();                       // apiRoot: api.root(), botToken: api.token()
+//! api.trouble(Rule::on("sendMessage", Trouble::DropAfter).chat(7));
+//! let said = api.user_writes(7, "hello");
+//! let answer = api.wait_message(7, |m| m.text() == "hi");
+//! api.wait_confirmed(said.update_id.unwrap());
+//! api.assert_clean();
+//! ```
+//!
 //! Known to be simpler than the service: no Markdown modes, entities found in plain texts are approximate,
 //! media are not transcoded, webhooks are spoken to in plain HTTP, a method in a webhook's reply is only
 //! reported. A `migrate` of two bots' common group moves both.

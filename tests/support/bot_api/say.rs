@@ -319,6 +319,11 @@ impl World {
     /// Queues the message for every bot that sees it: the id for `bot`.
     pub fn tell(&mut self, bot: i64, chat: i64, kind: &str, api: &Value) -> Option<i64> {
         let mut id = None;
+        let kind = match (self.chat(bot, chat).map(|c| c.kind), kind) {
+            (Some("channel"), "message") => "channel_post",
+            (Some("channel"), "edited_message") => "edited_channel_post",
+            _ => kind,
+        };
         let there = |status: &str| matches!(status, "member" | "administrator" | "restricted");
         let place = self.chat(bot, chat).expect("met");
         let statuses: Vec<(i64, String)> = place.bots.clone().into_iter().filter(|(_, s)| there(s)).collect();
