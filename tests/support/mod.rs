@@ -2,6 +2,7 @@
 //! fails loudly; nothing here sleeps to synchronise. Each test binary uses its part of this.
 #![allow(dead_code)]
 
+pub mod bot_api;
 pub mod browser;
 pub mod directives;
 pub mod fake_pi;
