@@ -85,12 +85,12 @@ fn a_download_goes_into_the_writer_up_to_its_limit() {
         }
         let _ = peer.sock.write_all(b"0\r\n\r\n");
     });
-    let (url, agent) = (server.url("/file/bot1:t/x"), files());
+    let url = server.url("/file/bot1:t/x");
     let mut file = Vec::new();
-    let answer = agent.fetch(&Request::get(&url).limit(1_000_000).within(PATIENCE), &mut file).unwrap();
+    let answer = files().fetch(&Request::get(&url).limit(1_000_000).within(PATIENCE), &mut file).unwrap();
     assert_eq!((answer.received, file.len(), answer.body.len()), (1_000_000, 1_000_000, 0));
     let mut file = Vec::new();
-    let result = agent.fetch(&Request::get(&url).limit(999_999).within(PATIENCE), &mut file);
+    let result = files().fetch(&Request::get(&url).limit(999_999).within(PATIENCE), &mut file);
     assert!(matches!(result, Err(Error::TooLarge { limit: 999_999 })), "{result:?}");
     assert!(file.len() <= 999_999);
 }

@@ -178,17 +178,13 @@ fn given_no_answer_then_the_deadline_ends_it_and_the_outcome_is_unknown() {
 
 #[test]
 fn given_an_answer_that_trickles_then_the_deadline_ends_it() {
-    let endless_head = "HTTP/1.1 200 OK\r\nX-Slow: ".bytes().chain(std::iter::repeat_n(b'x', 4000));
-    let endless_body = "HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n".bytes().chain(std::iter::repeat_n(b'x', 4000));
-    let chunks =
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".bytes().chain("1\r\nx\r\n".bytes().cycle().take(4000));
-    let streams: [Box<dyn Fn() -> Box<dyn Iterator<Item = u8>> + Send + Sync>; 3] = [
-        Box::new(move || Box::new(endless_head.clone())),
-        Box::new(move || Box::new(endless_body.clone())),
-        Box::new(move || Box::new(chunks.clone())),
+    let streams = [
+        ("HTTP/1.1 200 OK\r\nX-Slow: ", "x"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n", "x"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"),
     ];
-    for stream in streams {
-        let server = after_request(move |peer| peer.trickle(stream()));
+    for (start, endless) in streams {
+        let server = after_request(move |peer| peer.trickle(start.bytes().chain(endless.bytes().cycle().take(4000))));
         let start = Instant::now();
         unknown(post_within(&agent(), &server.url("/bot1:token/send"), SHORT));
         assert!(start.elapsed() < SHORT * 5, "{:?}", start.elapsed());
