@@ -171,6 +171,10 @@ impl State {
                 self.reload(rules);
                 self.answer(id, Answer::Ok, false);
             }
+            Request::Cursor { channel, account } => {
+                let value = self.store.cursor(&channel, &account)?;
+                self.answer(id, Answer::Cursor(value), false);
+            }
             Request::Ping => self.answer(id, Answer::Ok, false),
         }
         Ok(())

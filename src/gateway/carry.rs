@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 use crossbeam_channel::Sender;
 
 use super::callers::Callers;
+use super::channels::Accounts;
 use super::doors::Doors;
 use super::hands::Hands;
 use super::operator::Operator;
@@ -20,6 +21,9 @@ use crate::live::Board;
 use crate::message::*;
 use crate::roles;
 
+/// The configuration that is in force; a reload puts another one in its place.
+pub type SharedConfig = Arc<RwLock<Arc<Config>>>;
+
 /// Everything an effect may need.
 pub struct Carrier {
     pub answers: Arc<Answers>,
@@ -27,12 +31,13 @@ pub struct Carrier {
     pub children: ChildrenHandle,
     pub hands: Hands,
     pub callers: Callers,
+    pub accounts: Accounts,
     pub board: Arc<Board>,
     /// Opened last; frames before that have no viewers.
     pub doors: OnceLock<Arc<Doors>>,
     /// Of the living pi processes.
     pub tokens: Arc<PiTokens>,
-    pub config: RwLock<Arc<Config>>,
+    pub config: SharedConfig,
     pub env: Env,
     pub store_id: String,
     /// Told when the drain is over.
@@ -51,7 +56,7 @@ impl Carrier {
         children: ChildrenHandle,
         hands: Hands,
         board: Arc<Board>,
-        config: Arc<Config>,
+        config: SharedConfig,
         env: Env,
         store_id: String,
         drained: Sender<()>,
@@ -60,13 +65,14 @@ impl Carrier {
         Carrier {
             answers,
             callers: Callers::new(mind.clone()),
+            accounts: Accounts::new(mind.clone(), board.clone()),
             mind,
             children,
             hands,
             board,
             doors: OnceLock::new(),
             tokens: Arc::default(),
-            config: RwLock::new(config),
+            config,
             env,
             store_id,
             drained,

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::carry::SharedConfig;
 use super::operator::Operator;
 use super::programs::{Programs, Ran};
 use crate::http::Operator as _;
-use crate::message::{Job, JobDone};
+use crate::message::{Content, Job, JobDone, Target};
 use crate::roles;
 
 const SHELL_LIMIT: Duration = Duration::from_secs(30);
@@ -20,6 +21,7 @@ const SHELL_TEXT: usize = 3500;
 pub struct Chores {
     pub programs: Arc<Programs>,
     pub operator: Arc<Operator>,
+    pub config: SharedConfig,
     pub roles_dir: PathBuf,
     pub data_root: PathBuf,
 }
@@ -38,9 +40,14 @@ impl Chores {
             Job::Shell { command, cwd } => self.shell(&command, cwd),
             Job::ShowConfig { path } => JobDone::Text(section(&self.operator.config(), &path)),
             Job::System => JobDone::Text(system(&self.data_root)),
-            Job::Render { target, text } => JobDone::Rendered(super::channels::render(&self.operator, &target, &text)),
+            Job::Render { target, text } => JobDone::Rendered(self.render(&target, &text)),
             other => JobDone::Failed { why: format!("nobody does {other:?}") },
         }
+    }
+
+    fn render(&self, target: &Target, text: &str) -> Vec<Content> {
+        let config = self.config.read().unwrap_or_else(|e| e.into_inner()).clone();
+        super::channels::render(&config, target, text)
     }
 
     fn shell(&self, command: &str, cwd: PathBuf) -> JobDone {

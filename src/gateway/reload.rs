@@ -135,6 +135,7 @@ impl Reloader {
         *self.carrier.config.write().unwrap_or_else(|e| e.into_inner()) = config.clone();
         let rules = Arc::new(settings::rules(&config, &paths, &self.env, state.generation));
         self.carrier.mind.ask(Request::Reload(rules), Duration::from_secs(10));
+        self.carrier.accounts.apply(&config, &self.carrier.callers);
         self.apply(&new, Some(label), None);
         if !changes.is_empty() {
             log::info!(

@@ -43,6 +43,7 @@ impl Shutdown {
     fn run(self) {
         let drain = self.carrier.config.read().unwrap_or_else(|e| e.into_inner()).gateway.drain;
         log::info!("stopping; running turns get {} s", drain.as_secs());
+        self.carrier.accounts.close();
         let again = self.carrier.operator.restarting();
         self.doors.drain(if again { "restarting" } else { "stopping" }, None);
         let deadline = clock::mono() + drain.as_millis() as u64;

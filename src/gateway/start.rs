@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
 use crossbeam_channel::bounded;
@@ -178,9 +178,11 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     let (drained_tx, drained) = bounded(1);
     let operator = Arc::new(Operator::default());
     let programs = Arc::new(Programs::new(handle.clone()));
+    let shared = Arc::new(RwLock::new(config.clone()));
     let chores = Chores {
         programs: programs.clone(),
         operator: operator.clone(),
+        config: shared.clone(),
         roles_dir: paths.roles_dir().to_owned(),
         data_root: paths.data_root().to_owned(),
     };
@@ -191,7 +193,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
         handle,
         hands,
         board.clone(),
-        config.clone(),
+        shared,
         env.clone(),
         store_id,
         drained_tx,
@@ -237,6 +239,8 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
         };
         thread("sync", 256 << 10, run)?
     };
+    // Before the mind, which has things to send at once; what comes in waits for it.
+    carrier.accounts.apply(&config, &carrier.callers);
     let core_thread = {
         let core = Core {
             path: paths.store(),

@@ -66,6 +66,8 @@ pub enum Request {
     Dialogs { session: Option<String> },
     /// New configuration, already checked. Answer: `Ok`.
     Reload(Arc<Rules>),
+    /// How far an account's updates were taken. Answer: `Cursor`.
+    Cursor { channel: String, account: String },
     /// Is the mind awake? Answer: `Ok`.
     Ping,
 }
@@ -112,6 +114,8 @@ pub struct Solo {
 pub enum Answer {
     Ok,
     Bool(bool),
+    /// As the account's reader gave it; `None`: nothing was ever taken.
+    Cursor(Option<String>),
     /// pi's own JSON: `get_session_stats` and `get_state`.
     Stats {
         stats: Arc<str>,

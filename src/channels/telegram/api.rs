@@ -131,7 +131,7 @@ pub struct Dice {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 pub struct ExternalReply {
-    pub origin: Option<Origin>,
+    pub origin: Option<Box<Origin>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -152,18 +152,18 @@ pub struct Message {
     pub caption_entities: Vec<Entity>,
     pub media_group_id: Option<String>,
     pub reply_to_message: Option<Box<Message>>,
-    pub external_reply: Option<ExternalReply>,
+    pub external_reply: Option<Box<ExternalReply>>,
     pub quote: Option<Quote>,
-    pub forward_origin: Option<Origin>,
+    pub forward_origin: Option<Box<Origin>>,
     /// Ascending sizes of one picture.
     pub photo: Vec<File>,
-    pub document: Option<File>,
-    pub video: Option<File>,
-    pub video_note: Option<File>,
-    pub audio: Option<File>,
-    pub voice: Option<File>,
-    pub animation: Option<File>,
-    pub sticker: Option<File>,
+    pub document: Option<Box<File>>,
+    pub video: Option<Box<File>>,
+    pub video_note: Option<Box<File>>,
+    pub audio: Option<Box<File>>,
+    pub voice: Option<Box<File>>,
+    pub animation: Option<Box<File>>,
+    pub sticker: Option<Box<File>>,
     pub location: Option<Location>,
     pub venue: Option<Venue>,
     pub contact: Option<Contact>,
@@ -190,7 +190,7 @@ impl Message {
 pub struct CallbackQuery {
     pub id: String,
     pub from: User,
-    pub message: Option<Message>,
+    pub message: Option<Box<Message>>,
     pub data: Option<String>,
 }
 
@@ -212,8 +212,8 @@ pub struct MemberChange {
 #[serde(default)]
 pub struct Update {
     pub update_id: i64,
-    pub message: Option<Message>,
-    pub edited_message: Option<Message>,
+    pub message: Option<Box<Message>>,
+    pub edited_message: Option<Box<Message>>,
     pub callback_query: Option<CallbackQuery>,
     pub my_chat_member: Option<MemberChange>,
 }
@@ -226,12 +226,4 @@ pub const ALLOWED: [&str; 4] = ["message", "edited_message", "callback_query", "
 pub struct Parameters {
     pub retry_after: Option<u64>,
     pub migrate_to_chat_id: Option<i64>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default)]
-pub struct WebhookInfo {
-    pub url: String,
-    pub pending_update_count: u64,
-    pub last_error_message: Option<String>,
 }

@@ -11,7 +11,7 @@ pub fn of(m: &Message, me: &Me, text: &str) -> Option<String> {
     if for_another_bot(m, me) {
         return None;
     }
-    let lines = [m.forward_origin.as_ref().map(forwarded), reply(m, me)];
+    let lines = [m.forward_origin.as_deref().map(forwarded), reply(m, me)];
     let head: Vec<String> = lines.into_iter().flatten().collect();
     let tail = described(m);
     let text = match text {
@@ -61,7 +61,7 @@ fn forwarded(o: &Origin) -> String {
 /// What it replies to, unless that is plain: a message of the bot without a quote.
 fn reply(m: &Message, me: &Me) -> Option<String> {
     if let Some(external) = &m.external_reply {
-        let origin = external.origin.as_ref().map(forwarded).unwrap_or_default();
+        let origin = external.origin.as_deref().map(forwarded).unwrap_or_default();
         let quote = m.quote.as_ref().map_or("", |q| q.text.as_str());
         return Some(format!("[Reply to external message] {} {origin}", head(quote)).trim_end().to_owned());
     }

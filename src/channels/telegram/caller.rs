@@ -1,0 +1,178 @@
+//! The caller: one operation of the mind, one call of the Bot API (telegram.md 13–19).
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{json, Map, Value};
+
+use super::api::Message;
+use super::client::{Bot, Fail};
+use super::preview;
+use crate::channels::Caller;
+use crate::config::types::TelegramAccount;
+use crate::live::Board;
+use crate::message::*;
+
+const TEXT_CALL: Duration = Duration::from_secs(30);
+/// What live messages showed last: so many are remembered.
+const REMEMBERED: usize = 500;
+
+pub struct TelegramCaller {
+    bot: Bot,
+    board: Arc<Board>,
+    link_preview: bool,
+    style: preview::Style,
+    /// By chat and message: what it showed last.
+    shown: Mutex<HashMap<(String, String), u64>>,
+}
+
+impl TelegramCaller {
+    pub fn new(bot: Bot, c: &TelegramAccount, board: Arc<Board>, show_thinking: bool) -> TelegramCaller {
+        let style = preview::Style { placeholder: c.placeholder.clone(), show_thinking, min_chars: c.draft_chunk.min_chars };
+        TelegramCaller { bot, board, link_preview: c.link_preview, style, shown: Mutex::default() }
+    }
+
+    fn call<T: serde::de::DeserializeOwned>(&self, method: &str, params: Map<String, Value>) -> Result<T, Fail> {
+        self.bot.call(method, &Value::Object(params), TEXT_CALL)
+    }
+
+    /// The parameters of a text that is sent or changed.
+    fn text(&self, target: &Target, content: &Content) -> Map<String, Value> {
+        let mut p = at(target);
+        p.insert("text".into(), content.text.as_str().into());
+        if content.plain.is_some() {
+            p.insert("parse_mode".into(), "HTML".into());
+        }
+        if !self.link_preview {
+            p.insert("link_preview_options".into(), json!({"is_disabled": true}));
+        }
+        p
+    }
+
+    fn send(&self, target: &Target, content: &Content) -> Result<String, Fail> {
+        let mut p = self.text(target, content);
+        if let Some(thread) = thread(target) {
+            p.insert("message_thread_id".into(), thread.into());
+        }
+        if let Some(id) = content.reply_to.as_ref().and_then(|id| id.parse::<i64>().ok()) {
+            p.insert("reply_parameters".into(), json!({"message_id": id, "allow_sending_without_reply": true}));
+        }
+        let sent = self.call::<Message>("sendMessage", p.clone());
+        let sent = match sent {
+            // Refused for certain: the same without what it was refused for.
+            Err(fail) if fail.says("message to be replied not found") => {
+                p.remove("reply_parameters");
+                self.call::<Message>("sendMessage", p)
+            }
+            Err(fail) if fail.says("message thread not found") && p.contains_key("reply_parameters") => {
+                p.remove("message_thread_id");
+                self.call::<Message>("sendMessage", p)
+            }
+            sent => sent,
+        };
+        sent.map(|m| m.message_id.to_string())
+    }
+
+    /// `Ok`: it shows that text now.
+    fn edit(&self, target: &Target, id: &str, content: &Content) -> Result<(), Fail> {
+        let mut p = self.text(target, content);
+        p.insert("message_id".into(), number(id));
+        match self.call::<Value>("editMessageText", p) {
+            Err(fail) if fail.says("message is not modified") => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    fn delete(&self, target: &Target, id: &str) -> Result<(), Fail> {
+        let mut p = at(target);
+        p.insert("message_id".into(), number(id));
+        self.call::<bool>("deleteMessage", p).map(|_| ())
+    }
+
+    fn typing(&self, target: &Target) -> Result<(), Fail> {
+        let mut p = at(target);
+        p.insert("action".into(), "typing".into());
+        if let Some(thread) = thread(target) {
+            p.insert("message_thread_id".into(), thread.into());
+        }
+        self.call::<bool>("sendChatAction", p).map(|_| ())
+    }
+
+    /// The running turn's latest text, in its message.
+    fn view(&self, target: &Target, view: &View) -> Result<Outcome, Fail> {
+        let nothing = Outcome::Shown { id: view.message.clone(), full: false };
+        let Some(live) = self.board.get(&view.session) else { return Ok(nothing) };
+        let (active, run, items) = live.snapshot();
+        if !active || run != view.run {
+            return Ok(nothing);
+        }
+        let Some((content, full)) = preview::of(&items, view, &self.style) else { return Ok(nothing) };
+        let mut hasher = DefaultHasher::new();
+        content.text.hash(&mut hasher);
+        let hash = hasher.finish();
+        let id = match &view.message {
+            None => {
+                let content = Content { reply_to: view.reply_to.clone(), ..content };
+                self.formed(content, |c| self.send(target, c))?
+            }
+            Some(id) => {
+                let key = (target.chat.clone(), id.clone());
+                if self.lock().get(&key) != Some(&hash) {
+                    self.formed(content, |c| self.edit(target, id, c))?;
+                }
+                id.clone()
+            }
+        };
+        let mut shown = self.lock();
+        if shown.len() >= REMEMBERED {
+            shown.clear(); // worth an edit that changes nothing
+        }
+        shown.insert((target.chat.clone(), id.clone()), hash);
+        Ok(Outcome::Shown { id: Some(id), full })
+    }
+
+    /// Half a text may be refused for its form: then without.
+    fn formed<T>(&self, content: Content, call: impl Fn(&Content) -> Result<T, Fail>) -> Result<T, Fail> {
+        match call(&content) {
+            Err(fail) if fail.says("can't parse entities") => {
+                let text = content.plain.clone().unwrap_or(content.text);
+                call(&Content { text, plain: None, ..content })
+            }
+            other => other,
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), u64>> {
+        self.shown.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Caller for TelegramCaller {
+    fn perform(&self, call: &Call) -> Outcome {
+        let target = &call.target;
+        let done = match &call.op {
+            Op::Send { content, .. } => self.send(target, content).map(|id| Outcome::Sent { id }),
+            Op::Edit { id, content } => self.edit(target, id, content).map(|()| Outcome::Sent { id: id.clone() }),
+            Op::Delete { id } => self.delete(target, id).map(|()| Outcome::Sent { id: id.clone() }),
+            Op::View(view) => self.view(target, view),
+            Op::Typing => self.typing(target).map(|()| Outcome::Sent { id: String::new() }),
+        };
+        done.unwrap_or_else(Fail::outcome)
+    }
+}
+
+fn at(target: &Target) -> Map<String, Value> {
+    Map::from_iter([("chat_id".to_owned(), number(&target.chat))])
+}
+
+/// A chat's or a message's number; a channel's `@name` stays as it is.
+fn number(id: &str) -> Value {
+    id.parse::<i64>().map_or_else(|_| id.into(), Value::from)
+}
+
+/// The topic. The number of General is never sent.
+fn thread(target: &Target) -> Option<i64> {
+    target.thread.parse().ok().filter(|t| *t != 1)
+}

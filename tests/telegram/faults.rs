@@ -1,0 +1,65 @@
+use serde_json::json;
+
+use crate::house::{House, ANN};
+use crate::support::bot_api::{Line, Rule, Trouble};
+
+#[test]
+fn a_limited_chat_gets_its_answer_when_the_time_is_over_and_others_do_not_wait() {
+    let h = House::new(json!({"streamMode": "off", "dmPolicy": "open", "allowFrom": ["*"]}));
+    h.api.trouble(Rule::on("sendMessage", Trouble::Flood(2)).chat(ANN).times(1));
+    h.api.user_writes(ANN, "[[say:late]]");
+    h.api.wait_calls("sendMessage", 1);
+    h.api.user_writes(8, "[[say:at once]]");
+    h.api.wait_text(8, "at once");
+    assert!(h.said(ANN).is_empty(), "the other chat came first");
+    h.api.wait_text(ANN, "late");
+    assert_eq!(h.said(ANN), ["late"]);
+    h.api.assert_clean();
+}
+
+#[test]
+fn what_the_platform_refuses_in_form_arrives_without_it() {
+    let h = House::new(json!({"streamMode": "off"}));
+    h.api.trouble(Rule::on("sendMessage", Trouble::bad("can't parse entities: Unclosed start tag")).times(1));
+    h.api.user_writes(ANN, "[[say:**bold**]]");
+    let m = h.api.wait_text(ANN, "bold");
+    assert!(m.entities().is_empty());
+    assert_eq!(h.said(ANN), ["bold"]);
+}
+
+#[test]
+fn given_a_refused_connection_then_nothing_is_lost_and_the_order_is_kept() {
+    let h = House::new(json!({"streamMode": "off"}));
+    h.api.user_writes(ANN, "[[gate:g]] [[say:one]]");
+    h.pi.wait_gate("g");
+    h.api.line(Line::Refused);
+    h.pi.open("g");
+    h.api.line(Line::Up);
+    h.api.user_writes(ANN, "[[say:two]]");
+    h.api.wait_text(ANN, "two");
+    assert_eq!(h.said(ANN), ["one", "two"]);
+}
+
+#[test]
+fn an_answer_lost_on_the_way_back_is_sent_once_more_at_most() {
+    let h = House::new(json!({"streamMode": "off"}));
+    h.api.trouble(Rule::on("sendMessage", Trouble::DropAfter).times(1));
+    h.api.user_writes(ANN, "[[say:maybe]]");
+    h.api.wait_calls("sendMessage", 2);
+    h.api.user_writes(ANN, "[[say:next]]");
+    h.api.wait_text(ANN, "next");
+    assert_eq!(h.said(ANN), ["maybe", "maybe", "next"], "nobody can know: once more, not again and again");
+}
+
+#[test]
+fn a_refused_token_is_told_and_the_rest_of_the_gateway_works() {
+    let api = crate::support::bot_api::BotApi::start();
+    api.trouble(Rule::on("getMe", Trouble::unauthorized()).always());
+    let pi = crate::support::fake_pi::FakePi::new(crate::support::fake_pi::Flavour::New);
+    let telegram = json!({"enabled": true, "apiRoot": api.root(), "botToken": api.token(), "allowFrom": ["7"]});
+    let config = json!({"agent": {"piCliPath": pi.program()}, "channels": {"telegram": telegram}});
+    let g = crate::support::gateway::Gateway::new(config).start();
+    api.wait_calls("getMe", 1);
+    g.wait_log("is botToken right?");
+    assert!(!g.log().contains(&api.token()), "a token never stands in the log");
+}

@@ -1,0 +1,62 @@
+//! A gateway with one bot, its agent the stand-in.
+
+use serde_json::{json, Value};
+
+use crate::support::bot_api::BotApi;
+use crate::support::fake_pi::{FakePi, Flavour};
+use crate::support::gateway::Gateway;
+
+/// A person whom the gateway knows.
+pub const ANN: i64 = 7;
+
+pub struct House {
+    pub api: BotApi,
+    pub pi: FakePi,
+    pub g: Gateway,
+}
+
+impl House {
+    /// Ann may write; further keys of `channels.telegram` on top.
+    pub fn new(telegram: Value) -> House {
+        House::at(BotApi::start(), telegram)
+    }
+
+    pub fn at(api: BotApi, telegram: Value) -> House {
+        let pi = FakePi::new(Flavour::New);
+        let mut all = json!({
+            "enabled": true, "apiRoot": api.root(), "botToken": api.token(), "allowFrom": [ANN.to_string()],
+            "pollTimeoutS": 5,
+        });
+        for (key, value) in telegram.as_object().unwrap() {
+            all[key] = value.clone();
+        }
+        let config = json!({"agent": {"piCliPath": pi.program()}, "channels": {"telegram": all}});
+        let g = Gateway::new(config).start();
+        let house = House { api, pi, g };
+        house.api.wait_polling();
+        house
+    }
+
+    /// Waits until everything owed is known to have been taken: a kill before that may repeat a message.
+    pub fn settled(&self) {
+        self.g.wait_until("nothing is owed", |g| {
+            let db = rusqlite::Connection::open(g.data().join("gateway.db")).unwrap();
+            let sql = "SELECT count(*) FROM outbox WHERE state IN ('raw', 'ready', 'sending')";
+            db.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap() == 0
+        });
+    }
+
+    /// Everything that was sent to a chat by the bot, as it stands there now.
+    pub fn said(&self, chat: i64) -> Vec<String> {
+        let all = self.api.messages(chat).into_iter().filter(|m| m.bot.is_some() && !m.deleted);
+        all.map(|m| m.text().to_owned()).collect()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the gateway's log:\n{}", self.g.log());
+        }
+    }
+}
