@@ -216,8 +216,9 @@ impl Store {
         store.commit()?;
         store.db.pragma_update(None, "synchronous", "NORMAL")?;
         if found == 0 {
-            // A log beside an empty file would be thrown away.
-            fs::File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::Other(e.to_string()))?;
+            // A log beside an empty file would be thrown away. SQLite syncs the file itself: a descriptor of ours
+            // that is closed would take the locks of every connection along.
+            store.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         }
         Ok(store)
     }

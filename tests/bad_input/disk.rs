@@ -208,3 +208,20 @@ fn given_a_store_of_a_newer_program_then_it_is_left_alone_and_the_error_says_so(
     assert!(said.contains("9999") && said.contains("newer"), "exit {code}: {said}");
     assert!(g.data().join("gateway.db").exists());
 }
+
+#[test]
+fn given_another_program_that_looks_into_the_store_then_its_leaving_takes_nothing_along() {
+    let mut g = Gateway::demo(json!({})).start(); // a new store: the first life has its own way of opening it
+    for text in ["one", "two"] {
+        assert!(!g.chat(MAIN, text).is_empty());
+        let db = rusqlite::Connection::open(g.data().join("gateway.db")).unwrap();
+        assert!(db.query_row("SELECT count(*) FROM inbox", [], |r| r.get::<_, i64>(0)).unwrap() > 0);
+        db.close().unwrap(); // the last to leave removes the log
+        assert!(g.data().join("gateway.db-wal").exists(), "the gateway's log is gone");
+    }
+    assert!(!g.chat(MAIN, "three").is_empty());
+    g.kill9();
+    g.restart();
+    let texts: Vec<String> = messages(&g).unwrap().into_iter().map(|m| m.text).collect();
+    assert!(["one", "two", "three"].iter().all(|t| texts.contains(&t.to_string())), "{texts:?}");
+}
