@@ -161,7 +161,11 @@ mod tests {
         assert_eq!(access.judge(&group("-1", None, "7"), &at(true)), Verdict::Ignore, "an empty list is nobody");
         access.group_allow = words(&["7"]);
         assert_eq!(access.judge(&group("-1", None, "7"), &at(true)), Verdict::Admit);
-        assert_eq!(access.judge(&group("-1", None, "7"), &at(false)), Verdict::Ignore, "the star's entry is not merged");
+        assert_eq!(
+            access.judge(&group("-1", None, "7"), &at(false)),
+            Verdict::Ignore,
+            "the star's entry is not merged"
+        );
     }
 
     #[test]

@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use pi_gateway::access::{Access, DmPolicy};
 use pi_gateway::core::{Legacy, State};
 use pi_gateway::message::*;
-use pi_gateway::access::{Access, DmPolicy};
 use pi_gateway::rules::{AccountRules, ChannelRules, DropPolicy, Mode, Rules};
 use pi_gateway::store::Store;
 
@@ -481,7 +481,8 @@ fn c20_given_a_clock_nobody_vouches_for_then_no_reply_expires() {
     let mut m = Mind::new(rules);
     let source = Source { channel: "t".into(), chat: "c".into(), sender: "u".into(), ..Source::default() };
     let update = Inbound { dkey: "t:1".into(), source, text: "hi".into(), ..Inbound::default() };
-    let batch = Batch { channel: "t".into(), account: String::new(), updates: vec![update], cursor: None };
+    let batch =
+        Batch { channel: "t".into(), account: String::new(), updates: vec![Update::Message(update)], cursor: None };
     let effects = m.feed(Event::Inbound { id: ReqId(99), batch: Box::new(batch) });
     let (proc, cmd, _) = m.prompted(effects);
     let effects = m.finish(proc, cmd, "hello");

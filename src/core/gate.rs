@@ -122,8 +122,7 @@ impl State {
         for person in self.store.untold()? {
             self.store.set_told(&person)?;
             if let Some(chat) = person.chat.clone() {
-                let target =
-                    Target { channel: person.channel, account: person.account, chat, thread: String::new() };
+                let target = Target { channel: person.channel, account: person.account, chat, thread: String::new() };
                 let day = 86_400_000;
                 self.say(&target, "You may write to me now.", day)?;
             }

@@ -53,8 +53,13 @@ impl State {
         if req.fleeting {
             session += &self.store.ext('i', self.store.next_inbox());
         }
-        let inbound =
-            Inbound { dkey: req.dkey.unwrap_or_default(), source, text: req.text, images: req.images, ..Inbound::default() };
+        let inbound = Inbound {
+            dkey: req.dkey.unwrap_or_default(),
+            source,
+            text: req.text,
+            images: req.images,
+            ..Inbound::default()
+        };
         let manner = Manner { hash: Some(&req.body_hash), solo: req.solo.as_ref(), kind, refusable: true };
         match self.accept(&session, inbound, manner)? {
             Some(row) => {
@@ -77,7 +82,8 @@ impl State {
             self.refuse(id, code, why);
             return Ok(());
         }
-        for mut update in batch.updates {
+        for update in batch.updates {
+            let Update::Message(mut update) = update else { continue };
             if self.known(Some(&update.dkey))?.is_some() || self.known(update.dkey2.as_deref())?.is_some() {
                 self.counters.duplicates += 1;
                 continue;
@@ -252,6 +258,7 @@ impl State {
             }
             Event::Inbound { id, batch } => {
                 for u in &batch.updates {
+                    let Update::Message(u) = u else { continue };
                     if self.known(Some(&u.dkey))?.is_none() {
                         let (session, _) = self.route(&u.source, &u.text);
                         self.store_failed(&session, Some(&u.dkey), &u.source, &u.text, None)?;

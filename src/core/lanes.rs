@@ -61,7 +61,14 @@ pub(super) enum Passing {
 impl State {
     fn pace(&self, target: &Target) -> Pace {
         self.rules.account_of(target).map_or(Pace::default(), |a| Pace {
-            chats: a.pace.chats.iter().find(|(p, _)| target.chat.starts_with(p.as_str())).cloned().into_iter().collect(),
+            chats: a
+                .pace
+                .chats
+                .iter()
+                .find(|(p, _)| target.chat.starts_with(p.as_str()))
+                .cloned()
+                .into_iter()
+                .collect(),
             account: a.pace.account.clone(),
         })
     }
@@ -263,6 +270,7 @@ impl State {
                 ("ready", None, Some(why))
             }
             Outcome::Ambiguous { why } => ("skipped", None, Some(why)),
+            Outcome::Moved { .. } => ("failed", None, Some("the chat has moved".into())),
             Outcome::Gone if head.kind == DELETE => ("sent", None, None),
             Outcome::Gone if edit => {
                 if let Some(live) = head.segment.map_or(Ok(None), |s| self.store.live_for(s, head.chunk, &target))? {

@@ -283,7 +283,12 @@ impl State {
             clock_confirmed: self.clock_confirmed,
             draining: self.draining,
             calls: calls.clone(),
-            passing: self.passing.iter().filter(|(id, _)| calls.contains(&CallId::Passing(**id))).map(|(id, p)| (*id, p.clone())).collect(),
+            passing: self
+                .passing
+                .iter()
+                .filter(|(id, _)| calls.contains(&CallId::Passing(**id)))
+                .map(|(id, p)| (*id, p.clone()))
+                .collect(),
             next_call: self.next_call,
             next_job: self.next_job,
             procs: procs.map(|p| (p.id, p.profile.clone(), p.session.clone())).collect(),

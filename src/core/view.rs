@@ -175,7 +175,7 @@ impl State {
             Outcome::Gone => gone = true,
             // An unknown create may stand there as an orphan: nobody can find it, and the reply comes anew.
             Outcome::Retry { .. } | Outcome::Ambiguous { .. } | Outcome::Reformat => slower = true,
-            Outcome::Unauthorized { .. } | Outcome::Refused { .. } => {
+            Outcome::Moved { .. } | Outcome::Unauthorized { .. } | Outcome::Refused { .. } => {
                 if let Some(v) = self.views.get_mut(key) {
                     v.every = 0; // the reply will tell
                 }

@@ -57,9 +57,8 @@ fn telegram_rules(a: &TelegramAccount) -> AccountRules {
             ],
             account: vec![Rate { every: 40, burst: 25 }],
         },
-        view: (a.stream_mode != StreamMode::Off).then(|| ViewRules {
-            every: vec![(GROUP.to_owned(), every.max(GROUP_VIEW)), (String::new(), every)],
-        }),
+        view: (a.stream_mode != StreamMode::Off)
+            .then(|| ViewRules { every: vec![(GROUP.to_owned(), every.max(GROUP_VIEW)), (String::new(), every)] }),
         typing: TYPING,
     }
 }
@@ -130,8 +129,11 @@ impl Accounts {
     pub fn apply(&self, c: &Config, callers: &Callers) {
         let mut running = self.running.lock().unwrap_or_else(|e| e.into_inner());
         let wanted: BTreeMap<&str, &TelegramAccount> = c.channels.telegram.active().collect();
-        let changed: Vec<String> =
-            running.iter().filter(|(id, r)| wanted.get(id.as_str()) != Some(&&r.config)).map(|(id, _)| id.clone()).collect();
+        let changed: Vec<String> = running
+            .iter()
+            .filter(|(id, r)| wanted.get(id.as_str()) != Some(&&r.config))
+            .map(|(id, _)| id.clone())
+            .collect();
         for id in changed {
             if let Some(old) = running.remove(&id) {
                 old.account.close();

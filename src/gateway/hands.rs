@@ -214,6 +214,13 @@ mod tests {
     use super::*;
     use crossbeam_channel::bounded;
 
+    fn defaults(home: &Path) -> crate::config::Config {
+        let env =
+            crate::config::Env { home: home.to_owned(), cwd: home.to_owned(), ..crate::config::Env::from_process() };
+        let options = crate::config::Options { allow_missing: true, ..crate::config::Options::default() };
+        crate::config::load(&env, &options).unwrap().config
+    }
+
     #[test]
     fn c4_every_job_is_done_in_order_however_many_sessions_there_are() {
         let (tx, rx) = bounded(1000);
@@ -222,6 +229,7 @@ mod tests {
         let chores = Chores {
             programs: Arc::new(crate::gateway::programs::Programs::new(children)),
             operator: Arc::default(),
+            config: Arc::new(std::sync::RwLock::new(Arc::new(defaults(dir.path())))),
             roles_dir: dir.path().join("roles"),
             data_root: dir.path().to_owned(),
         };

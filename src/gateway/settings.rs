@@ -30,7 +30,10 @@ pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
         role_dirs: c.roles.workspace_dirs.clone(),
         agents: agents.collect(),
         routing: super::routes::routing(c),
-        channels: super::channels::rules(c).into_iter().chain([("webchat".to_owned(), web.clone()), ("api".to_owned(), web)]).collect(),
+        channels: super::channels::rules(c)
+            .into_iter()
+            .chain([("webchat".to_owned(), web.clone()), ("api".to_owned(), web)])
+            .collect(),
         accounts: super::channels::accounts(c),
         own_tools: c.agent.tools.by_channel.keys().cloned().collect(),
         model: c.agent.model_failover.primary.clone().or_else(|| c.agent.model.clone()),

@@ -7,6 +7,45 @@ use super::*;
 // ---------------------------------------------------------------- readers
 
 /// One update of a platform, parsed by its reader.
+#[derive(Clone, Debug)]
+pub enum Update {
+    Message(Inbound),
+    /// A message says something else now.
+    Edited(Inbound),
+    /// A button of ours was pressed.
+    Pressed(Press),
+    /// The chat has another id from now on.
+    Moved {
+        from: Target,
+        to: String,
+    },
+    /// The bot was shut out of a chat, or is back.
+    Reachable {
+        chat: Target,
+        yes: bool,
+    },
+    /// What the reader could not read, for the record.
+    Broken {
+        dkey: String,
+        source: Source,
+        raw: String,
+    },
+}
+
+/// A press of a button.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Press {
+    /// Unique key of the platform's delivery.
+    pub dkey: String,
+    /// By which the platform is answered.
+    pub query: String,
+    pub source: Source,
+    /// The message with the button.
+    pub message: Option<String>,
+    pub data: String,
+}
+
+/// A message of a person.
 #[derive(Clone, Debug, Default)]
 pub struct Inbound {
     /// Unique key of the platform's delivery (core.md 22.2).
@@ -15,7 +54,36 @@ pub struct Inbound {
     pub source: Source,
     pub text: String,
     pub images: Vec<Image>,
+    /// Files that stay with the platform until the session's hands fetch them.
+    pub files: Vec<FileRef>,
+    /// Parts of one message come apart: this names it.
+    pub group: Option<String>,
     pub facts: Facts,
+}
+
+/// A file that the platform has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FileRef {
+    /// `photo`, `document`, `video`, `video_note`, `audio`, `animation`, `voice`, `sticker`.
+    pub kind: String,
+    /// By which the platform gives it out.
+    pub id: String,
+    /// The same for every copy of the file.
+    pub unique: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mime: Option<String>,
+    /// Bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Of a recording.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+    /// What else the agent is told: performer and title, emoji and set.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
 }
 
 /// What the access gate needs to know beside the source.
@@ -32,7 +100,7 @@ pub struct Facts {
 pub struct Batch {
     pub channel: String,
     pub account: String,
-    pub updates: Vec<Inbound>,
+    pub updates: Vec<Update>,
     /// Stored in the same commit.
     pub cursor: Option<String>,
 }
@@ -59,10 +127,33 @@ pub struct Call {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// A new message. `nonce`: the row's external id, by which a platform may know a repeat.
-    Send { content: Content, nonce: String },
+    Send {
+        content: Content,
+        nonce: String,
+    },
     /// Another text for a message of ours.
-    Edit { id: String, content: Content },
-    Delete { id: String },
+    Edit {
+        id: String,
+        content: Content,
+    },
+    Delete {
+        id: String,
+    },
+    /// Sets or, with an empty list, removes our reactions.
+    React {
+        id: String,
+        emoji: Vec<String>,
+    },
+    Pin {
+        id: String,
+        on: bool,
+    },
+    /// The platform shows this to who pressed a button. Within seconds, or it is of no use.
+    AnswerPress {
+        query: String,
+        text: String,
+        alert: bool,
+    },
     /// Shows the running turn's text as far as it has come.
     View(View),
     Typing,
@@ -95,6 +186,30 @@ pub struct Content {
     /// Platform's id of the message it answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<String>,
+    /// Rows of buttons under it; an edit without any removes them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub buttons: Vec<Vec<Button>>,
+    /// A file on this machine, or the address of one; the text is its caption then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<OutFile>,
+}
+
+/// A button under a message.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Button {
+    pub text: String,
+    /// What the press brings back, at most 64 bytes.
+    pub data: String,
+}
+
+/// A file that is sent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OutFile {
+    /// A path on this machine that was checked, or an http(s) address.
+    pub at: String,
+    /// `photo`, `document`, `video`, `audio`, `voice`, `animation`, `sticker`; empty: by its name.
+    pub kind: String,
 }
 
 /// What became of a [`Call`] (core.md 22.3).
@@ -116,6 +231,10 @@ pub enum Outcome {
     /// Certainly not taken: try again.
     Retry {
         why: String,
+    },
+    /// The chat has another id: the same to that.
+    Moved {
+        to: String,
     },
     /// Nobody knows whether it was taken.
     Ambiguous {

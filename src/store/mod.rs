@@ -22,8 +22,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::message::Row;
 
-pub use reader::{HistoryLine, Owed, Reader, MANY};
 pub use people::{Approved, NewPairing, Pairing, PAIRING_LIFE};
+pub use reader::{HistoryLine, Owed, Reader, MANY};
 pub use rows::*;
 pub use salvage::{finish as finish_salvage, salvage};
 pub use traces::Trace;

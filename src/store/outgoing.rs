@@ -29,7 +29,8 @@ impl Store {
             return self.set_outbox(row.id, "skipped", row.attempts, None, Some("nothing to show"));
         };
         let db = self.db()?;
-        db.prepare_cached("UPDATE outbox SET state = 'ready', body = ? WHERE id = ?")?.execute((json(first), row.id))?;
+        db.prepare_cached("UPDATE outbox SET state = 'ready', body = ? WHERE id = ?")?
+            .execute((json(first), row.id))?;
         for (n, part) in rest.iter().enumerate() {
             db.prepare_cached(
                 "INSERT INTO outbox(id, base, chunk, body, state, segment, channel, account, chat, thread, kind, expires_at, at, clock_ok)
@@ -148,7 +149,8 @@ impl Store {
 
     /// How many messages a segment takes; `None`: not rendered yet.
     pub fn parts_of(&self, segment: Row) -> Result<Option<i64>> {
-        let sql = "SELECT count(*), ifnull(sum(state = 'raw'), 0) FROM outbox INDEXED BY outbox_segment WHERE segment = ?";
+        let sql =
+            "SELECT count(*), ifnull(sum(state = 'raw'), 0) FROM outbox INDEXED BY outbox_segment WHERE segment = ?";
         let (parts, raw): (i64, i64) =
             self.db()?.prepare_cached(sql)?.query_row([segment], |r| Ok((r.get(0)?, r.get(1)?)))?;
         Ok((raw == 0).then_some(parts))

@@ -317,7 +317,12 @@ mod tests {
     /// Every statement of core's queries, with column lists as `*`.
     fn statements() -> Vec<String> {
         let mut found = Vec::new();
-        let files = [include_str!("messages.rs"), include_str!("outgoing.rs"), include_str!("people.rs"), include_str!("sessions.rs")];
+        let files = [
+            include_str!("messages.rs"),
+            include_str!("outgoing.rs"),
+            include_str!("people.rs"),
+            include_str!("sessions.rs"),
+        ];
         for piece in files.iter().flat_map(|f| f.split('"').skip(1).step_by(2)) {
             let text = piece.split_whitespace().collect::<Vec<_>>().join(" ");
             if ["SELECT ", "UPDATE ", "DELETE "].iter().any(|w| text.starts_with(w)) && text.len() > 10 {

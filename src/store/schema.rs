@@ -6,7 +6,8 @@
 use rusqlite::{Connection, Result};
 
 /// One entry per schema version, applied in order, each in one transaction.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE meta(k TEXT PRIMARY KEY, v) WITHOUT ROWID;
 CREATE TABLE cursor(channel TEXT, account TEXT, value TEXT NOT NULL, updated INTEGER NOT NULL,
     PRIMARY KEY(channel, account)) WITHOUT ROWID;
@@ -53,7 +54,8 @@ CREATE TABLE session(
     reset_at INTEGER NOT NULL, title TEXT,
     minute INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX session_minute ON session(minute DESC, key);
-", "
+",
+    "
 ALTER TABLE outbox ADD COLUMN base INTEGER NOT NULL DEFAULT 0;
 UPDATE outbox SET base = id;
 DROP INDEX outbox_open;
@@ -66,6 +68,13 @@ CREATE TABLE live(
     channel TEXT NOT NULL, account TEXT NOT NULL, chat TEXT NOT NULL, thread TEXT NOT NULL,
     platform_id TEXT NOT NULL, at INTEGER NOT NULL,
     PRIMARY KEY(turn, n, idx)) WITHOUT ROWID;
+ALTER TABLE inbox ADD COLUMN files TEXT;
+ALTER TABLE inbox ADD COLUMN grp TEXT;
+CREATE TABLE action(id TEXT PRIMARY KEY, kind TEXT NOT NULL, channel TEXT NOT NULL, account TEXT NOT NULL,
+    chat TEXT NOT NULL, sender TEXT, session TEXT NOT NULL, data TEXT NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX action_expires ON action(expires);
+CREATE TABLE alias(channel TEXT NOT NULL, account TEXT NOT NULL, old TEXT NOT NULL, new TEXT NOT NULL,
+    at INTEGER NOT NULL, PRIMARY KEY(channel, account, old)) WITHOUT ROWID;
 CREATE TABLE approved(channel TEXT NOT NULL, account TEXT NOT NULL, sender TEXT NOT NULL,
     name TEXT, chat TEXT, at INTEGER NOT NULL, told INTEGER NOT NULL,
     PRIMARY KEY(channel, account, sender)) WITHOUT ROWID;
@@ -73,7 +82,8 @@ CREATE INDEX approved_untold ON approved(told) WHERE told = 0;
 CREATE TABLE pairing(channel TEXT NOT NULL, account TEXT NOT NULL, sender TEXT NOT NULL,
     code TEXT NOT NULL, name TEXT, chat TEXT NOT NULL, at INTEGER NOT NULL, told INTEGER NOT NULL,
     PRIMARY KEY(channel, account, sender)) WITHOUT ROWID;
-"];
+",
+];
 
 /// Brings the store to the newest version. Returns the version found (0: new).
 pub fn migrate(db: &mut Connection) -> Result<usize> {

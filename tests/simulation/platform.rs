@@ -85,7 +85,9 @@ impl Platforms {
                 let id = self.post(&call.target, None, "growing");
                 Outcome::Shown { id: Some(id), full: rng.one_in(3) }
             }
-            Op::Typing => Outcome::Sent { id: String::new() },
+            Op::React { .. } | Op::Pin { .. } | Op::AnswerPress { .. } | Op::Typing => {
+                Outcome::Sent { id: String::new() }
+            }
         }
     }
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pi_gateway::access::{Access, DmPolicy};
 use pi_gateway::core::{Legacy, State};
 use pi_gateway::message::*;
-use pi_gateway::access::{Access, DmPolicy};
 use pi_gateway::rules::{AccountRules, ChannelRules, DropPolicy, Mode, Pace, Rate, ReplyTo, Rules, ViewRules};
 use pi_gateway::store::{inbox_state, Store};
 
@@ -637,7 +637,7 @@ impl World {
                 }
                 let updates = open.iter().map(|i| {
                     let m = &self.msgs[*i];
-                    Inbound {
+                    Update::Message(Inbound {
                         dkey: format!("{}:{}", PLATFORMS[p], m.key),
                         source: Source {
                             channel: PLATFORMS[p].into(),
@@ -648,7 +648,7 @@ impl World {
                         },
                         text: m.text.clone(),
                         ..Inbound::default()
-                    }
+                    })
                 });
                 let batch = Batch {
                     channel: PLATFORMS[p].into(),
@@ -1133,7 +1133,8 @@ impl World {
         let place = |nonce: &str| -> (i64, i64) {
             let row = pi_gateway::store::row_of(&id, 'o', nonce).unwrap_or(0);
             let sql = "SELECT base, chunk FROM outbox WHERE id = ?";
-            db.query_row(sql, [row], |r| Ok((r.get(0)?, r.get(1)?))).unwrap_or((row, 0)) // a power cut took it
+            db.query_row(sql, [row], |r| Ok((r.get(0)?, r.get(1)?))).unwrap_or((row, 0))
+            // a power cut took it
         };
         let mut last: BTreeMap<&Target, (i64, i64)> = BTreeMap::new();
         let mut known = BTreeSet::new();
@@ -1180,7 +1181,14 @@ fn short(e: &Event) -> String {
             other => format!("{other:?}"),
         },
         Event::Inbound { batch, .. } => {
-            let texts: Vec<_> = batch.updates.iter().map(|u| format!("{}:{}", u.source.sender, u.text)).collect();
+            let texts: Vec<_> = batch
+                .updates
+                .iter()
+                .map(|u| match u {
+                    Update::Message(m) => format!("{}:{}", m.source.sender, m.text),
+                    other => format!("{other:?}"),
+                })
+                .collect();
             format!("{} {texts:?}", batch.channel)
         }
         other => format!("{other:?}"),

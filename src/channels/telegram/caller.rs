@@ -30,7 +30,8 @@ pub struct TelegramCaller {
 
 impl TelegramCaller {
     pub fn new(bot: Bot, c: &TelegramAccount, board: Arc<Board>, show_thinking: bool) -> TelegramCaller {
-        let style = preview::Style { placeholder: c.placeholder.clone(), show_thinking, min_chars: c.draft_chunk.min_chars };
+        let style =
+            preview::Style { placeholder: c.placeholder.clone(), show_thinking, min_chars: c.draft_chunk.min_chars };
         TelegramCaller { bot, board, link_preview: c.link_preview, style, shown: Mutex::default() }
     }
 
@@ -157,6 +158,9 @@ impl Caller for TelegramCaller {
             Op::Edit { id, content } => self.edit(target, id, content).map(|()| Outcome::Sent { id: id.clone() }),
             Op::Delete { id } => self.delete(target, id).map(|()| Outcome::Sent { id: id.clone() }),
             Op::View(view) => self.view(target, view),
+            Op::React { .. } | Op::Pin { .. } | Op::AnswerPress { .. } => {
+                return Outcome::Refused { why: "not done on Telegram yet".into() }
+            }
             Op::Typing => self.typing(target).map(|()| Outcome::Sent { id: String::new() }),
         };
         done.unwrap_or_else(Fail::outcome)

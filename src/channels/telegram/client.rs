@@ -131,8 +131,13 @@ impl Fail {
             Fail::Api { code: 500.., description, .. } => Outcome::Ambiguous { why: description },
             Fail::Api { code: 400, description, .. } if has(&description, "can't parse entities") => Outcome::Reformat,
             Fail::Api { code: 400, description, .. }
-                if ["message to edit not found", "message can't be edited", "there is no text in the message to edit",
-                    "message to delete not found", "message can't be deleted"]
+                if [
+                    "message to edit not found",
+                    "message can't be edited",
+                    "there is no text in the message to edit",
+                    "message to delete not found",
+                    "message can't be deleted",
+                ]
                 .iter()
                 .any(|text| has(&description, text)) =>
             {
@@ -168,7 +173,8 @@ mod tests {
     fn every_class_of_error_has_its_meaning() {
         use Outcome::*;
         let limited = Parameters { retry_after: Some(7), ..Parameters::default() };
-        let fail = Fail::Api { code: 429, description: "Too Many Requests: retry after 401".into(), parameters: limited };
+        let fail =
+            Fail::Api { code: 429, description: "Too Many Requests: retry after 401".into(), parameters: limited };
         assert_eq!(fail.outcome(), RateLimited { account_wide: false, ms: 7_500 });
         assert!(matches!(api(401, "Unauthorized").outcome(), Unauthorized { .. }));
         assert!(matches!(api(404, "Not Found").outcome(), Unauthorized { .. }));

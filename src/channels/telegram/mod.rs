@@ -23,6 +23,6 @@ pub const NAME: &str = "telegram";
 pub fn render(text: &str, c: &TelegramAccount) -> Vec<Content> {
     let limits = Limits::telegram(c.text_chunk_limit, c.chunk_mode == ChunkMode::Length);
     let chunks = cut(&markdown(text), &limits);
-    let content = |rich| Content { text: telegram_html(rich), plain: Some(plain(rich)), reply_to: None };
+    let content = |rich| Content { text: telegram_html(rich), plain: Some(plain(rich)), ..Content::default() };
     chunks.iter().map(content).collect()
 }

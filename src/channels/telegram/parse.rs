@@ -34,8 +34,8 @@ pub fn update(u: &Update, me: &Me, account: &str, now: i64) -> Option<Inbound> {
         dkey2: Some(format!("tg:{}:{}:{}:{}", me.id, m.chat.id, m.message_id, m.edit_date.unwrap_or(0))),
         source,
         text: content,
-        images: Vec::new(),
         facts: Facts { mentioned, topic },
+        ..Inbound::default()
     })
 }
 
@@ -104,7 +104,8 @@ fn spoken(m: &Message, me: &Me) -> (String, bool) {
             "text_link" => {
                 out.push_str(&text[at..range.end]);
                 at = range.end;
-                if let Some(url) = e.url.as_ref().filter(|url| url.trim_end_matches('/') != span.trim_end_matches('/')) {
+                if let Some(url) = e.url.as_ref().filter(|url| url.trim_end_matches('/') != span.trim_end_matches('/'))
+                {
                     out.push_str(&format!(" ({url})"));
                 }
                 false

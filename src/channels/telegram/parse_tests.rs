@@ -41,9 +41,12 @@ fn a_mention_is_found_by_its_units_in_any_case_and_taken_out() {
     let m = m.unwrap();
     assert!(m.facts.mentioned);
     assert_eq!(m.text, "😀  hi");
-    let m = group(json!({"text": "@housebot2 hi", "entities": [{"type": "mention", "offset": 0, "length": 10}]})).unwrap();
+    let m =
+        group(json!({"text": "@housebot2 hi", "entities": [{"type": "mention", "offset": 0, "length": 10}]})).unwrap();
     assert!(!m.facts.mentioned);
-    let m = group(json!({"text": "Bot hi", "entities": [{"type": "text_mention", "offset": 0, "length": 3, "user": {"id": 42}}]}));
+    let m = group(
+        json!({"text": "Bot hi", "entities": [{"type": "text_mention", "offset": 0, "length": 3, "user": {"id": 42}}]}),
+    );
     assert!(m.unwrap().facts.mentioned);
     let m = group(json!({"text": "@HouseBot", "entities": [{"type": "mention", "offset": 0, "length": 9}]})).unwrap();
     assert_eq!((m.text.as_str(), m.facts.mentioned), ("(mention)", true));
@@ -75,13 +78,16 @@ fn a_reply_to_the_bot_speaks_to_it_but_not_one_to_a_topics_beginning() {
     assert!(m.facts.mentioned && m.text == "a");
     let m = group(json!({"text": "a", "reply_to_message": {"from": {"id": 42}, "forum_topic_created": {"name": "t"}}}));
     assert!(!m.unwrap().facts.mentioned);
-    let m = read(json!({"text": "why?", "reply_to_message": {"from": {"id": 9}, "caption": "cat", "photo": [{"file_id": "x"}]}}));
+    let m = read(
+        json!({"text": "why?", "reply_to_message": {"from": {"id": 9}, "caption": "cat", "photo": [{"file_id": "x"}]}}),
+    );
     assert_eq!(m.unwrap().text, "[Reply to] cat [photo]\nwhy?");
 }
 
 #[test]
 fn anonymous_administrators_are_known_by_their_chat_and_bots_are_not_heard() {
-    let anonymous = json!({"text": "a", "from": {"id": 1087968824, "is_bot": true}, "sender_chat": {"id": -5, "title": "G"}});
+    let anonymous =
+        json!({"text": "a", "from": {"id": 1087968824, "is_bot": true}, "sender_chat": {"id": -5, "title": "G"}});
     assert_eq!(group(anonymous).unwrap().source.sender, "-5");
     assert!(group(json!({"text": "a", "from": {"id": 77, "is_bot": true}})).is_none());
     assert!(read(json!({"text": "a", "from": {"id": 42, "is_bot": true}})).is_none());
@@ -90,7 +96,8 @@ fn anonymous_administrators_are_known_by_their_chat_and_bots_are_not_heard() {
 
 #[test]
 fn forwards_places_and_people_are_told() {
-    let origin = json!({"type": "user", "date": 0, "sender_user": {"first_name": "Bo", "last_name": "Li", "username": "bo"}});
+    let origin =
+        json!({"type": "user", "date": 0, "sender_user": {"first_name": "Bo", "last_name": "Li", "username": "bo"}});
     let m = read(json!({"text": "x", "forward_origin": origin})).unwrap();
     assert_eq!(m.text, "[Forwarded | from: Bo Li (@bo) | date: 1970-01-01T00:00:00Z]\nx");
     let origin = json!({"type": "channel", "date": 0, "chat": {"title": "News", "username": "n"}, "message_id": 3});

@@ -115,7 +115,7 @@ fn content(rich: &Rich, grows: bool) -> Content {
     Content {
         text: format!("{}{end}", telegram_html(rich)),
         plain: Some(format!("{}{end}", plain(rich))),
-        reply_to: None,
+        ..Content::default()
     }
 }
 

@@ -159,7 +159,7 @@ impl Reader {
             last = last.max(id);
             let read = || -> Result<_, String> {
                 let update: Update = serde_json::from_value(value.clone()).map_err(|e| e.to_string())?;
-                Ok(parse::update(&update, me, &self.account, now / 1000))
+                Ok(parse::update(&update, me, &self.account, now / 1000).map(crate::message::Update::Message))
             };
             match catch_unwind(AssertUnwindSafe(read)) {
                 Ok(Ok(message)) => updates.extend(message),
@@ -171,8 +171,12 @@ impl Reader {
         let cursor = Cursor { bot_id: me.id, update_id: last, at: now };
         let cursor = serde_json::to_string(&cursor).ok(); // plain data: never fails
         loop {
-            let batch =
-                Batch { channel: NAME.into(), account: self.account.clone(), updates: updates.clone(), cursor: cursor.clone() };
+            let batch = Batch {
+                channel: NAME.into(),
+                account: self.account.clone(),
+                updates: updates.clone(),
+                cursor: cursor.clone(),
+            };
             let Some(pending) = self.mind.deliver(batch) else { return Err(Stopped) };
             match pending.wait(MIND) {
                 Some(Answer::Ok) => break,
