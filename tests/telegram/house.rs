@@ -30,7 +30,10 @@ impl House {
         for (key, value) in telegram.as_object().unwrap() {
             all[key] = value.clone();
         }
-        let config = json!({"agent": {"piCliPath": pi.program()}, "channels": {"telegram": all}});
+        let config = json!({
+            "agent": {"piCliPath": pi.program()}, "session": {"dmScope": "per-channel-peer"},
+            "channels": {"telegram": all},
+        });
         let g = Gateway::new(config).start();
         let house = House { api, pi, g };
         house.api.wait_polling();
