@@ -379,6 +379,9 @@ impl State {
             Some(at) => self.arm(Due::Session(key.clone()), at),
             None => self.disarm(&Due::Session(key.clone())),
         }
+        if matches!(s.stage, Stage::Idle) {
+            self.end_view(key); // whatever it was that people saw of it
+        }
         if s.quiet() && fleeting(key) {
             self.todo.push_back(Todo::Fleeting(key.clone()));
         }

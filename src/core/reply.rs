@@ -63,9 +63,8 @@ impl State {
                 self.frame(Frame::Error { session: s.key.to_string(), run, code: *code, message: why.clone() });
             }
             self.add_reply(&t, at.as_ref(), &end.text, true)?;
-        } else {
-            self.remove_lives(t.row.id, t.n, 0)?;
         }
+        self.remove_untold(t.row.id)?;
         self.end_view(&s.key);
         let mut back = Vec::new();
         for i in t.injected {

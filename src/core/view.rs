@@ -21,7 +21,7 @@ const TYPING_ENDS: u64 = 600_000;
 /// Between two changes at most, however often the platform asks for patience.
 const SLOWEST: u64 = 10_000;
 
-/// The view of one turn's current segment.
+/// The view of one turn's current segment; before the turn begins only that somebody is typing.
 #[derive(Debug)]
 pub(super) struct ViewState {
     target: Target,
@@ -69,6 +69,31 @@ impl State {
         self.views.insert(key.clone(), view);
         self.tick_view(key);
         Ok(())
+    }
+
+    /// Somebody is going to work on that message: its sender sees a sign of it, long before pi is ready.
+    pub(super) fn begin_wait(&mut self, key: &Key, to: &Source) {
+        let typing = self.rules.account(to).map_or(0, |a| a.typing);
+        if typing == 0 || self.views.contains_key(key) {
+            return;
+        }
+        let now = self.now.mono;
+        let view = ViewState {
+            target: Target::from(to),
+            turn: 0,
+            n: 0,
+            run: String::new(),
+            reply_to: None,
+            shown: Vec::new(),
+            full: false,
+            begun: now,
+            every: 0,
+            next: Mono::MAX,
+            typing_next: now,
+            typing_failures: 0,
+        };
+        self.views.insert(key.clone(), view);
+        self.tick_view(key);
     }
 
     pub(super) fn end_view(&mut self, key: &Key) {
@@ -250,6 +275,16 @@ impl State {
     pub(super) fn remove_surplus(&mut self, segment: Row, parts: i64) -> Result<()> {
         let Some((turn, n)) = self.store.place_of(segment)? else { return Ok(()) };
         self.remove_lives(turn, n, parts)
+    }
+
+    /// The turn is over: live messages of segments that came to no text go.
+    pub(super) fn remove_untold(&mut self, turn: Row) -> Result<()> {
+        for live in self.store.lives(turn)? {
+            if self.store.segment_at(turn, live.n)?.is_none() {
+                self.remove_live(&live)?;
+            }
+        }
+        Ok(())
     }
 
     /// Live messages of a segment from that index on go.

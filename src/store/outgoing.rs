@@ -124,15 +124,20 @@ impl Store {
         Ok(())
     }
 
-    /// Live messages of a turn's segment, by index.
-    pub fn live_of(&self, turn: Row, n: i64) -> Result<Vec<LiveRow>> {
-        let sql = "SELECT idx, channel, account, chat, thread, platform_id FROM live WHERE turn = ? AND n = ? ORDER BY idx LIMIT 100";
+    /// Live messages of a turn, by segment and index.
+    pub fn lives(&self, turn: Row) -> Result<Vec<LiveRow>> {
+        let sql = "SELECT n, idx, channel, account, chat, thread, platform_id FROM live WHERE turn = ? ORDER BY n, idx LIMIT 1000";
         let mut q = self.db()?.prepare_cached(sql)?;
-        let rows = q.query_map((turn, n), |r| {
-            let target = Target { channel: r.get(1)?, account: r.get(2)?, chat: r.get(3)?, thread: r.get(4)? };
-            Ok(LiveRow { turn, n, index: r.get(0)?, target, message: r.get(5)? })
+        let rows = q.query_map([turn], |r| {
+            let target = Target { channel: r.get(2)?, account: r.get(3)?, chat: r.get(4)?, thread: r.get(5)? };
+            Ok(LiveRow { turn, n: r.get(0)?, index: r.get(1)?, target, message: r.get(6)? })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Those of one segment.
+    pub fn live_of(&self, turn: Row, n: i64) -> Result<Vec<LiveRow>> {
+        Ok(self.lives(turn)?.into_iter().filter(|l| l.n == n).collect())
     }
 
     /// Turn and number of a segment of a reply.

@@ -161,6 +161,10 @@ impl Store {
              WHERE at < ?1 AND state NOT IN ('queued', 'in_turn', 'executing') LIMIT 200)",
             [gone.min(before), keep_keys],
         )?;
+        db.execute(
+            "DELETE FROM live WHERE turn IN (SELECT turn FROM (SELECT turn, at FROM live ORDER BY turn LIMIT 200) WHERE at < ?)",
+            [before],
+        )?;
         db.execute_batch("PRAGMA incremental_vacuum(256)")?;
         Ok(more || n >= 200)
     }
