@@ -93,6 +93,8 @@ pub struct AccountRules {
     pub view: Option<ViewRules>,
     /// Between two signs that somebody is typing, ms; 0: none.
     pub typing: u64,
+    /// What happens to a message while a turn runs; `None`: as everywhere.
+    pub mode: Option<Mode>,
 }
 
 /// An agent's settings that matter to the mind.

@@ -279,8 +279,10 @@ impl State {
         Ok(if n == 1 { "Trying again.".into() } else { format!("Trying again with {n} messages.") })
     }
 
-    fn mode(&self, s: &Session) -> Mode {
-        s.row.mode.as_deref().and_then(Mode::parse).unwrap_or(self.rules.mode)
+    /// What happens to a message while a turn runs: chosen here, else by the account, else everywhere.
+    pub(super) fn mode(&self, s: &Session) -> Mode {
+        let of_account = || self.rules.account(s.row.last.as_ref()?)?.mode;
+        s.row.mode.as_deref().and_then(Mode::parse).or_else(of_account).unwrap_or(self.rules.mode)
     }
 
     pub(super) fn level(&self, s: &Session) -> String {

@@ -88,9 +88,12 @@ impl State {
                 self.counters.duplicates += 1;
                 continue;
             }
+            self.is_meant(&mut update);
             if !self.admits(&update.source, &update.facts)? {
+                self.overhear(&update);
                 continue; // refused senders are not stored
             }
+            self.with_context(&mut update);
             let (session, text) = self.route(&update.source, &update.text);
             update.text = text;
             self.accept(&session, update, Manner::default())?;
@@ -367,7 +370,7 @@ impl State {
                 _ => Ok(()),
             };
         }
-        let mode = s.row.mode.as_deref().and_then(Mode::parse).unwrap_or(self.rules.mode);
+        let mode = self.mode(s);
         let can_inject = matches!(&s.stage, Stage::Turn(t) if t.can_inject());
         match mode {
             _ if kind == Kind::Webhook => s.queue.push(item), // what people are at goes on

@@ -95,6 +95,8 @@ pub struct State {
     renders: BTreeMap<JobId, (Target, Row)>,
     /// Who was told lately that too many ask to be let in.
     strangers: BTreeMap<Target, Mono>,
+    /// What was said in groups since the bot was last spoken to.
+    overheard: BTreeMap<Target, Vec<String>>,
     /// Who waits for the fate of which message.
     waiters: BTreeMap<Row, Vec<ReqId>>,
     jobs: BTreeMap<JobId, Key>,
@@ -181,6 +183,7 @@ impl State {
             passing: BTreeMap::new(),
             renders: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            overheard: BTreeMap::new(),
             waiters: BTreeMap::new(),
             jobs: BTreeMap::new(),
             dialogs: BTreeMap::new(),

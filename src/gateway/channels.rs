@@ -60,6 +60,7 @@ fn telegram_rules(a: &TelegramAccount) -> AccountRules {
         view: (a.stream_mode != StreamMode::Off)
             .then(|| ViewRules { every: vec![(GROUP.to_owned(), every.max(GROUP_VIEW)), (String::new(), every)] }),
         typing: TYPING,
+        mode: a.message_mode.map(super::settings::mode),
     }
 }
 
@@ -87,6 +88,7 @@ fn group(g: &TelegramGroup) -> GroupAccess {
         policy: g.group_policy.map(group_policy),
         allow: g.allow_from.clone(),
         topics: g.topics.iter().map(|(id, t)| (id.clone(), topic(t))).collect(),
+        history: g.history_limit,
     }
 }
 
