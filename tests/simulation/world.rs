@@ -146,6 +146,7 @@ impl World {
                 },
                 view: (!rng.one_in(3)).then_some(view),
                 typing: 4_500 * rng.below(2),
+                mode: None,
             };
             rules.accounts.insert((name.to_string(), String::new()), account);
         }
