@@ -7,7 +7,7 @@ use super::pace::Spent;
 use super::session::Key;
 use super::{Due, State, Todo};
 use crate::message::*;
-use crate::rules::Pace;
+use crate::rules::Rate;
 use crate::store::{LiveRow, OutboxRow, Result, DELETE};
 
 const BACKOFF_MAX: u64 = 300_000;
@@ -28,9 +28,27 @@ pub struct Lane {
     failures: u32,
     /// The head is being rendered; asked again after that moment.
     rendering: Option<(JobId, Mono)>,
-    spent: Spent,
     /// Something last went out then: who sees it needs no sign of typing.
     pub(super) last_out: Mono,
+}
+
+/// What concerns every lane of a chat: its topics share the platform's patience.
+#[derive(Debug, Default)]
+pub struct Chat {
+    frozen_until: Mono,
+    spent: Spent,
+}
+
+impl Chat {
+    /// Until when there is something to remember.
+    fn over(&self, now: Mono) -> Option<Mono> {
+        self.spent.over(now).into_iter().chain(Some(self.frozen_until).filter(|at| *at > now)).max()
+    }
+}
+
+/// The chat of a target.
+fn chat_of(target: &Target) -> Target {
+    Target { thread: String::new(), ..target.clone() }
 }
 
 /// What concerns every lane of an account.
@@ -59,18 +77,11 @@ pub(super) enum Passing {
 }
 
 impl State {
-    fn pace(&self, target: &Target) -> Pace {
-        self.rules.account_of(target).map_or(Pace::default(), |a| Pace {
-            chats: a
-                .pace
-                .chats
-                .iter()
-                .find(|(p, _)| target.chat.starts_with(p.as_str()))
-                .cloned()
-                .into_iter()
-                .collect(),
-            account: a.pace.account.clone(),
-        })
+    /// Rates of messages to that chat, and of the account.
+    fn rates(&self, target: &Target) -> (&[Rate], &[Rate]) {
+        let Some(account) = self.rules.account_of(target) else { return (&[], &[]) };
+        let of_chat = account.pace.chats.iter().find(|(prefix, _)| target.chat.starts_with(prefix.as_str()));
+        (of_chat.map_or(&[][..], |(_, rates)| rates), &account.pace.account)
     }
 
     /// When the lane may call; `None`: not before its account works again.
@@ -79,21 +90,21 @@ impl State {
         if account.is_some_and(|a| a.refused) {
             return None;
         }
-        let pace = self.pace(target);
-        let chat = pace.chats.first().map_or(&[][..], |(_, rates)| rates);
-        let of_account = account.map_or(0, |a| a.frozen_until.max(a.spent.next(&pace.account)));
-        let of_lane = self.lanes.get(target).map_or(0, |l| l.not_before.max(l.spent.next(chat)));
-        Some(of_account.max(of_lane))
+        let (chat, all) = self.rates(target);
+        let of_account = account.map_or(0, |a| a.frozen_until.max(a.spent.next(all)));
+        let of_chat = self.chats.get(&chat_of(target)).map_or(0, |c| c.frozen_until.max(c.spent.next(chat)));
+        let of_lane = self.lanes.get(target).map_or(0, |l| l.not_before);
+        Some(of_account.max(of_chat).max(of_lane))
     }
 
     fn spend(&mut self, target: &Target) {
-        let pace = self.pace(target);
+        let (chat, all) = self.rates(target);
+        let (chat, all) = (chat.to_vec(), all.to_vec());
         let now = self.now.mono;
-        let lane = self.lanes.entry(target.clone()).or_default();
-        lane.spent.spend(pace.chats.first().map_or(&[][..], |(_, rates)| rates), now);
-        lane.last_out = now;
+        self.lanes.entry(target.clone()).or_default().last_out = now;
+        self.chats.entry(chat_of(target)).or_default().spent.spend(&chat, now);
         let account = self.accounts.entry((target.channel.clone(), target.account.clone())).or_default();
-        account.spent.spend(&pace.account, now);
+        account.spent.spend(&all, now);
     }
 
     pub(super) fn pump_lane(&mut self, target: &Target) -> Result<()> {
@@ -137,10 +148,14 @@ impl State {
             return Ok(());
         }
         let now = self.now.mono;
+        let chat = self.chats.get(&chat_of(target)).and_then(|c| c.over(now));
         let Some(lane) = self.lanes.get(target) else { return Ok(()) };
-        match lane.spent.over(now).into_iter().chain(Some(lane.not_before).filter(|at| *at > now)).max() {
+        match chat.into_iter().chain(Some(lane.not_before).filter(|at| *at > now)).max() {
             Some(at) => self.arm(Due::Lane(target.clone()), at), // limits outlive what they were met with
-            None if lane.flying.is_none() => drop(self.lanes.remove(target)),
+            None if lane.flying.is_none() => {
+                self.lanes.remove(target);
+                self.chats.remove(&chat_of(target));
+            }
             None => {}
         }
         Ok(())
@@ -250,7 +265,6 @@ impl State {
             Outcome::Sent { id } => ("sent", Some(id), None),
             Outcome::Shown { id, .. } => ("sent", id, None),
             Outcome::RateLimited { account_wide, ms } => {
-                wait = Wait::Given(ms);
                 self.limited(&target, account_wide, ms);
                 ("ready", None, Some("rate limited".to_owned()))
             }
@@ -317,6 +331,8 @@ impl State {
     /// A chat was limited; several at once mean the account.
     pub(super) fn limited(&mut self, target: &Target, account_wide: bool, ms: u64) {
         let now = self.now.mono;
+        let chat = self.chats.entry(chat_of(target)).or_default();
+        chat.frozen_until = chat.frozen_until.max(now + ms);
         let a = self.accounts.entry((target.channel.clone(), target.account.clone())).or_default();
         a.limited.retain(|(at, chat)| now.saturating_sub(*at) < MANY_TIME && *chat != target.chat);
         a.limited.push((now, target.chat.clone()));
@@ -346,12 +362,10 @@ impl State {
         }
     }
 
-    /// The lane has no call under way any more, and is not called for a while if need be.
-    pub(super) fn lane_rests(&mut self, target: &Target, wait: Option<u64>) {
-        let now = self.now.mono;
+    /// The lane has no call under way any more.
+    pub(super) fn lane_rests(&mut self, target: &Target) {
         if let Some(lane) = self.lanes.get_mut(target) {
             lane.flying = None;
-            lane.not_before = lane.not_before.max(now + wait.unwrap_or(0));
         }
         self.todo.push_back(Todo::Lane(target.clone()));
     }

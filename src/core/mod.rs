@@ -44,7 +44,7 @@ use crate::routing::fleeting;
 use crate::rules::Rules;
 use asks::PendingAsk;
 use failover::Health;
-use lanes::{Account, Lane, Passing};
+use lanes::{Account, Chat, Lane, Passing};
 use pool::Proc;
 use session::{Session, Stage};
 use view::ViewState;
@@ -86,6 +86,8 @@ pub struct State {
     procs: BTreeMap<ProcId, Proc>,
     lanes: BTreeMap<Target, Lane>,
     accounts: BTreeMap<(String, String), Account>,
+    /// What was sent to a chat lately; its targets have no thread.
+    chats: BTreeMap<Target, Chat>,
     /// Turns that people watch.
     views: BTreeMap<Key, ViewState>,
     /// Calls under way that no row of the outbox stands for.
@@ -178,6 +180,7 @@ impl State {
             procs: BTreeMap::new(),
             lanes: BTreeMap::new(),
             accounts: BTreeMap::new(),
+            chats: BTreeMap::new(),
             views: BTreeMap::new(),
             next_call: legacy.next_call.max(1),
             passing: BTreeMap::new(),

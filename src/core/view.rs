@@ -187,14 +187,12 @@ impl State {
     fn on_view(&mut self, key: &Key, target: &Target, mut place: LiveRow, outcome: Outcome) -> Result<()> {
         let new = place.message.is_empty();
         let now = self.now.mono;
-        let mut wait = None;
         let (mut id, mut full, mut slower, mut gone) = (None, false, false, false);
         match outcome {
             Outcome::Sent { id: sent } => id = Some(sent),
             Outcome::Shown { id: shown, full: f } => (id, full) = (shown, f),
             Outcome::RateLimited { account_wide, ms } => {
                 self.limited(target, account_wide, ms);
-                wait = Some(ms);
                 slower = true;
             }
             Outcome::Gone => gone = true,
@@ -234,7 +232,7 @@ impl State {
             None if !place.message.is_empty() => self.settle_live(&place)?,
             None => {}
         }
-        self.lane_rests(target, wait);
+        self.lane_rests(target);
         self.tick_view(key);
         Ok(())
     }

@@ -76,3 +76,18 @@ fn a_refused_token_is_told_and_the_rest_of_the_gateway_works() {
     g.wait_log("is botToken right?");
     assert!(!g.log().contains(&api.token()), "a token never stands in the log");
 }
+
+#[test]
+fn the_topics_of_a_chat_share_its_limit() {
+    const FORUM: i64 = -100;
+    let h = House::new(json!({"streamMode": "off", "groups": {"*": {"requireMention": false}}}));
+    h.api.privacy(false);
+    h.api.add_forum(FORUM, "Forum", &[(3, "three"), (5, "five")]);
+    h.api.trouble(Rule::on("sendMessage", Trouble::Flood(1)).chat(FORUM).times(1));
+    h.api.user_says(FORUM, ANN).topic(3).text("[[say:in three]]").send();
+    h.counts("SELECT count(*) FROM outbox WHERE error = 'rate limited'", 1);
+    h.api.user_says(FORUM, ANN).topic(5).text("[[say:in five]]").send();
+    h.api.wait_text(FORUM, "in three");
+    h.api.wait_text(FORUM, "in five");
+    h.api.assert_clean(); // nothing was sent before its time
+}
