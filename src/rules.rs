@@ -83,6 +83,13 @@ pub struct ViewRules {
     pub every: Vec<(String, u64)>,
 }
 
+/// How many buttons a message may have; none at all by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    pub per_row: usize,
+    pub most: usize,
+}
+
 /// One account of a channel that is called.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccountRules {
@@ -93,6 +100,7 @@ pub struct AccountRules {
     pub view: Option<ViewRules>,
     /// Between two signs that somebody is typing, ms; 0: none.
     pub typing: u64,
+    pub keys: Keys,
 }
 
 /// An agent's settings that matter to the mind.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use pi_gateway::access::{Access, DmPolicy};
 use pi_gateway::core::{Legacy, State};
 use pi_gateway::message::*;
-use pi_gateway::rules::{AccountRules, ChannelRules, DropPolicy, Mode, Pace, Rate, ReplyTo, Rules, ViewRules};
+use pi_gateway::rules::{AccountRules, ChannelRules, DropPolicy, Keys, Mode, Pace, Rate, ReplyTo, Rules, ViewRules};
 use pi_gateway::store::{inbox_state, Store};
 
 use super::model_pi::{tokens, Entry, Files, ModelPi};
@@ -146,6 +146,7 @@ impl World {
                 },
                 view: (!rng.one_in(3)).then_some(view),
                 typing: 4_500 * rng.below(2),
+                keys: Keys { per_row: 3, most: 20 },
             };
             rules.accounts.insert((name.to_string(), String::new()), account);
         }
