@@ -299,7 +299,7 @@ impl State {
             Outcome::Gone if head.kind == DELETE => ("sent", None, None),
             Outcome::Gone if head.kind == EDIT && head.content.text.is_empty() => ("sent", None, None),
             Outcome::Gone if head.kind == EDIT => {
-                self.store.set_outbox_sent_anew(head.id)?;
+                self.sent_anew(&target, &head)?;
                 ("ready", None, None)
             }
             Outcome::Gone if edit => {

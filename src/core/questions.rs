@@ -12,7 +12,7 @@ use super::presses::{CALLBACK, KEYS_LIFE};
 use super::session::{Key, Session, Stage};
 use super::{Due, State, Todo};
 use crate::message::*;
-use crate::store::{inbox_state as st, Action, NewInbox, NewOutbox, Result, ASK, TEXT};
+use crate::store::{inbox_state as st, Action, NewInbox, NewOutbox, OutboxRow, Result, ASK, TEXT};
 
 /// A held answer ends after that long, ms (gateway-api.md 1.7).
 const HELD: u64 = 290_000;
@@ -443,6 +443,31 @@ impl State {
     pub(super) fn dialog_is_for(&self, dialog: &str) -> Option<&str> {
         let mine = |q: &&Question| q.asking == Asking::Dialog(dialog.to_owned());
         self.questions.values().find(mine).map(|q| q.sender.as_str())
+    }
+
+    /// A message that was to be edited is gone: its new text is sent, and stands for it from now on.
+    pub(super) fn sent_anew(&mut self, target: &Target, row: &OutboxRow) -> Result<()> {
+        let named = row.message.as_deref().unwrap_or_default();
+        let gone = match named.strip_prefix(BY_ROW).and_then(|row| row.parse().ok()) {
+            Some(row) => self.store.message_of(row)?,
+            None => Some(named.to_owned()),
+        };
+        self.store.set_outbox_sent_anew(row.id)?;
+        let Some(gone) = gone else { return Ok(()) };
+        self.store.redirect_edits(target, &gone, row.id)?;
+        let mut moved = Vec::new();
+        for (id, q) in &mut self.questions {
+            let at = if q.message.is_some() { q.message.clone() } else { self.store.message_of(q.row)? };
+            if q.target == *target && at.as_ref() == Some(&gone) {
+                (q.row, q.message) = (row.id, None);
+                moved.push((id.clone(), Kept { row: q.row, title: q.title.clone() }));
+            }
+        }
+        for (id, kept) in moved {
+            self.store.set_action(&id, &serde_json::to_string(&kept).unwrap_or_default())?;
+            // plain data
+        }
+        Ok(())
     }
 
     /// The platform did not take a message: if it asks something, nobody will see it.

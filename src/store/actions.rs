@@ -70,6 +70,11 @@ impl Store {
         Ok(self.db()?.prepare_cached(&sql)?.query_row([id], action).optional()?)
     }
 
+    pub fn set_action(&self, id: &str, data: &str) -> Result<()> {
+        self.db()?.prepare_cached("UPDATE action SET data = ? WHERE id = ?")?.execute((data, id))?;
+        Ok(())
+    }
+
     /// Something final was chosen: nothing more comes of its buttons.
     pub fn use_action(&self, id: &str) -> Result<()> {
         self.db()?.prepare_cached("UPDATE action SET kind = 'used' WHERE id = ?")?.execute([id])?;

@@ -121,6 +121,24 @@ impl Store {
         Ok(())
     }
 
+    /// Edits of a message that is gone are meant for the one that row `by` becomes.
+    pub fn redirect_edits(&self, target: &Target, gone: &str, by: Row) -> Result<()> {
+        let db = self.db()?;
+        let (channel, account) = (&target.channel, &target.account);
+        let mut q = db.prepare_cached(
+            "SELECT id FROM outbox INDEXED BY outbox_platform WHERE channel = ? AND account = ? AND platform_id = ? AND chat = ? AND kind = 'send'",
+        )?;
+        let sent = q.query_map((channel, account, gone, &target.chat), |r| r.get::<_, Row>(0))?;
+        let sent: Vec<Row> = sent.collect::<rusqlite::Result<_>>()?;
+        for name in sent.iter().map(|id| format!("row:{id}")).chain([gone.to_owned()]) {
+            db.prepare_cached(
+                "UPDATE outbox SET platform_id = ? WHERE channel = ? AND account = ? AND platform_id = ? AND chat = ? AND kind = 'edit' AND state IN ('raw', 'ready')",
+            )?
+            .execute((format!("row:{by}"), channel, account, name, &target.chat))?;
+        }
+        Ok(())
+    }
+
     /// Takes back what nobody has been sent yet; false: too late.
     pub fn unsend(&self, id: Row) -> Result<bool> {
         let sql = "UPDATE outbox SET state = 'skipped', error = 'taken back' WHERE id = ? AND state IN ('raw', 'ready') AND attempts = 0";
