@@ -141,6 +141,13 @@ impl State {
             (partner, in_turn) = (core.partner(s), matches!(s.stage, Stage::Turn(_)));
             Ok(())
         })?;
+        if let Some(p) = partner.as_ref().filter(|p| !self.rules.channels.contains_key(&p.channel)) {
+            let channel = p.channel.clone();
+            if !self.rules.mailbox(&channel) {
+                self.refuse(id, Code::NotFound, format!("Channel not found: {channel}"));
+                return Ok(());
+            }
+        }
         let Some(to) = partner.filter(|p| self.keys_of(p).is_some()) else {
             self.refuse(id, Code::Unsupported, "no inline keyboards");
             return Ok(());

@@ -323,12 +323,6 @@ impl State {
 
     /// The same for those of the turn, which is over.
     pub(super) fn end_turn_dialogs(&mut self, session: &str) -> Result<()> {
-        // An extension keeps its own time, and the turn may end before ours is over.
-        let late = self.dialogs.values().filter(|d| d.dialog.session == session && d.until <= self.now.mono + 500);
-        let late: Vec<String> = late.map(|d| d.dialog.id.clone()).collect();
-        for id in late {
-            self.close_dialog(&id, UiAnswer::Cancelled, Ended::TimedOut)?;
-        }
         self.end_dialogs(session, None)?;
         self.cancel_choices(session, None, true).map(|_| ())
     }
@@ -344,7 +338,10 @@ impl State {
         let of_it = self.dialogs.values().map(|d| &d.dialog).filter(|d| d.session == session && mine(&d.id));
         let ids: Vec<String> = of_it.map(|d| d.id.clone()).collect();
         for id in &ids {
-            self.close_dialog(id, UiAnswer::Cancelled, Ended::Cancelled)?;
+            // An extension keeps its own time, and the turn may end before ours is over.
+            let late = self.dialogs.get(id).is_some_and(|d| d.until <= self.now.mono + 500);
+            let how = if late { Ended::TimedOut } else { Ended::Cancelled };
+            self.close_dialog(id, UiAnswer::Cancelled, how)?;
         }
         Ok(ids.len())
     }

@@ -83,6 +83,9 @@ pub fn keyboard(port: &Port, ex: &mut dyn Exchange) -> Handled {
             Some(Answer::Error { code: Code::Unsupported, .. }) => {
                 Err(Fault::invalid(format!("Channel {channel} does not support inline keyboards")))
             }
+            Some(Answer::Error { code: Code::NotFound, message }) if message.starts_with("Channel ") => {
+                Err(Fault::new(404, "not_found", message))
+            }
             Some(Answer::Error { code: Code::NotFound, .. }) => {
                 Err(Fault::new(403, "forbidden", "Invalid or inactive session"))
             }
