@@ -195,7 +195,7 @@ mod tests {
         let not = Facts::default();
         assert_eq!(access.judge(&group("-1", Some("5"), "7"), &not), Verdict::Admit);
         assert_eq!(access.judge(&group("-1", Some("6"), "7"), &not), Verdict::Ignore);
-        let general = Facts { mentioned: true, topic: Some("1".into()) };
+        let general = Facts { mentioned: true, topic: Some("1".into()), ..Facts::default() };
         assert_eq!(access.judge(&group("-1", None, "7"), &general), Verdict::Ignore);
     }
 }

@@ -83,6 +83,13 @@ pub struct ViewRules {
     pub every: Vec<(String, u64)>,
 }
 
+/// How many buttons a message may have; none at all by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    pub per_row: usize,
+    pub most: usize,
+}
+
 /// One account of a channel that is called.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccountRules {
@@ -95,6 +102,7 @@ pub struct AccountRules {
     pub typing: u64,
     /// What happens to a message while a turn runs; `None`: as everywhere.
     pub mode: Option<Mode>,
+    pub keys: Keys,
 }
 
 /// An agent's settings that matter to the mind.

@@ -10,6 +10,9 @@ use pi_gateway::message::*;
 use pi_gateway::rules::{AccountRules, ChannelRules, DropPolicy, Mode, Rules};
 use pi_gateway::store::Store;
 
+#[path = "mind/buttons.rs"]
+mod buttons;
+
 const MAIN: &str = "agent:main:webchat:default";
 
 /// The mind with a hand-driven world.

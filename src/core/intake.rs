@@ -79,11 +79,23 @@ impl State {
     /// A reader's batch: one answer, when all of it is on disk.
     pub(super) fn on_batch(&mut self, id: ReqId, batch: Batch) -> Result<()> {
         if let Some((code, why)) = self.closed() {
+            // It comes again; a button must not spin until then.
+            for update in &batch.updates {
+                let Update::Pressed(p) = update else { continue };
+                self.answer_press(&Target::from(&p.source), &p.query, "Not now; please wait.");
+            }
             self.refuse(id, code, why);
             return Ok(());
         }
         for update in batch.updates {
-            let Update::Message(mut update) = update else { continue };
+            let mut update = match update {
+                Update::Message(message) => message,
+                Update::Pressed(press) => {
+                    self.on_press(press)?;
+                    continue;
+                }
+                _ => continue,
+            };
             if self.known(Some(&update.dkey))?.is_some() || self.known(update.dkey2.as_deref())?.is_some() {
                 self.counters.duplicates += 1;
                 continue;
@@ -92,6 +104,9 @@ impl State {
             if !self.admits(&update.source, &update.facts)? {
                 self.overhear(&update);
                 continue; // refused senders are not stored
+            }
+            if self.answers_question(&update)? {
+                continue;
             }
             self.with_context(&mut update);
             let (session, text) = self.route(&update.source, &update.text);
@@ -107,14 +122,14 @@ impl State {
 
     /// Session of a message from a channel, and its text without an agent's name. Commands go to the agent of
     /// the chat, never to one they name.
-    fn route(&self, source: &Source, text: &str) -> (String, String) {
+    pub(super) fn route(&self, source: &Source, text: &str) -> (String, String) {
         let routing = &self.rules.routing;
         let command = command_list::parse(text, &self.rules).is_some();
         let (agent, rest) = routing.agent(source, if command { "" } else { text });
         (routing.session_key(agent, source), if command { text } else { rest }.to_owned())
     }
 
-    fn known(&self, dkey: Option<&str>) -> Result<Option<InboxRow>> {
+    pub(super) fn known(&self, dkey: Option<&str>) -> Result<Option<InboxRow>> {
         match dkey {
             Some(k) if !k.is_empty() => self.store.inbox_by_key(k),
             _ => Ok(None),
@@ -131,7 +146,7 @@ impl State {
 
     /// Stores one message and decides what becomes of it. `None`: the queue is full and the sender can be
     /// told directly; otherwise a refused message is a row too.
-    fn accept(&mut self, session: &str, m: Inbound, manner: Manner) -> Result<Option<Row>> {
+    pub(super) fn accept(&mut self, session: &str, m: Inbound, manner: Manner) -> Result<Option<Row>> {
         let key: Key = session.into();
         self.current = Some(key.clone());
         let command = command_list::parse(&m.text, &self.rules);
@@ -261,6 +276,9 @@ impl State {
             }
             Event::Inbound { id, batch } => {
                 for u in &batch.updates {
+                    if let Update::Pressed(p) = u {
+                        self.answer_press(&Target::from(&p.source), &p.query, "That failed.");
+                    }
                     let Update::Message(u) = u else { continue };
                     if self.known(Some(&u.dkey))?.is_none() {
                         let (session, _) = self.route(&u.source, &u.text);
@@ -431,7 +449,7 @@ impl State {
 
 /// How a message is taken in.
 #[derive(Default)]
-struct Manner<'a> {
+pub(super) struct Manner<'a> {
     /// Of the request's body.
     hash: Option<&'a str>,
     solo: Option<&'a Solo>,

@@ -4,11 +4,12 @@
 //! only when no row is ready.
 
 use super::pace::Spent;
+use super::questions::BY_ROW;
 use super::session::Key;
 use super::{Due, State, Todo};
 use crate::message::*;
 use crate::rules::Rate;
-use crate::store::{LiveRow, OutboxRow, Result, DELETE};
+use crate::store::{LiveRow, OutboxRow, Result, DELETE, EDIT};
 
 const BACKOFF_MAX: u64 = 300_000;
 /// How a row is delivered whose first call nobody knows the outcome of.
@@ -74,6 +75,8 @@ pub(super) enum Passing {
     /// Of that session; the message shows, or is going to show, this piece of its answer.
     View(Key, LiveRow),
     Typing(Key),
+    /// Out of the lane; the same once more if it does not get through.
+    Press(Option<Op>),
 }
 
 impl State {
@@ -130,7 +133,9 @@ impl State {
             }
             // Marked by an earlier life, and nobody knows what became of it.
             let doubtful = row.state == "sending" && row.how.as_deref() != Some("edit") && row.kind != DELETE;
-            if doubtful && !self.may_repeat(target) {
+            // Buttons twice would be two questions.
+            let once = !row.content.buttons.is_empty() && !self.repeat_safe(target);
+            if doubtful && (once || !self.may_repeat(target)) {
                 let why = Some("may have been sent before a crash");
                 self.store.set_outbox(row.id, "skipped", row.attempts, None, why)?;
                 continue;
@@ -191,7 +196,10 @@ impl State {
             lane.rendering = None;
         }
         let head = self.store.outbox_head(&target)?.filter(|h| h.id == row && h.state == "raw");
-        let Some(head) = head else { return Ok(true) };
+        let Some(head) = head else {
+            self.todo.push_back(Todo::Lane(target)); // it was taken back; another may wait
+            return Ok(true);
+        };
         let own = |text: String| Content { plain: Some(text.clone()), text, ..Content::default() };
         let mut parts = match done {
             JobDone::Rendered(parts) => parts.clone(),
@@ -202,6 +210,10 @@ impl State {
         let all = self.rules.account_of(&target).is_some_and(|a| a.reply_to == crate::rules::ReplyTo::All);
         for part in parts.iter_mut().take(if all { usize::MAX } else { 1 }) {
             part.reply_to = reply_to.clone();
+        }
+        if let Some(first) = parts.first_mut() {
+            first.buttons = head.content.buttons.clone();
+            first.wants_reply = head.content.wants_reply;
         }
         self.store.set_rendered(&head, &parts)?;
         if let Some(segment) = head.segment {
@@ -225,14 +237,27 @@ impl State {
 
     /// Marks the row and calls: in the place of the live message that showed it, if there is one.
     fn deliver(&mut self, target: &Target, row: &OutboxRow) -> Result<()> {
+        let edited = match row.message.as_deref().filter(|_| row.kind == EDIT) {
+            Some(message) => match message.strip_prefix(BY_ROW).and_then(|row| row.parse().ok()) {
+                Some(row) => self.store.message_of(row)?,
+                None => Some(message.to_owned()),
+            },
+            None => None,
+        };
+        if row.kind == EDIT && edited.is_none() {
+            self.store.set_outbox(row.id, "skipped", row.attempts, None, Some("nobody knows the message"))?;
+            self.todo.push_back(Todo::Lane(target.clone()));
+            return Ok(());
+        }
         self.store.set_outbox(row.id, "sending", row.attempts + 1, None, None)?;
         let live = match (row.kind.as_str(), row.segment) {
-            (DELETE, _) | (_, None) => None,
+            (DELETE | EDIT, _) | (_, None) => None,
             (_, Some(segment)) => self.store.live_for(segment, row.chunk, target)?,
         };
         let content = row.content.clone();
         let (op, how) = match (row.kind.as_str(), live) {
             (DELETE, _) => (Op::Delete { id: row.message.clone().unwrap_or_default() }, "edit"),
+            (EDIT, _) => (Op::Edit { id: edited.unwrap_or_default(), content }, "edit"),
             (_, Some(live)) => (Op::Edit { id: live.message, content }, "edit"),
             (_, None) => (Op::Send { content, nonce: self.store.ext('o', row.id) }, "send"),
         };
@@ -278,7 +303,7 @@ impl State {
             }
             // Once more; a second time it counts as taken.
             Outcome::Ambiguous { why } if head.how.as_deref() == Some(AGAIN) => ("sent", None, Some(why)),
-            Outcome::Ambiguous { why } if self.rules.resend_ambiguous => {
+            Outcome::Ambiguous { why } if self.rules.resend_ambiguous && head.content.buttons.is_empty() => {
                 self.store.set_outbox_how(head.id, AGAIN)?;
                 wait = Wait::Given(3_000);
                 ("ready", None, Some(why))
@@ -286,6 +311,11 @@ impl State {
             Outcome::Ambiguous { why } => ("skipped", None, Some(why)),
             Outcome::Moved { .. } => ("failed", None, Some("the chat has moved".into())),
             Outcome::Gone if head.kind == DELETE => ("sent", None, None),
+            Outcome::Gone if head.kind == EDIT && head.content.text.is_empty() => ("sent", None, None),
+            Outcome::Gone if head.kind == EDIT => {
+                self.sent_anew(&target, &head)?;
+                ("ready", None, None)
+            }
             Outcome::Gone if edit => {
                 if let Some(live) = head.segment.map_or(Ok(None), |s| self.store.live_for(s, head.chunk, &target))? {
                     self.store.forget_live(&live)?;
@@ -312,6 +342,9 @@ impl State {
             }
         };
         self.store.set_outbox(head.id, state, head.attempts, id.as_deref(), error.as_deref())?;
+        if state == "failed" {
+            self.question_unsent(head.id, error.as_deref().unwrap_or_default())?;
+        }
         let now = self.now.mono;
         if let Some(lane) = self.lanes.get_mut(&target) {
             lane.flying = None;

@@ -11,12 +11,16 @@ pub mod failover;
 mod gate;
 mod intake;
 mod invariants;
+mod keys;
 mod lanes;
+mod menus;
 mod pace;
 mod pool;
 mod posts;
+mod presses;
 mod process_events;
 pub mod prompt;
+mod questions;
 mod recover;
 mod renew;
 mod reply;
@@ -46,6 +50,7 @@ use asks::PendingAsk;
 use failover::Health;
 use lanes::{Account, Chat, Lane, Passing};
 use pool::Proc;
+use questions::{Ended, Question};
 use session::{Session, Stage};
 use view::ViewState;
 
@@ -59,6 +64,7 @@ enum Due {
     Lane(Target),
     View(Key),
     Dialog(String),
+    Question(String),
     Ask(CmdId),
     Warm,
     Clean,
@@ -103,6 +109,8 @@ pub struct State {
     waiters: BTreeMap<Row, Vec<ReqId>>,
     jobs: BTreeMap<JobId, Key>,
     dialogs: BTreeMap<String, OpenDialog>,
+    /// What the agent asks people in their chats.
+    questions: BTreeMap<String, Question>,
     /// Questions to pi that are no part of a turn.
     asks: BTreeMap<CmdId, PendingAsk>,
     timers: BTreeSet<(Mono, Due)>,
@@ -190,6 +198,7 @@ impl State {
             waiters: BTreeMap::new(),
             jobs: BTreeMap::new(),
             dialogs: BTreeMap::new(),
+            questions: BTreeMap::new(),
             asks: BTreeMap::new(),
             timers: BTreeSet::new(),
             dues: BTreeMap::new(),
@@ -238,10 +247,13 @@ impl State {
         self.current = None;
         match event {
             Event::Request { id, req } => self.on_request(id, *req)?,
-            Event::Gone { id } => self.waiters.retain(|_, ids| {
-                ids.retain(|i| *i != id);
-                !ids.is_empty()
-            }),
+            Event::Gone { id } => {
+                self.waiters.retain(|_, ids| {
+                    ids.retain(|i| *i != id);
+                    !ids.is_empty()
+                });
+                self.chooser_gone(id)?;
+            }
             Event::Inbound { id, batch } => self.on_batch(id, *batch)?,
             Event::Outcome { call, outcome } => self.on_outcome(call, *outcome)?,
             Event::Account { channel, account, trouble } => self.on_account(&channel, &account, trouble.as_deref()),
@@ -352,7 +364,8 @@ impl State {
                 Due::Proc(id) => self.on_proc_due(id)?,
                 Due::Lane(target) => self.todo.push_back(Todo::Lane(target)),
                 Due::View(key) => self.tick_view(&key),
-                Due::Dialog(id) => self.close_dialog(&id, UiAnswer::Cancelled),
+                Due::Dialog(id) => self.close_dialog(&id, UiAnswer::Cancelled, Ended::TimedOut)?,
+                Due::Question(id) => self.question_late(&id)?,
                 Due::Ask(cmd) => self.ask_late(cmd)?,
                 Due::Warm => self.keep_warm()?,
                 Due::Clean => self.clean()?,
@@ -495,6 +508,7 @@ impl State {
         if self.clock_confirmed {
             let day = 86_400_000;
             let before = self.now.wall - self.rules.keep_days * day;
+            self.store.clean_actions(self.now.wall)?;
             if self.store.clean(before, self.now.wall - 2 * day, self.rules.keep_keys)? {
                 again = 1_000;
             }

@@ -28,7 +28,7 @@ impl State {
     pub(super) fn on_exit(&mut self, id: ProcId, info: ExitInfo) -> Result<()> {
         let Some(p) = self.procs.remove(&id) else { return self.on_swept(id) };
         self.disarm(&Due::Proc(id));
-        self.drop_dialogs(id);
+        self.drop_dialogs(id)?;
         self.drop_asks(id)?;
         let starting = matches!(p.state, ProcState::Starting { .. });
         if starting {
@@ -167,6 +167,10 @@ impl State {
             return Ok(());
         }
         if let PiEvent::Notice { level, message } = ev {
+            let to = if s.running() { self.partner(s) } else { None };
+            if let Some(to) = to.filter(|to| self.keys_of(to).is_some() && !message.trim().is_empty()) {
+                self.say(&Target::from(&to), &message.chars().take(2_000).collect::<String>(), 600_000)?;
+            }
             self.frame(Frame::Notice { session: s.key.to_string(), level, message });
             return Ok(());
         }

@@ -22,6 +22,7 @@ impl State {
             }
         }
         self.recover_fleeting()?;
+        self.recover_questions()?;
         for state in ["sending", "ready", "raw"] {
             let mut after = 0;
             loop {

@@ -180,6 +180,10 @@ impl State {
                 self.on_typing(&key, &target, outcome);
                 Ok(())
             }
+            Some((target, Passing::Press(again))) => {
+                self.on_press_answered(&target, again, &outcome);
+                Ok(())
+            }
             None => Ok(()),
         }
     }

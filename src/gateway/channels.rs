@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::live::Board;
 use crate::message::{Content, Target};
 use crate::net::{Net, Route};
-use crate::rules::{AccountRules, ChannelRules, Pace, Rate, ReplyTo, ViewRules};
+use crate::rules::{AccountRules, ChannelRules, Keys, Pace, Rate, ReplyTo, ViewRules};
 
 use super::callers::Callers;
 
@@ -61,6 +61,7 @@ fn telegram_rules(a: &TelegramAccount) -> AccountRules {
             .then(|| ViewRules { every: vec![(GROUP.to_owned(), every.max(GROUP_VIEW)), (String::new(), every)] }),
         typing: TYPING,
         mode: a.message_mode.map(super::settings::mode),
+        keys: Keys { per_row: 8, most: 100 }, // telegram.md 11
     }
 }
 

@@ -18,6 +18,7 @@ mod history;
 mod hooks;
 mod images;
 mod json;
+mod keyboard;
 mod lists;
 mod logins;
 mod media;

@@ -6,7 +6,8 @@ use super::head::percent;
 use super::port::Port;
 use super::settings::Limits;
 use super::{
-    agent, chat, hooks, lists, media, memory, observability, openai, operate, page, send, status, transcripts, ws,
+    agent, chat, hooks, keyboard, lists, media, memory, observability, openai, operate, page, send, status,
+    transcripts, ws,
 };
 
 /// Who may call a route.
@@ -123,7 +124,7 @@ pub static PUBLIC: &[Route] = &[
     route("POST", "/api/send", Door::Key, send::send),
     route("POST", "/api/message/send", Door::Key, send::message),
     route("POST", "/api/message/action", Door::Key, send::action),
-    route("POST", "/api/keyboard", Door::Key, send::keyboard),
+    route("POST", "/api/keyboard", Door::Key, keyboard::keyboard),
     route("POST", "/api/media/send", Door::Key, send::media),
     route("GET", "/api/events", Door::Key, ws::stream::events),
     chat("/api/chat", chat::whole),
@@ -144,7 +145,7 @@ pub static AGENT: &[Route] = &[
     tool("POST", "/api/gateway/restart", operate::restart),
     tool("POST", "/api/message/send", send::message),
     tool("POST", "/api/message/action", send::action),
-    tool("POST", "/api/keyboard", send::keyboard),
+    tool("POST", "/api/keyboard", keyboard::keyboard),
     tool("POST", "/api/media/send", send::media),
 ];
 

@@ -43,6 +43,7 @@ pub struct Press {
     /// The message with the button.
     pub message: Option<String>,
     pub data: String,
+    pub facts: Facts,
 }
 
 /// A message of a person.
@@ -93,6 +94,8 @@ pub struct Facts {
     pub mentioned: bool,
     /// Topic by which a group's settings are looked up, where that is not the thread of the conversation.
     pub topic: Option<String>,
+    /// The message that this one answers.
+    pub replies: Option<String>,
 }
 
 /// What a reader hands over in one piece; answered with [`Answer::Ok`] when it is on disk.
@@ -131,7 +134,7 @@ pub enum Op {
         content: Content,
         nonce: String,
     },
-    /// Another text for a message of ours.
+    /// Another text for a message of ours. An empty one: only its buttons change.
     Edit {
         id: String,
         content: Content,
@@ -189,6 +192,9 @@ pub struct Content {
     /// Rows of buttons under it; an edit without any removes them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub buttons: Vec<Vec<Button>>,
+    /// People are shown that a reply to this message is wanted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub wants_reply: bool,
     /// A file on this machine, or the address of one; the text is its caption then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<OutFile>,

@@ -50,6 +50,9 @@ pub enum Request {
     Place(Whose),
     /// A message for a session whose channel is a mailbox. Answer: `Posted`, when it is on disk, or `Error`.
     Post(Box<PostRequest>),
+    /// A choice with buttons for the people of a session; the answer is held until somebody chose. Answer: `Choice`, or
+    /// `Error`.
+    Choose(Box<ChoiceRequest>),
     /// Models of any live pi, else the last known list. Answer: `Models`, or `Error(no_active_session)`.
     Models,
     /// Slash commands of the gateway and of pi. Answer: `Commands`.
@@ -130,6 +133,7 @@ pub enum Answer {
         id: String,
         replayed: bool,
     },
+    Choice(Choice),
     /// pi's own JSON: an array.
     Models(Arc<str>),
     Commands(Vec<CommandInfo>),
@@ -319,6 +323,32 @@ pub struct Counters {
     pub recovered: u64,
     pub merged: u64,
     pub errors: u64,
+}
+
+/// What people are to choose from (gateway-api.md 1.7, `/api/keyboard`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChoiceRequest {
+    pub session: String,
+    /// Markdown.
+    pub title: String,
+    /// Texts of the buttons.
+    pub options: Vec<String>,
+    /// Buttons in a row.
+    pub columns: usize,
+    /// Milliseconds.
+    pub timeout: u64,
+}
+
+/// How a [`ChoiceRequest`] ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Choice {
+    /// That option; the platform's id of the message with the buttons.
+    Made {
+        option: usize,
+        message: Option<String>,
+    },
+    TimedOut,
+    Cancelled,
 }
 
 // ---------------------------------------------------------------- dialogs

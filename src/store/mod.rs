@@ -3,6 +3,7 @@
 //! `Store` is core's connection: cheap commits that survive a kill. The sync thread ([`sync`]) makes them
 //! survive a power cut. Typed rows and queries are in [`rows`].
 
+mod actions;
 mod messages;
 mod outgoing;
 mod people;
@@ -22,6 +23,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::message::Row;
 
+pub use actions::{Action, ASK, MENU, USED};
 pub use people::{Approved, NewPairing, Pairing, PAIRING_LIFE};
 pub use reader::{HistoryLine, Owed, Reader, MANY};
 pub use rows::*;

@@ -18,7 +18,7 @@ impl Store {
             )?
             .execute((
                 id, o.segment, &t.channel, &t.account, &t.chat, &t.thread, o.kind, json(o.content),
-                if o.kind == DELETE { "ready" } else { "raw" }, o.message, o.expires, o.at, o.clock_ok,
+                if o.kind == DELETE || o.content.text.is_empty() { "ready" } else { "raw" }, o.message, o.expires, o.at, o.clock_ok,
             ))?;
         Ok(id)
     }
@@ -34,7 +34,7 @@ impl Store {
         for (n, part) in rest.iter().enumerate() {
             db.prepare_cached(
                 "INSERT INTO outbox(id, base, chunk, body, state, segment, channel, account, chat, thread, kind, expires_at, at, clock_ok)
-                 SELECT ?, id, ?, ?, 'ready', segment, channel, account, chat, thread, kind, expires_at, at, clock_ok FROM outbox WHERE id = ?",
+                 SELECT ?, id, ?, ?, 'ready', segment, channel, account, chat, thread, CASE kind WHEN 'edit' THEN 'send' ELSE kind END, expires_at, at, clock_ok FROM outbox WHERE id = ?",
             )?
             .execute((self.ids.next(Table::Outbox), n as i64 + 1, json(part), row.id))?;
         }
@@ -112,6 +112,52 @@ impl Store {
     pub fn set_outbox_body(&self, id: Row, content: &Content) -> Result<()> {
         self.db()?.prepare_cached("UPDATE outbox SET body = ? WHERE id = ?")?.execute((json(content), id))?;
         Ok(())
+    }
+
+    /// The message that was to be edited is gone: its new text is sent.
+    pub fn set_outbox_sent_anew(&self, id: Row) -> Result<()> {
+        let sql = "UPDATE outbox SET kind = 'send', platform_id = NULL WHERE id = ?";
+        self.db()?.prepare_cached(sql)?.execute([id])?;
+        Ok(())
+    }
+
+    /// Edits of a message that is gone are meant for the one that row `by` becomes.
+    pub fn redirect_edits(&self, target: &Target, gone: &str, by: Row) -> Result<()> {
+        let db = self.db()?;
+        let (channel, account) = (&target.channel, &target.account);
+        let mut q = db.prepare_cached(
+            "SELECT id FROM outbox INDEXED BY outbox_platform WHERE channel = ? AND account = ? AND platform_id = ? AND chat = ? AND kind = 'send'",
+        )?;
+        let sent = q.query_map((channel, account, gone, &target.chat), |r| r.get::<_, Row>(0))?;
+        let sent: Vec<Row> = sent.collect::<rusqlite::Result<_>>()?;
+        for name in sent.iter().map(|id| format!("row:{id}")).chain([gone.to_owned()]) {
+            db.prepare_cached(
+                "UPDATE outbox SET platform_id = ? WHERE channel = ? AND account = ? AND platform_id = ? AND chat = ? AND kind = 'edit' AND state IN ('raw', 'ready')",
+            )?
+            .execute((format!("row:{by}"), channel, account, name, &target.chat))?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what nobody has been sent yet; false: too late.
+    pub fn unsend(&self, id: Row) -> Result<bool> {
+        let sql = "UPDATE outbox SET state = 'skipped', error = 'taken back' WHERE id = ? AND state IN ('raw', 'ready') AND attempts = 0";
+        Ok(self.db()?.prepare_cached(sql)?.execute([id])? > 0)
+    }
+
+    /// The platform's message that a row became.
+    pub fn message_of(&self, id: Row) -> Result<Option<String>> {
+        let sql = "SELECT platform_id FROM outbox WHERE id = ?";
+        Ok(self.db()?.prepare_cached(sql)?.query_row([id], |r| r.get(0)).optional()?.flatten())
+    }
+
+    /// Where a row goes.
+    pub fn target_of(&self, id: Row) -> Result<Option<Target>> {
+        let sql = "SELECT channel, account, chat, thread FROM outbox WHERE id = ?";
+        let target = |r: &rusqlite::Row| {
+            Ok(Target { channel: r.get(0)?, account: r.get(1)?, chat: r.get(2)?, thread: r.get(3)? })
+        };
+        Ok(self.db()?.prepare_cached(sql)?.query_row([id], target).optional()?)
     }
 
     // ---- messages that show a turn's text while it grows

@@ -114,9 +114,11 @@ pub struct NewSegment<'a> {
     pub at: Wall,
 }
 
-/// Kinds of an outbox row: a text, and the removal of a message of ours.
+/// Kinds of an outbox row: a text, the removal of a message of ours, and another text (or, with an empty one, other
+/// buttons) for a message of ours.
 pub const TEXT: &str = "send";
 pub const DELETE: &str = "delete";
+pub const EDIT: &str = "edit";
 
 /// Something that is owed.
 #[derive(Clone, Debug)]
@@ -318,6 +320,7 @@ mod tests {
     fn statements() -> Vec<String> {
         let mut found = Vec::new();
         let files = [
+            include_str!("actions.rs"),
             include_str!("messages.rs"),
             include_str!("outgoing.rs"),
             include_str!("people.rs"),
@@ -326,7 +329,7 @@ mod tests {
         for piece in files.iter().flat_map(|f| f.split('"').skip(1).step_by(2)) {
             let text = piece.split_whitespace().collect::<Vec<_>>().join(" ");
             if ["SELECT ", "UPDATE ", "DELETE "].iter().any(|w| text.starts_with(w)) && text.len() > 10 {
-                let columns = ["{INBOX}", "{TURN}", "{SEGMENT}", "{OUTBOX}", "{SESSION}"];
+                let columns = ["{INBOX}", "{TURN}", "{SEGMENT}", "{OUTBOX}", "{SESSION}", "{COLUMNS}"];
                 found.push(columns.iter().fold(text, |t, c| t.replace(c, "*")));
             }
         }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use pi_gateway::access::{Access, DmPolicy};
 use pi_gateway::core::{Legacy, State};
 use pi_gateway::message::*;
-use pi_gateway::rules::{AccountRules, ChannelRules, DropPolicy, Mode, Pace, Rate, ReplyTo, Rules, ViewRules};
+use pi_gateway::rules::{AccountRules, ChannelRules, DropPolicy, Keys, Mode, Pace, Rate, ReplyTo, Rules, ViewRules};
 use pi_gateway::store::{inbox_state, Store};
 
 use super::model_pi::{tokens, Entry, Files, ModelPi};
 use super::platform::Platforms;
+use super::presses::Presses;
 
 /// splitmix64: small, and the same everywhere.
 #[derive(Clone, Debug)]
@@ -58,28 +59,30 @@ struct Msg {
 
 /// Bytes of one page in the log.
 const FRAME: u64 = 1024 + 24;
-const PLATFORMS: [&str; 2] = ["pa", "pb"];
-const SENDERS: [&str; 2] = ["u1", "u2"];
+pub(super) const PLATFORMS: [&str; 2] = ["pa", "pb"];
+pub(super) const SENDERS: [&str; 2] = ["u1", "u2"];
 const TABS: [&str; 3] = ["a", "b", "c"];
 /// Seeds from here on have requests of `/v1` among the messages.
 pub const API: u64 = 1_000_000_000;
+/// Seeds from here on have buttons, and people who press them.
+pub const BUTTONS: u64 = 2_000_000_000;
 /// How sessions of single requests begin.
 const FLEETING: &str = "agent:main:api:req:";
 
 pub struct World {
-    rng: Rng,
+    pub(super) rng: Rng,
     trace: bool,
     log: VecDeque<String>,
     hash: u64,
-    now: Now,
+    pub(super) now: Now,
     rules: Arc<Rules>,
     new_pi: bool,
     dir: tempfile::TempDir,
     lives: u32,
     path: PathBuf,
-    state: Option<State>,
+    pub(super) state: Option<State>,
     synced: u64,
-    power_cuts: u32,
+    pub(super) power_cuts: u32,
     durable: Vec<Effect>,
     calls: Vec<(CallId, Call)>,
     jobs: Vec<(JobId, Job)>,
@@ -97,15 +100,16 @@ pub struct World {
     asks: BTreeMap<ReqId, Vec<usize>>,
     /// `/api/chat` callers that wait.
     waits: BTreeSet<ReqId>,
-    next_req: u64,
-    platforms: Platforms,
-    may_repeat: BTreeSet<String>,
+    pub(super) next_req: u64,
+    pub(super) platforms: Platforms,
+    pub(super) may_repeat: BTreeSet<String>,
     /// Taken since the last sync: a power cut undoes their marks.
     young: Vec<String>,
-    refused_sends: BTreeSet<String>,
-    faults: bool,
-    crash_now: bool,
+    pub(super) refused_sends: BTreeSet<String>,
+    pub(super) faults: bool,
+    pub(super) crash_now: bool,
     api: bool,
+    pub(super) presses: Option<Presses>,
     /// Files of a single request may stay: nobody removed them in time.
     unforgotten: bool,
 }
@@ -147,6 +151,7 @@ impl World {
                 view: (!rng.one_in(3)).then_some(view),
                 typing: 4_500 * rng.below(2),
                 mode: None,
+                keys: if seed >= BUTTONS { Keys { per_row: 3, most: 20 } } else { Keys::default() },
             };
             rules.accounts.insert((name.to_string(), String::new()), account);
         }
@@ -189,7 +194,8 @@ impl World {
             refused_sends: BTreeSet::new(),
             faults: true,
             crash_now: false,
-            api: seed >= API,
+            api: (API..BUTTONS).contains(&seed),
+            presses: (seed >= BUTTONS).then(Presses::default),
             unforgotten: false,
         }
     }
@@ -312,6 +318,9 @@ impl World {
         self.exits.clear();
         self.asks.clear();
         self.waits.clear();
+        if let Some(p) = &mut self.presses {
+            p.die();
+        }
         for m in &mut self.msgs {
             m.asked = None;
         }
@@ -321,7 +330,7 @@ impl World {
     }
 
     /// One batch of the loop in core/run.rs.
-    fn feed(&mut self, event: Event) -> Result<(), String> {
+    pub(super) fn feed(&mut self, event: Event) -> Result<(), String> {
         self.note(format!("> {}", short(&event)));
         let now = self.now;
         let Some(state) = self.state.as_mut() else { return Ok(()) };
@@ -382,9 +391,18 @@ impl World {
             self.note(format!("  < {}", text.chars().take(150).collect::<String>()));
         }
         match effect {
-            Effect::Answer { id, answer, .. } => self.answered(id, *answer.0),
+            Effect::Answer { id, answer, .. } => {
+                if let Some(p) = &mut self.presses {
+                    p.told(id, &answer.0)?;
+                }
+                self.answered(id, *answer.0);
+            }
             Effect::Call { id, call, .. } => {
-                let in_lane = |c: &Call| c.op != Op::Typing && c.target == call.target;
+                if let (Op::AnswerPress { query, .. }, Some(p)) = (&call.op, &mut self.presses) {
+                    p.answered(query);
+                }
+                let in_lane =
+                    |c: &Call| !matches!(c.op, Op::Typing | Op::AnswerPress { .. }) && c.target == call.target;
                 if in_lane(&call) && self.calls.iter().any(|(_, c)| in_lane(c)) {
                     return Err(format!("two requests in flight in one lane: {:?}", call.target));
                 }
@@ -482,6 +500,9 @@ impl World {
         if std::mem::take(&mut self.crash_now) {
             return self.crash();
         }
+        if self.presses.is_some() && self.rng.one_in(4) {
+            return self.press();
+        }
         match self.rng.below(100) {
             0..=11 if self.msgs.len() < 14 => self.somebody_writes(),
             12..=19 => self.deliver(),
@@ -513,6 +534,7 @@ impl World {
         self.now.mono += 5;
         self.now.wall += 5;
         self.deliver()?;
+        self.deliver_presses()?;
         self.sync()?;
         self.finish_job()?;
         self.outcome()?;
@@ -553,6 +575,7 @@ impl World {
             (true, 3) => "/retry".into(),
             (true, 4) => "/role set boss".into(),
             (true, 5) => format!("/role create r{n}"),
+            (true, 6..=8) if self.presses.is_some() => ["/role", "/think", "/help"][self.rng.below(3) as usize].into(),
             (true, 6) => "/context".into(),
             (true, 7) => "/compact".into(),
             (true, 8) => "/model".into(),
@@ -705,6 +728,7 @@ impl World {
                 self.files.retain(|path, _| !path.starts_with(&dir));
                 JobDone::Done
             }
+            Job::ListRoles if self.presses.is_some() => JobDone::Roles(self.roles.clone()),
             Job::ListRoles => JobDone::Roles(vec!["boss".into()]),
             Job::CreateRole { role } => {
                 if self.roles.contains(&role) {
@@ -713,7 +737,12 @@ impl World {
                 self.roles.push(role);
                 JobDone::Roles(self.roles.clone())
             }
-            Job::DeleteRole { .. } => JobDone::Roles(self.roles.clone()),
+            Job::DeleteRole { role } => {
+                if let Some(p) = &mut self.presses {
+                    p.deleted(&role)?;
+                }
+                JobDone::Roles(self.roles.clone())
+            }
             Job::Shell { .. } | Job::ShowConfig { .. } | Job::System => JobDone::Text("done".into()),
         };
         if self.faults && self.rng.one_in(30) {
@@ -891,6 +920,9 @@ impl World {
                 self.exits.push(*id);
             }
         }
+        if let Some(p) = &mut self.presses {
+            p.die();
+        }
         self.jobs.clear(); // answers to the old state's jobs find nobody
         self.boot(legacy)
     }
@@ -962,6 +994,10 @@ impl World {
     // ---- judgement
 
     fn quiet(&mut self) -> Result<bool, String> {
+        if self.presses.as_ref().is_some_and(Presses::waiting) {
+            self.leap()?; // its time has to be over
+            return Ok(false);
+        }
         if self.msgs.iter().any(|m| !m.acked && !m.refused) || !self.durable.is_empty() {
             return Ok(false);
         }
@@ -1062,6 +1098,9 @@ impl World {
         arrived.extend(self.platforms.texts());
         if let Some(p) = self.platforms.stale() {
             return Err(format!("a live message stays: {p:?}"));
+        }
+        if let Some(p) = &self.presses {
+            p.judge(&self.platforms, self.power_cuts, &self.refused_sends, &self.may_repeat)?;
         }
         let lossy = !self.refused_sends.is_empty() || (!self.rules.resend_ambiguous && !self.may_repeat.is_empty());
         for (n, m) in self.msgs.iter().enumerate().filter(|(_, m)| !m.command && !m.stranger && !m.refused) {

@@ -5,6 +5,8 @@
 mod support;
 
 mod access;
+mod buttons;
+mod buttons_ask;
 mod chat;
 mod faults;
 mod house;

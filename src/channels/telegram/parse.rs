@@ -34,7 +34,7 @@ pub fn update(u: &Update, me: &Me, account: &str, now: i64) -> Option<Inbound> {
         dkey2: Some(format!("tg:{}:{}:{}:{}", me.id, m.chat.id, m.message_id, m.edit_date.unwrap_or(0))),
         source,
         text: content,
-        facts: Facts { mentioned, topic },
+        facts: Facts { mentioned, topic, replies: m.reply_to_message.as_ref().map(|to| to.message_id.to_string()) },
         ..Inbound::default()
     })
 }

@@ -10,6 +10,7 @@ use serde_json::{json, Value};
 use super::api::{Update, User, ALLOWED};
 use super::client::{Bot, Fail};
 use super::parse::{self, Me};
+use super::press;
 use super::NAME;
 use crate::ask::Mind;
 use crate::clock;
@@ -159,7 +160,9 @@ impl Reader {
             last = last.max(id);
             let read = || -> Result<_, String> {
                 let update: Update = serde_json::from_value(value.clone()).map_err(|e| e.to_string())?;
-                Ok(parse::update(&update, me, &self.account, now / 1000).map(crate::message::Update::Message))
+                let press = || press::of(&update, me, &self.account).map(crate::message::Update::Pressed);
+                let message = parse::update(&update, me, &self.account, now / 1000);
+                Ok(message.map(crate::message::Update::Message).or_else(press))
             };
             match catch_unwind(AssertUnwindSafe(read)) {
                 Ok(Ok(message)) => updates.extend(message),
