@@ -7,6 +7,8 @@
 mod asks;
 pub mod command_list;
 mod commands;
+mod early;
+mod edits;
 pub mod failover;
 mod gate;
 mod intake;
@@ -95,6 +97,8 @@ pub struct State {
     renders: BTreeMap<JobId, (Target, Row)>,
     /// Who was told lately that too many ask to be let in.
     strangers: BTreeMap<Target, Mono>,
+    /// Who was told lately that nothing writes down what they say.
+    unheard: BTreeMap<Target, Mono>,
     /// Who waits for the fate of which message.
     waiters: BTreeMap<Row, Vec<ReqId>>,
     jobs: BTreeMap<JobId, Key>,
@@ -181,6 +185,7 @@ impl State {
             passing: BTreeMap::new(),
             renders: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            unheard: BTreeMap::new(),
             waiters: BTreeMap::new(),
             jobs: BTreeMap::new(),
             dialogs: BTreeMap::new(),

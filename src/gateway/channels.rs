@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use crate::access::{Access, DmPolicy, GroupAccess, GroupPolicy, TopicAccess};
 use crate::ask::Mind;
 use crate::channels::telegram;
-use crate::config::types::{self, StreamMode, TelegramAccount, TelegramGroup, TelegramTopic};
+use crate::config::types::{self, EditedMessages, StreamMode, TelegramAccount, TelegramGroup, TelegramTopic};
 use crate::config::Config;
 use crate::live::Board;
 use crate::message::{Content, Target};
 use crate::net::{Net, Route};
-use crate::rules::{AccountRules, ChannelRules, Pace, Rate, ReplyTo, ViewRules};
+use crate::rules::{AccountRules, ChannelRules, Inflow, Pace, Rate, ReplyTo, ViewRules};
 
 use super::callers::Callers;
 
@@ -60,6 +60,16 @@ fn telegram_rules(a: &TelegramAccount) -> AccountRules {
         view: (a.stream_mode != StreamMode::Off)
             .then(|| ViewRules { every: vec![(GROUP.to_owned(), every.max(GROUP_VIEW)), (String::new(), every)] }),
         typing: TYPING,
+        // telegram.md 8.7, 8.9, 8.10
+        inflow: Inflow {
+            album: 1_000,
+            album_most: 5_000,
+            long_text: 3_900,
+            long_wait: 1_500,
+            forwards: 500,
+            typing: a.debounce.as_millis() as u64,
+            resend_edits: a.edited_messages == EditedMessages::Resend,
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 //! `Store` is core's connection: cheap commits that survive a kill. The sync thread ([`sync`]) makes them
 //! survive a power cut. Typed rows and queries are in [`rows`].
 
+mod early;
 mod messages;
 mod outgoing;
 mod people;

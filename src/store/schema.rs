@@ -82,6 +82,11 @@ CREATE INDEX approved_untold ON approved(told) WHERE told = 0;
 CREATE TABLE pairing(channel TEXT NOT NULL, account TEXT NOT NULL, sender TEXT NOT NULL,
     code TEXT NOT NULL, name TEXT, chat TEXT NOT NULL, at INTEGER NOT NULL, told INTEGER NOT NULL,
     PRIMARY KEY(channel, account, sender)) WITHOUT ROWID;
+ALTER TABLE inbox ADD COLUMN tail TEXT;
+ALTER TABLE inbox ADD COLUMN lead INTEGER;
+ALTER TABLE inbox ADD COLUMN fetches INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX inbox_early ON inbox(session, id) WHERE state IN ('accepted', 'held');
+CREATE INDEX inbox_lead ON inbox(lead) WHERE lead IS NOT NULL;
 ",
 ];
 
