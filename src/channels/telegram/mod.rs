@@ -5,6 +5,8 @@ mod api;
 mod caller;
 mod client;
 mod content;
+mod fetch;
+mod files;
 mod parse;
 mod preview;
 mod reader;
