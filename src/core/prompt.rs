@@ -183,7 +183,7 @@ mod tests {
             ("", "[x]", 1, "[media attached: 1 image]\n[x]"),
             ("see", "[x]\n[y]", 2, "[media attached: 2 images]\nsee\n\n[x]\n[y]"),
             ("[Reply to] a\nwhy?", "[x]", 1, "[Reply to] a\n[media attached: 1 image]\nwhy?\n\n[x]"),
-            ("[Forwarded | from: a]", "[x]", 0, "[Forwarded | from: a]\n\n[x]"),
+            ("[Forwarded | from: a]", "[x]", 0, "[Forwarded | from: a]\n[x]"),
         ] {
             assert_eq!(body(text, tail, images), want);
         }

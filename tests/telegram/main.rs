@@ -8,4 +8,7 @@ mod access;
 mod chat;
 mod faults;
 mod house;
+mod inbound;
+mod inbound_parts;
+mod inbound_voice;
 mod streaming;
