@@ -318,8 +318,7 @@ impl State {
         let marker = format!("{}.{n}", t.ext);
         let msg_id = self.msg_id(&item);
         let text = prompt::body(&item.text, &item.tail, item.images.len());
-        let line =
-            Item { source: &item.source, msg_id: &msg_id, at: item.at, text: &text, images: item.images.len() };
+        let line = Item { source: &item.source, msg_id: &msg_id, at: item.at, text: &text, images: item.images.len() };
         let message = prompt::prompt(&[line], &[], &marker, now.wall, zone.as_ref());
         let images = item.images.clone();
         self.store.set_inbox(item.id, st::IN_TURN, Some(t.row.id), Some(n), None)?;

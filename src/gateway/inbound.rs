@@ -114,7 +114,12 @@ impl Files {
                     file.missing(&format!("not downloaded: too large ({size}limit {} MB)", megabytes(limit)))
                 }
                 Err(Missing::Failed { why, .. }) => {
-                    log::warn!("{}: a {} of chat {} did not come: {why}", part.source.channel, file.kind, part.source.chat);
+                    log::warn!(
+                        "{}: a {} of chat {} did not come: {why}",
+                        part.source.channel,
+                        file.kind,
+                        part.source.chat
+                    );
                     file.missing("download failed")
                 }
             };
@@ -135,7 +140,8 @@ impl Files {
                 Some(desk) => {
                     let part = path.with_extension("part");
                     let fetch = || folder(path).and_then(|()| desk.fetcher.fetch(file, &part, until));
-                    let done = desk.when_free(until, fetch).unwrap_or_else(|| Err(failed("others took too long", false)));
+                    let done =
+                        desk.when_free(until, fetch).unwrap_or_else(|| Err(failed("others took too long", false)));
                     let kept = done.and_then(|()| {
                         std::fs::rename(&part, path).map_err(|e| failed(&format!("it cannot be kept: {e}"), false))
                     });
@@ -248,10 +254,11 @@ fn hear(file: &FileRef, path: &Path, desk: &Desk) -> Option<Result<String, Troub
 
 fn folder(path: &Path) -> Result<(), Missing> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| Missing::Failed {
-        why: format!("{}: {e}", dir.display()),
-        again: false,
-    })
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|e| Missing::Failed { why: format!("{}: {e}", dir.display()), again: false })
 }
 
 fn megabytes(bytes: u64) -> u64 {
@@ -332,8 +339,8 @@ fn ending(mime: &str) -> String {
 /// May the prompt hold it?
 fn is_text(mime: &str, name: &str) -> bool {
     const ENDS: [&str; 26] = [
-        "txt", "md", "csv", "tsv", "log", "json", "jsonl", "xml", "yaml", "yml", "toml", "ini", "conf", "js", "mjs", "ts",
-        "py", "rs", "go", "c", "h", "sh", "sql", "html", "css", "svg",
+        "txt", "md", "csv", "tsv", "log", "json", "jsonl", "xml", "yaml", "yml", "toml", "ini", "conf", "js", "mjs",
+        "ts", "py", "rs", "go", "c", "h", "sh", "sql", "html", "css", "svg",
     ];
     let kind = mime.split(';').next().unwrap_or_default().trim();
     let known = ["application/json", "application/xml", "application/yaml", "application/toml", "image/svg+xml"];

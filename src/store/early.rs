@@ -33,7 +33,9 @@ impl Store {
 
     /// What a message says, after an edit or with what was joined to it.
     pub fn set_text(&self, id: Row, text: &str, hash: Option<&str>) -> Result<()> {
-        self.db()?.prepare_cached("UPDATE inbox SET text = ?, body_hash = ? WHERE id = ?")?.execute((text, hash, id))?;
+        self.db()?
+            .prepare_cached("UPDATE inbox SET text = ?, body_hash = ? WHERE id = ?")?
+            .execute((text, hash, id))?;
         Ok(())
     }
 
@@ -45,9 +47,11 @@ impl Store {
     /// Its files are here, or nobody tries any more.
     pub fn set_fetched(&self, id: Row, images: &[Image], tail: &str) -> Result<()> {
         let tail = (!tail.is_empty()).then_some(tail);
-        self.db()?
-            .prepare_cached("UPDATE inbox SET files = NULL, media = ?, tail = ? WHERE id = ?")?
-            .execute((json(images), tail, id))?;
+        self.db()?.prepare_cached("UPDATE inbox SET files = NULL, media = ?, tail = ? WHERE id = ?")?.execute((
+            json(images),
+            tail,
+            id,
+        ))?;
         Ok(())
     }
 

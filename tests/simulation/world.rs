@@ -619,7 +619,8 @@ impl World {
             2 | 3 => {
                 // A further part of the album before, or a new one.
                 let last = self.msgs.iter().rev().find(|m| m.platform == platform && m.sender == sender);
-                let last = last.filter(|m| m.shape.album.is_some() && !self.rng.clone().one_in(3)).map(|m| m.shape.clone());
+                let last =
+                    last.filter(|m| m.shape.album.is_some() && !self.rng.clone().one_in(3)).map(|m| m.shape.clone());
                 let n = self.msgs.len();
                 if let Some(last) = last {
                     shape.album = last.album;
@@ -797,7 +798,8 @@ impl World {
             Job::Fetch { parts, .. } => {
                 let fetched = parts.into_iter().map(|p| {
                     let seen = p.files.iter().filter(|_| self.rng.one_in(2));
-                    let image = |f: &FileRef| Image { path: format!("/media/{}", f.id).into(), mime: "image/png".into() };
+                    let image =
+                        |f: &FileRef| Image { path: format!("/media/{}", f.id).into(), mime: "image/png".into() };
                     Fetched {
                         row: p.row,
                         images: seen.map(image).collect(),

@@ -35,7 +35,11 @@ fn a_photo_is_kept_shown_and_told() {
 #[test]
 fn a_text_document_is_told_and_another_one_is_only_named() {
     let h = house();
-    h.api.user_says(ANN, ANN).document("../notes.md", "text/markdown", "# Héllo\n".as_bytes()).text("[[say:one]]").send();
+    h.api
+        .user_says(ANN, ANN)
+        .document("../notes.md", "text/markdown", "# Héllo\n".as_bytes())
+        .text("[[say:one]]")
+        .send();
     h.api.wait_text(ANN, "one");
     let prompt = h.pi.prompts().pop().unwrap();
     assert!(prompt.contains("[Document: ../notes.md (text/markdown)]\nFile saved to: "), "{prompt}");
@@ -145,7 +149,11 @@ fn a_reply_to_a_photo_brings_the_photo() {
     let photo = h.api.user_says(GROUP, 8).photo(PIXEL).text("my cat").send();
     h.api.wait_confirmed(photo.update_id.unwrap());
     assert!(h.api.calls("getFile").is_empty(), "the gate comes before any download");
-    h.api.user_says(GROUP, ANN).reply_to(photo.message_id).text("@fake_gateway_bot what is this? [[show:images]]").send();
+    h.api
+        .user_says(GROUP, ANN)
+        .reply_to(photo.message_id)
+        .text("@fake_gateway_bot what is this? [[show:images]]")
+        .send();
     h.api.wait_text(GROUP, "images: 1");
     let prompt = &h.pi.prompts()[0];
     assert!(prompt.contains("[Reply to] my cat [photo]\n[media attached: 1 image]\nwhat is this?"), "{prompt}");

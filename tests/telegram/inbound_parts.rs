@@ -35,7 +35,10 @@ fn an_album_is_one_turn_with_all_its_pictures() {
     h.api.wait_text(ANN, "images: 3");
     assert_eq!(h.pi.prompts().len(), 1);
     let prompt = &h.pi.prompts()[0];
-    assert!(prompt.contains("[media attached: 3 images]\nlook [[show:images]]\n\nand here\n\n[Photo saved"), "{prompt}");
+    assert!(
+        prompt.contains("[media attached: 3 images]\nlook [[show:images]]\n\nand here\n\n[Photo saved"),
+        "{prompt}"
+    );
     h.settled();
     assert_eq!(states(&h), ["answered", "merged", "merged"]);
     album(&h, ANN, &["", ""]);

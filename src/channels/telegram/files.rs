@@ -95,10 +95,18 @@ mod tests {
             (json!({"audio": {"file_id": "a", "performer": "P", "title": "T"}}), "audio", "a", "P - T"),
             (json!({"voice": {"file_id": "o"}}), "voice", "o", ""),
             (json!({"animation": {"file_id": "g"}, "document": {"file_id": "x"}}), "animation", "g", ""),
-            (json!({"sticker": {"file_id": "s", "emoji": "🙂", "set_name": "Cats"}}), "sticker", "s", "🙂 from \"Cats\""),
+            (
+                json!({"sticker": {"file_id": "s", "emoji": "🙂", "set_name": "Cats"}}),
+                "sticker",
+                "s",
+                "🙂 from \"Cats\"",
+            ),
         ] {
             let got = read(message);
-            assert_eq!((got.len(), got[0].kind.as_str(), got[0].id.as_str(), got[0].note.as_str()), (1, kind, id, note));
+            assert_eq!(
+                (got.len(), got[0].kind.as_str(), got[0].id.as_str(), got[0].note.as_str()),
+                (1, kind, id, note)
+            );
         }
         assert!(read(json!({"text": "x"})).is_empty());
     }
