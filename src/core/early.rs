@@ -133,7 +133,10 @@ impl Parcel {
                 plain && follows && room
             }
             Join::Forwards => m.forwarded && m.group.is_none() && last && self.rows.len() < BURST,
-            Join::Typed => (plain || (m.forwarded && m.group.is_none())) && last && self.rows.len() < BURST,
+            Join::Typed => {
+                let typed = plain && !m.text.starts_with('/');
+                (typed || (m.forwarded && m.group.is_none())) && last && self.rows.len() < BURST
+            }
         }
     }
 
@@ -148,6 +151,19 @@ impl Parcel {
         let most = if self.join == Join::Text { TEXT_PARTS as u64 * rules.long_wait } else { rules.album_most };
         let due = (now + self.join.window(rules)).min((self.since + most).max(now));
         self.step = Step::Collect(if complete { now } else { due });
+    }
+
+    /// What must not be, for the simulator.
+    pub fn broken(&self) -> Option<&'static str> {
+        let early = |r: &InboxRow| matches!(r.state.as_str(), st::ACCEPTED | st::HELD);
+        match self.step {
+            _ if self.rows.is_empty() => Some("an empty parcel"),
+            _ if !self.rows.iter().all(early) => Some("a row on its way that is elsewhere"),
+            Step::Files | Step::Fetching { .. } if self.rows.iter().any(|r| r.state == st::HELD) => {
+                Some("files of a message that was not let in are fetched")
+            }
+            _ => None,
+        }
     }
 
     /// What all of it says.
@@ -202,7 +218,7 @@ impl State {
             Some(r) if m.forwarded => Place::After(r.id),
             _ if m.forwarded => Place::New(Join::Forwards),
             _ if is_plain(m) && rules.long_text > 0 && units(&m.text) >= rules.long_text => Place::New(Join::Text),
-            _ if is_plain(m) && rules.typing > 0 => Place::New(Join::Typed),
+            _ if is_plain(m) && rules.typing > 0 && !m.text.starts_with('/') => Place::New(Join::Typed),
             _ if !m.files.is_empty() || newest.is_some() => Place::New(Join::Alone),
             _ => Place::Queue,
         }
@@ -212,7 +228,8 @@ impl State {
     pub(super) fn continues(&self, session: &str, m: &Inbound) -> bool {
         let Some(s) = self.sessions.get(session) else { return false };
         match self.place(s, m) {
-            Place::With(n) => s.early[n].rows.iter().any(|r| r.state != st::HELD) && s.early[n].join != Join::Album,
+            // Texts typed one after the other are each for whom they name.
+            Place::With(n) => s.early[n].join == Join::Text || m.forwarded,
             Place::After(_) => true,
             Place::New(_) | Place::Queue => false,
         }

@@ -906,7 +906,11 @@ impl World {
                 }
                 Outcome::Refused { why: "blocked".into() }
             }
-            6 if matches!(call.op, Op::Send { .. } | Op::Edit { .. }) && self.rng.one_in(2) => Outcome::Reformat,
+            6 if self.rng.one_in(2) => match &call.op {
+                // Without a form there is none to refuse.
+                Op::Send { content, .. } | Op::Edit { content, .. } if content.plain.is_some() => Outcome::Reformat,
+                _ => self.take(&call),
+            },
             _ => self.take(&call),
         };
         self.feed(Event::Outcome { call: id, outcome: Box::new(outcome) })
