@@ -143,6 +143,7 @@ impl World {
             max_per_session: 3 + rng.below(12) as usize,
             drop_policy: [DropPolicy::Summarize, DropPolicy::Old, DropPolicy::New][rng.below(3) as usize],
             resend_ambiguous: rng.one_in(2),
+            max_age: 100 * 86_400_000, // the clock is set forward, often more than once
             ..Rules::default()
         };
         rules.pool_max = pool.unwrap_or(rules.pool_max);
