@@ -267,6 +267,7 @@ impl State {
     }
 
     pub(super) fn drop_waiting(&mut self, s: &mut Session, why: &str) -> Result<()> {
+        self.drop_early(s, why)?;
         for row in std::mem::take(&mut s.queue) {
             self.counters.queue_drops += 1;
             self.store.set_inbox(row.id, st::DROPPED, None, None, Some(why))?;
@@ -315,7 +316,7 @@ impl State {
         let role = s.row.role.as_deref().unwrap_or("default");
         let mut text = format!(
             "Session {}\nRole {role}, {} messages\nState: {doing}, {} waiting\nModel: {model}, thinking {}\nQueue mode: {mode} ({own})\nPool: {} of {} processes",
-            s.key, s.row.count, s.queue.len(), self.level(s), self.procs.len(), self.rules.pool_max
+            s.key, s.row.count, s.waiting(), self.level(s), self.procs.len(), self.rules.pool_max
         );
         if let Some(why) = &self.degraded {
             text += &format!("\nTrouble: {why}");

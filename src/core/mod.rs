@@ -7,6 +7,8 @@
 mod asks;
 pub mod command_list;
 mod commands;
+mod early;
+mod edits;
 pub mod failover;
 mod gate;
 mod intake;
@@ -105,6 +107,8 @@ pub struct State {
     strangers: BTreeMap<Target, Mono>,
     /// What was said in groups since the bot was last spoken to.
     overheard: BTreeMap<Target, Vec<String>>,
+    /// Who was told lately that nothing writes down what they say.
+    unheard: BTreeMap<Target, Mono>,
     /// Who waits for the fate of which message.
     waiters: BTreeMap<Row, Vec<ReqId>>,
     jobs: BTreeMap<JobId, Key>,
@@ -195,6 +199,7 @@ impl State {
             renders: BTreeMap::new(),
             strangers: BTreeMap::new(),
             overheard: BTreeMap::new(),
+            unheard: BTreeMap::new(),
             waiters: BTreeMap::new(),
             jobs: BTreeMap::new(),
             dialogs: BTreeMap::new(),

@@ -103,6 +103,9 @@ impl State {
     }
 
     pub(super) fn on_job_done(&mut self, s: &mut Session, id: JobId, done: JobDone) -> Result<()> {
+        if self.on_fetched(s, id, &done)? {
+            return Ok(());
+        }
         match (&mut s.stage, done) {
             (Stage::Open(o), JobDone::FileReady { path, len, notice }) if o.step == Step::File(id) => {
                 o.file_len = len;

@@ -180,6 +180,8 @@ impl State {
             source: &source,
             text,
             images: &[],
+            files: &[],
+            group: None,
             body_hash: None,
             solo: None,
         })?;

@@ -339,6 +339,8 @@ impl State {
             source: &m.source,
             text: &m.text,
             images: &[],
+            files: &[],
+            group: None,
             body_hash: None,
             solo: None,
         })?;

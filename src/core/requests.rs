@@ -244,8 +244,8 @@ impl State {
             queues: self
                 .sessions
                 .values()
-                .filter(|s| !s.queue.is_empty() || s.busy())
-                .map(|s| (s.key.to_string(), s.queue.len(), s.busy()))
+                .filter(|s| s.waiting() > 0 || s.busy())
+                .map(|s| (s.key.to_string(), s.waiting(), s.busy()))
                 .collect(),
             sessions: self.store.count_sessions()?,
             outbox_ready: owed,

@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex};
 
 use crate::access::{Access, DmPolicy, GroupAccess, GroupPolicy, TopicAccess};
 use crate::ask::Mind;
+use crate::channels::audio::Transcriber;
 use crate::channels::telegram;
-use crate::config::types::{self, StreamMode, TelegramAccount, TelegramGroup, TelegramTopic};
+use crate::config::types::{self, EditedMessages, StreamMode, TelegramAccount, TelegramGroup, TelegramTopic};
 use crate::config::Config;
 use crate::live::Board;
 use crate::message::{Content, Target};
-use crate::net::{Net, Route};
-use crate::rules::{AccountRules, ChannelRules, Keys, Pace, Rate, ReplyTo, ViewRules};
+use crate::net::{Net, Purpose, Route};
+use crate::rules::{AccountRules, ChannelRules, Inflow, Keys, Pace, Rate, ReplyTo, ViewRules};
 
 use super::callers::Callers;
+use super::inbound::Files;
 
 /// Chats of groups have ids below zero.
 const GROUP: &str = "-";
@@ -62,6 +64,16 @@ fn telegram_rules(a: &TelegramAccount) -> AccountRules {
         typing: TYPING,
         mode: a.message_mode.map(super::settings::mode),
         keys: Keys { per_row: 8, most: 100 }, // telegram.md 11
+        // telegram.md 8.7, 8.9, 8.10
+        inflow: Inflow {
+            album: 1_000,
+            album_most: 5_000,
+            long_text: 3_900,
+            long_wait: 1_500,
+            forwards: 500,
+            typing: a.debounce.as_millis() as u64,
+            resend_edits: a.edited_messages == EditedMessages::Resend,
+        },
     }
 }
 
@@ -114,6 +126,7 @@ pub fn render(c: &Config, target: &Target, text: &str) -> Vec<Content> {
 pub struct Accounts {
     mind: Mind,
     board: Arc<Board>,
+    files: Arc<Files>,
     running: Mutex<BTreeMap<String, Running>>,
 }
 
@@ -123,8 +136,8 @@ struct Running {
 }
 
 impl Accounts {
-    pub fn new(mind: Mind, board: Arc<Board>) -> Accounts {
-        Accounts { mind, board, running: Mutex::default() }
+    pub fn new(mind: Mind, board: Arc<Board>, files: Arc<Files>) -> Accounts {
+        Accounts { mind, board, files, running: Mutex::default() }
     }
 
     /// Opens, closes and reopens accounts so that they are what the configuration says. One that cannot be opened
@@ -141,6 +154,7 @@ impl Accounts {
             if let Some(old) = running.remove(&id) {
                 old.account.close();
                 callers.remove(telegram::NAME, &id);
+                self.files.set(telegram::NAME, &id, None);
             }
         }
         let mut net = None;
@@ -155,8 +169,11 @@ impl Accounts {
                 continue;
             }
             let opened = net.get_or_insert_with(|| Net::open(&c.network)).clone().and_then(|net| {
+                // Not the platform's: the account's own proxy is not for it.
+                let agent = net.agent(Purpose::Files).route(Route::new(&c.network, None)?).build();
                 let parts = telegram::Parts {
                     net,
+                    transcriber: Transcriber::new(&account.audio, agent),
                     mind: self.mind.clone(),
                     board: self.board.clone(),
                     show_thinking: c.agent.show_thinking,
@@ -164,7 +181,8 @@ impl Accounts {
                 telegram::open(id, account, Route::new(&c.network, account.proxy.as_ref())?, parts)
             });
             match opened {
-                Ok((opened, caller)) => {
+                Ok((opened, caller, fetcher)) => {
+                    self.files.set(telegram::NAME, id, Some(Arc::new(fetcher)));
                     callers.set(telegram::NAME, id, Arc::new(caller));
                     running.insert(id.to_owned(), Running { account: opened, config: account.clone() });
                     bots.push(bot);

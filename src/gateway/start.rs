@@ -12,6 +12,7 @@ use super::carry::Carrier;
 use super::chores::Chores;
 use super::doors::{Doors, Shut};
 use super::hands::Hands;
+use super::inbound::Files;
 use super::mailbox::StoreMailbox;
 use super::notify::{watchdog_period, Manager, Watchdog};
 use super::operator::Operator;
@@ -179,7 +180,9 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     let operator = Arc::new(Operator::default());
     let programs = Arc::new(Programs::new(handle.clone()));
     let shared = Arc::new(RwLock::new(config.clone()));
+    let files = Arc::new(Files::new(paths.media_dir()));
     let chores = Chores {
+        files: files.clone(),
         programs: programs.clone(),
         operator: operator.clone(),
         config: shared.clone(),
@@ -198,6 +201,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
         store_id,
         drained_tx,
         operator.clone(),
+        files,
     ));
 
     // The port first: health is visible while the rest comes up. Requests wait in the inbox.

@@ -59,6 +59,10 @@ pub struct Inbound {
     pub files: Vec<FileRef>,
     /// Parts of one message come apart: this names it.
     pub group: Option<String>,
+    /// Somebody else's words: it may be one of several that mean one thing.
+    pub forwarded: bool,
+    /// Of an edit: the key under which the message first came.
+    pub original: Option<String>,
     pub facts: Facts,
 }
 
@@ -85,6 +89,63 @@ pub struct FileRef {
     /// What else the agent is told: performer and title, emoji and set.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub note: String,
+}
+
+impl FileRef {
+    /// `Video Note`
+    pub fn title(&self) -> &'static str {
+        match self.kind.as_str() {
+            "photo" => "Photo",
+            "video" => "Video",
+            "video_note" => "Video Note",
+            "audio" => "Audio",
+            "animation" => "Animation/GIF",
+            "voice" => "Voice message",
+            "sticker" => "Sticker",
+            _ => "Document",
+        }
+    }
+
+    /// What the agent is told of a file that is not there.
+    pub fn missing(&self, why: &str) -> String {
+        match &self.name {
+            Some(name) => format!("[{}: {name} — {why}]", self.title()),
+            None => format!("[{} — {why}]", self.title()),
+        }
+    }
+}
+
+/// Files of one message of a person.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attached {
+    pub row: Row,
+    pub source: Source,
+    /// When it came.
+    pub at: Wall,
+    pub files: Vec<FileRef>,
+}
+
+/// What became of the files of one message.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fetched {
+    pub row: Row,
+    /// For the model.
+    pub images: Vec<Image>,
+    /// What the agent is told: where each file is, what it says, or why it is not there.
+    pub tail: String,
+    /// What their sender should know.
+    pub tell: Vec<Trouble>,
+}
+
+/// Why a file did not come as its sender meant it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Megabytes that are taken at most.
+    TooLarge { limit: u64 },
+    /// A voice message, and nothing that writes it down.
+    NoTranscription,
+    /// It could not be written down.
+    TranscriptionFailed,
 }
 
 /// What the access gate needs to know beside the source.

@@ -282,6 +282,8 @@ pub enum Job {
     Transcript { session: String, lines: Vec<String> },
     /// Markdown in the form of that platform, cut into messages. Result: `Rendered`.
     Render { target: Target, text: String },
+    /// The files of a message's parts, from the account by which they came. Result: `Fetched`.
+    Fetch { parts: Vec<Attached>, within: std::time::Duration },
     /// Puts the session's transcript aside: it was deleted. No result.
     ForgetTranscript,
     /// Names of the roles that have a directory. Result: `Roles`.
@@ -313,6 +315,8 @@ pub enum JobDone {
     },
     FileRead(Found),
     Rendered(Vec<Content>),
+    /// In the order of the parts.
+    Fetched(Vec<Fetched>),
     Roles(Vec<String>),
     Text(String),
     Done,

@@ -4,6 +4,7 @@
 //! survive a power cut. Typed rows and queries are in [`rows`].
 
 mod actions;
+mod early;
 mod messages;
 mod outgoing;
 mod people;

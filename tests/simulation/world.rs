@@ -7,7 +7,7 @@ use std::sync::Arc;
 use pi_gateway::access::{Access, DmPolicy};
 use pi_gateway::core::{Legacy, State};
 use pi_gateway::message::*;
-use pi_gateway::rules::{AccountRules, ChannelRules, DropPolicy, Keys, Mode, Pace, Rate, ReplyTo, Rules, ViewRules};
+use pi_gateway::rules::{AccountRules, ChannelRules, DropPolicy, Inflow, Keys, Mode, Pace, Rate, ReplyTo, Rules, ViewRules};
 use pi_gateway::store::{inbox_state, Store};
 
 use super::model_pi::{tokens, Entry, Files, ModelPi};
@@ -55,7 +55,20 @@ struct Msg {
     stranger: bool,
     /// By `/v1`: a turn of its own, perhaps with a model of its own.
     solo: Option<Solo>,
+    shape: Shape,
 }
+
+/// What else a platform's message brings.
+#[derive(Clone, Debug, Default)]
+struct Shape {
+    files: usize,
+    album: Option<String>,
+    forwarded: bool,
+    /// In a group; whether it speaks to the bot.
+    group: Option<bool>,
+}
+
+const GROUP: &str = "g1";
 
 /// Bytes of one page in the log.
 const FRAME: u64 = 1024 + 24;
@@ -134,6 +147,7 @@ impl World {
             max_per_session: 3 + rng.below(12) as usize,
             drop_policy: [DropPolicy::Summarize, DropPolicy::Old, DropPolicy::New][rng.below(3) as usize],
             resend_ambiguous: rng.one_in(2),
+            max_age: 100 * 86_400_000, // the clock is set forward, often more than once
             ..Rules::default()
         };
         rules.pool_max = pool.unwrap_or(rules.pool_max);
@@ -152,6 +166,15 @@ impl World {
                 typing: 4_500 * rng.below(2),
                 mode: None,
                 keys: if seed >= BUTTONS { Keys { per_row: 3, most: 20 } } else { Keys::default() },
+                inflow: Inflow {
+                    album: 200,
+                    album_most: 600,
+                    long_text: 30,
+                    long_wait: 300,
+                    forwards: 100,
+                    typing: 100 * rng.below(2),
+                    resend_edits: false,
+                },
             };
             rules.accounts.insert((name.to_string(), String::new()), account);
         }
@@ -521,6 +544,7 @@ impl World {
             96 => self.ask_about(),
             97 => self.repeat_nonsense(),
             98 if self.rng.one_in(2) => self.broken_batch(),
+            99 if self.rng.one_in(2) => self.somebody_edits(),
             98 => self.set_clock(),
             _ => self.feed(Event::Due),
         }
@@ -568,7 +592,14 @@ impl World {
             None => format!("agent:main:webchat:{}", TABS[self.rng.below(3) as usize]),
             Some(p) => format!("agent:main:{}:dm:{sender}", PLATFORMS[p]),
         };
+        let shape = if web || command || stranger { Shape::default() } else { self.shape(&sender, platform) };
+        let session = match (platform, shape.group) {
+            (Some(p), Some(_)) => self.rules.routing.session_key("main", &self.source(p, &sender, n, &shape)),
+            _ => session,
+        };
+        let long = !web && self.rng.one_in(6);
         let text = match (command, self.rng.below(12)) {
+            (false, _) if long => format!("{{m{n};{}", "long ".repeat(8)),
             (false, _) => format!("{{m{n};"),
             (true, 0) => "/new".into(),
             (true, 1 | 2) => "/stop".into(),
@@ -600,8 +631,90 @@ impl World {
             excused,
             stranger,
             solo,
+            shape,
         });
         self.deliver()
+    }
+
+    fn shape(&mut self, sender: &str, platform: Option<usize>) -> Shape {
+        let group = self.rng.one_in(4).then(|| self.rng.one_in(2));
+        let mut shape = Shape { group, ..Shape::default() };
+        match self.rng.below(8) {
+            0 | 1 => shape.files = 1 + self.rng.below(2) as usize,
+            2 | 3 => {
+                // A further part of the album before, or a new one.
+                let last = self.msgs.iter().rev().find(|m| m.platform == platform && m.sender == sender);
+                let last =
+                    last.filter(|m| m.shape.album.is_some() && !self.rng.clone().one_in(3)).map(|m| m.shape.clone());
+                let n = self.msgs.len();
+                if let Some(last) = last {
+                    shape.album = last.album;
+                    shape.group = last.group.map(|_| group.unwrap_or(false));
+                } else {
+                    shape.album = Some(format!("album{n}"));
+                }
+                shape.files = 1;
+            }
+            4 => shape.forwarded = true,
+            _ => {}
+        }
+        shape
+    }
+
+    fn source(&self, platform: usize, sender: &str, n: usize, shape: &Shape) -> Source {
+        let (chat_type, chat) = match shape.group {
+            Some(_) => (ChatType::Group, GROUP),
+            None => (ChatType::Dm, sender),
+        };
+        Source {
+            channel: PLATFORMS[platform].into(),
+            chat_type,
+            chat: chat.into(),
+            sender: sender.into(),
+            message_id: Some(n.to_string()),
+            ..Source::default()
+        }
+    }
+
+    fn inbound(&self, n: usize, platform: usize) -> Inbound {
+        let m = &self.msgs[n];
+        let file = |k: usize| FileRef { kind: "photo".into(), id: format!("f{n}.{k}"), ..FileRef::default() };
+        Inbound {
+            dkey: format!("{}:{}", PLATFORMS[platform], m.key),
+            dkey2: Some(format!("{}:2:{}", PLATFORMS[platform], m.key)),
+            source: self.source(platform, &m.sender, n, &m.shape),
+            text: m.text.clone(),
+            files: (0..m.shape.files).map(file).collect(),
+            group: m.shape.album.clone(),
+            forwarded: m.shape.forwarded,
+            facts: Facts { mentioned: m.shape.group == Some(true), ..Facts::default() },
+            ..Inbound::default()
+        }
+    }
+
+    /// Somebody changes what they wrote: it counts while it waits, and is nothing to answer later.
+    fn somebody_edits(&mut self) -> Result<(), String> {
+        let mine = (0..self.msgs.len()).filter(|n| self.msgs[*n].platform.is_some() && self.msgs[*n].acked);
+        let mine: Vec<usize> = mine.filter(|n| !self.msgs[*n].command && !self.msgs[*n].stranger).collect();
+        let Some(n) = mine.get(self.rng.below(mine.len() as u64) as usize).copied() else { return Ok(()) };
+        let Some(p) = self.msgs[n].platform else { return Ok(()) };
+        let id = ReqId(self.next_req);
+        self.next_req += 1;
+        let before = self.inbound(n, p);
+        let edited = Inbound {
+            dkey: format!("{}:e{}", PLATFORMS[p], id.0),
+            dkey2: Some(format!("{}:2:{}:{}", PLATFORMS[p], self.msgs[n].key, id.0)),
+            text: if self.rng.one_in(3) { before.text.clone() } else { format!("{} better", before.text) },
+            original: before.dkey2.clone(),
+            ..before
+        };
+        let batch = Batch {
+            channel: PLATFORMS[p].into(),
+            account: String::new(),
+            updates: vec![Update::Edited(edited)],
+            cursor: None,
+        };
+        self.feed(Event::Inbound { id, batch: Box::new(batch) })
     }
 
     /// A command that ends the session's turn without an answer: whoever may be in it.
@@ -659,21 +772,7 @@ impl World {
                 if self.faults && self.rng.one_in(3) {
                     open.reverse();
                 }
-                let updates = open.iter().map(|i| {
-                    let m = &self.msgs[*i];
-                    Update::Message(Inbound {
-                        dkey: format!("{}:{}", PLATFORMS[p], m.key),
-                        source: Source {
-                            channel: PLATFORMS[p].into(),
-                            chat: m.sender.clone(),
-                            sender: m.sender.clone(),
-                            message_id: Some(m.key.clone()),
-                            ..Source::default()
-                        },
-                        text: m.text.clone(),
-                        ..Inbound::default()
-                    })
-                });
+                let updates = open.iter().map(|i| Update::Message(self.inbound(*i, p)));
                 let batch = Batch {
                     channel: PLATFORMS[p].into(),
                     account: String::new(),
@@ -719,6 +818,21 @@ impl World {
                 }
                 let content = |t: &str| Content { text: t.into(), plain: Some(t.into()), ..Content::default() };
                 JobDone::Rendered(parts.into_iter().map(content).collect())
+            }
+            Job::Fetch { .. } if self.faults && self.rng.one_in(6) => JobDone::Failed { why: "panic".into() },
+            Job::Fetch { parts, .. } => {
+                let fetched = parts.into_iter().map(|p| {
+                    let seen = p.files.iter().filter(|_| self.rng.one_in(2));
+                    let image =
+                        |f: &FileRef| Image { path: format!("/media/{}", f.id).into(), mime: "image/png".into() };
+                    Fetched {
+                        row: p.row,
+                        images: seen.map(image).collect(),
+                        tail: p.files.iter().map(|f| format!("[Photo {}]", f.id)).collect::<Vec<_>>().join("\n"),
+                        tell: if self.rng.clone().one_in(4) { vec![Trouble::TooLarge { limit: 1 }] } else { vec![] },
+                    }
+                });
+                JobDone::Fetched(fetched.collect())
             }
             Job::Transcript { .. } | Job::CopySession { .. } | Job::ForgetTranscript => JobDone::Done,
             Job::ForgetFiles { dir } => {
@@ -823,7 +937,11 @@ impl World {
                 }
                 Outcome::Refused { why: "blocked".into() }
             }
-            6 if matches!(call.op, Op::Send { .. } | Op::Edit { .. }) && self.rng.one_in(2) => Outcome::Reformat,
+            6 if self.rng.one_in(2) => match &call.op {
+                // Without a form there is none to refuse.
+                Op::Send { content, .. } | Op::Edit { content, .. } if content.plain.is_some() => Outcome::Reformat,
+                _ => self.take(&call),
+            },
             _ => self.take(&call),
         };
         self.feed(Event::Outcome { call: id, outcome: Box::new(outcome) })
@@ -1062,7 +1180,18 @@ impl World {
             if m.refused {
                 continue;
             }
+            if row.is_none() && m.shape.group == Some(false) {
+                continue; // not spoken to
+            }
             let Some(row) = row else { return Err(format!("acknowledged message m{n} is lost")) };
+            let mates = self.msgs.iter().filter(|o| o.shape.album.is_some() && o.shape.album == m.shape.album);
+            let spoken = m.shape.group != Some(false) || mates.clone().any(|o| o.shape.group == Some(true));
+            if row.state == inbox_state::REFUSED && m.shape.group != Some(false) {
+                return Err(format!("m{n} was refused although it speaks to the bot"));
+            }
+            if m.shape.album.is_some() && !spoken && row.state != inbox_state::REFUSED {
+                return Err(format!("m{n} came in although no part of its album speaks to the bot: {}", row.state));
+            }
             if !inbox_state::terminal(&row.state) {
                 return Err(format!("m{n} has no fate: {}", row.state));
             }

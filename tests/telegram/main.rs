@@ -11,4 +11,7 @@ mod chat;
 mod faults;
 mod house;
 mod load;
+mod inbound;
+mod inbound_parts;
+mod inbound_voice;
 mod streaming;

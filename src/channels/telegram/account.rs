@@ -7,8 +7,10 @@ use crossbeam_channel::{bounded, Sender};
 
 use super::caller::TelegramCaller;
 use super::client::Bot;
+use super::fetch::TelegramFetcher;
 use super::reader::Reader;
 use crate::ask::Mind;
+use crate::channels::audio::Transcriber;
 use crate::config::types::TelegramAccount;
 use crate::live::Board;
 use crate::net::{Net, Purpose, Route};
@@ -21,6 +23,7 @@ pub struct Parts {
     pub net: Net,
     pub mind: Mind,
     pub board: Arc<Board>,
+    pub transcriber: Option<Transcriber>,
     /// Thoughts of the agent are part of the live view.
     pub show_thinking: bool,
 }
@@ -32,19 +35,26 @@ pub struct Account {
     reader: JoinHandle<()>,
 }
 
-/// Opens the account: its reader begins, and what takes its calls is returned. `Err`: what is wrong with its settings.
-pub fn open(id: &str, c: &TelegramAccount, route: Route, parts: Parts) -> Result<(Account, TelegramCaller), String> {
+/// Opens the account: its reader begins, and what takes its calls and what fetches its files is returned. `Err`: what is wrong with its settings.
+pub fn open(
+    id: &str,
+    c: &TelegramAccount,
+    route: Route,
+    parts: Parts,
+) -> Result<(Account, TelegramCaller, TelegramFetcher), String> {
     let token = c.bot_token.as_ref().ok_or("it has no token")?.expose();
     let root = c.api_root.as_deref().unwrap_or(PUBLIC);
     let agent = |purpose| parts.net.agent(purpose).route(route.clone()).force_ipv4(c.force_ipv4).build();
     let poll = Bot::new(root, token, agent(Purpose::Poll));
     let send = Bot::new(root, token, agent(Purpose::Send));
+    let files = Bot::new(root, token, agent(Purpose::Files));
+    let files = TelegramFetcher::new(files, c.media_max, c.api_root.is_some(), parts.transcriber);
     let (stop, stopped) = bounded(1);
     let reader = Reader::new(id, poll.clone(), c, parts.mind, stopped);
     let thread = std::thread::Builder::new().name(format!("tg-{id}")).stack_size(STACK);
     let reader = thread.spawn(move || reader.run()).map_err(|e| format!("no thread for it: {e}"))?;
     let caller = TelegramCaller::new(send, c, parts.board, parts.show_thinking);
-    Ok((Account { poll, stop, reader }, caller))
+    Ok((Account { poll, stop, reader }, caller, files))
 }
 
 impl Account {

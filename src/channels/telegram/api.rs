@@ -52,6 +52,9 @@ pub struct File {
     pub file_name: Option<String>,
     pub mime_type: Option<String>,
     pub file_size: Option<u64>,
+    /// Pixels.
+    pub width: u64,
+    pub height: u64,
     pub duration: Option<u64>,
     pub title: Option<String>,
     pub performer: Option<String>,
@@ -169,6 +172,13 @@ pub struct Message {
     pub contact: Option<Contact>,
     pub poll: Option<Poll>,
     pub dice: Option<Dice>,
+    /// Things that cannot be told.
+    pub story: Option<serde::de::IgnoredAny>,
+    pub paid_media: Option<serde::de::IgnoredAny>,
+    pub checklist: Option<serde::de::IgnoredAny>,
+    pub invoice: Option<serde::de::IgnoredAny>,
+    pub game: Option<serde::de::IgnoredAny>,
+    pub rich_message: Option<serde::de::IgnoredAny>,
     pub migrate_to_chat_id: Option<i64>,
     pub migrate_from_chat_id: Option<i64>,
     pub forum_topic_created: Option<serde_json::Value>,

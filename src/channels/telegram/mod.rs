@@ -6,6 +6,8 @@ mod caller;
 mod client;
 mod content;
 mod markup;
+mod fetch;
+mod files;
 mod parse;
 mod press;
 mod preview;

@@ -161,14 +161,22 @@ impl Reader {
             let read = || -> Result<_, String> {
                 let update: Update = serde_json::from_value(value.clone()).map_err(|e| e.to_string())?;
                 let press = || press::of(&update, me, &self.account).map(crate::message::Update::Pressed);
-                let message = parse::update(&update, me, &self.account, now / 1000);
-                Ok(message.map(crate::message::Update::Message).or_else(press))
+                Ok(parse::update(&update, me, &self.account, now / 1000).or_else(press))
             };
-            match catch_unwind(AssertUnwindSafe(read)) {
-                Ok(Ok(message)) => updates.extend(message),
-                Ok(Err(why)) => log::error!("telegram {}: update {id:?} cannot be read: {why}", self.account),
-                Err(_) => log::error!("telegram {}: update {id:?} made the parser panic", self.account),
-            }
+            let why = match catch_unwind(AssertUnwindSafe(read)) {
+                Ok(Ok(message)) => {
+                    updates.extend(message);
+                    continue;
+                }
+                Ok(Err(why)) => format!("cannot be read: {why}"),
+                Err(_) => "made the parser panic".to_owned(),
+            };
+            log::error!("telegram {}: update {id:?} {why}", self.account);
+            updates.extend(id.map(|id| crate::message::Update::Broken {
+                dkey: format!("tg:{}:{id}", me.id),
+                source: parse::origin(value, &self.account),
+                raw: value.to_string(),
+            }));
         }
         let Some(last) = last else { return Ok(()) };
         let cursor = Cursor { bot_id: me.id, update_id: last, at: now };
