@@ -7,6 +7,7 @@ mod check;
 mod files;
 mod fix;
 mod machine;
+mod people;
 mod pi;
 mod port;
 mod probe;
@@ -46,6 +47,7 @@ const STEPS: &[Step] = &[
     ("data", SHORT, files::data),
     ("rights", SHORT, files::rights),
     ("store", STORE, store::check),
+    ("credentials", SHORT, people::check),
     ("port", SHORT, port::check),
     ("auth", SHORT, port::auth),
     ("pi", PI, pi::check),

@@ -12,6 +12,7 @@ mod logging;
 mod mailbox;
 mod notify;
 mod operator;
+mod people;
 mod programs;
 mod reload;
 mod routes;

@@ -3,7 +3,9 @@
 //! `Store` is core's connection: cheap commits that survive a kill. The sync thread ([`sync`]) makes them
 //! survive a power cut. Typed rows and queries are in [`rows`].
 
+mod beside;
 mod messages;
+pub mod original;
 mod outgoing;
 mod people;
 mod reader;
@@ -22,6 +24,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::message::Row;
 
+pub use beside::{Allowed, Approval, Asked, Beside, Which};
 pub use people::{Approved, NewPairing, Pairing, PAIRING_LIFE};
 pub use reader::{HistoryLine, Owed, Reader, MANY};
 pub use rows::*;

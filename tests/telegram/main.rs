@@ -8,4 +8,5 @@ mod access;
 mod chat;
 mod faults;
 mod house;
+mod operation;
 mod streaming;
