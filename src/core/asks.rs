@@ -106,7 +106,9 @@ impl State {
                     (Ask::Models, _) => core.model_text(s),
                     (Ask::Skills, _) => core.skills_text(),
                     (Ask::Commands, _) => {
-                        let n = core.pi_commands.as_ref().map_or(0, Vec::len);
+                        let list = core.pi_commands.as_deref().unwrap_or_default();
+                        let (n, list) = (list.len(), list.into());
+                        core.emit(Effect::Commands(list)); // menus are looked at again
                         format!("pi's list of commands is up to date ({n}).")
                     }
                     _ => "pi gave no such answer.".to_owned(),

@@ -86,6 +86,20 @@ impl State {
         Some(of_account.max(of_lane))
     }
 
+    /// Does a lane have something to send, and may it before that moment? Signs of typing are nothing.
+    pub(super) fn lanes_send(&self, until: Mono) -> Result<bool> {
+        if self.degraded.is_some() {
+            return Ok(false);
+        }
+        for (target, lane) in &self.lanes {
+            let owes = lane.flying.is_some() || lane.rendering.is_some() || self.store.outbox_head(target)?.is_some();
+            if owes && self.lane_free_at(target).is_some_and(|at| at <= until) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn spend(&mut self, target: &Target) {
         let pace = self.pace(target);
         let now = self.now.mono;

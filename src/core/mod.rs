@@ -51,6 +51,9 @@ use view::ViewState;
 
 pub use session::Key;
 
+/// At a stop, lanes send what is ready for that long.
+const SEND_WAIT: u64 = 10_000;
+
 /// What a due time belongs to; each has at most one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
@@ -116,6 +119,8 @@ pub struct State {
     counters: Counters,
     clock_confirmed: bool,
     draining: Option<Mono>,
+    /// The turns are over: so long the lanes still send.
+    sending_until: Option<Mono>,
     drained: bool,
     /// The store cannot be written, or the disk is sick: why.
     degraded: Option<String>,
@@ -198,6 +203,7 @@ impl State {
             counters: Counters::default(),
             clock_confirmed: legacy.clock_confirmed,
             draining: legacy.draining,
+            sending_until: None,
             drained: false,
             degraded: legacy.trouble,
             spawn_failures: 0,
@@ -256,7 +262,7 @@ impl State {
         }
         self.on_due()?;
         self.work()?;
-        self.check_drained();
+        self.check_drained()?;
         Ok(std::mem::take(&mut self.out))
     }
 
@@ -494,12 +500,20 @@ impl State {
         Ok(())
     }
 
-    fn check_drained(&mut self) {
-        let Some(deadline) = self.draining else { return };
+    /// Turns end first, then what they and others left is sent (core.md 20, steps 3 and 5).
+    fn check_drained(&mut self) -> Result<()> {
+        let Some(deadline) = self.draining.filter(|_| !self.drained) else { return Ok(()) };
         let busy = self.sessions.values().any(|s| matches!(s.stage, Stage::Turn(_)));
-        if !self.drained && (!busy || self.now.mono >= deadline) {
-            self.drained = true;
-            self.emit(Effect::Drained);
+        if busy && self.now.mono < deadline {
+            return Ok(());
         }
+        let until = *self.sending_until.get_or_insert(self.now.mono + SEND_WAIT);
+        if self.now.mono < until && self.lanes_send(until)? {
+            self.arm(Due::Drain, until);
+            return Ok(());
+        }
+        self.drained = true;
+        self.emit(Effect::Drained);
+        Ok(())
     }
 }

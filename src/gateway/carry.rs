@@ -65,7 +65,7 @@ impl Carrier {
         Carrier {
             answers,
             callers: Callers::new(mind.clone()),
-            accounts: Accounts::new(mind.clone(), board.clone()),
+            accounts: Accounts::new(mind.clone(), board.clone(), operator.roster.clone()),
             mind,
             children,
             hands,
@@ -116,6 +116,7 @@ impl Carrier {
                 log::warn!("{text}");
                 self.observe(Observation::new(Level::Warn, Area::System, "notice", text));
             }
+            Effect::Commands(list) => self.accounts.menus.commands(&list),
             Effect::Observed(seen) => self.observe(*seen),
             Effect::Drained => {
                 let _ = self.drained.try_send(()); // once is enough

@@ -10,6 +10,7 @@ mod hands;
 mod lock;
 mod logging;
 mod mailbox;
+mod menus;
 mod notify;
 mod operator;
 mod people;

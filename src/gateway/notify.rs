@@ -1,14 +1,17 @@
 //! Words to the service manager: ready, alive, stopping (sd_notify(3)); silent where there is none.
 //!
-//! Alive means that the mind has answered since the last word. A long turn and a slow disk do not hold its answers
+//! Alive means that the mind has answered since the last word, and that every reader gave its sign of life in time. A long turn and a slow disk do not hold its answers
 //! up; a mind that is stuck does, and then the service manager starts the gateway anew (core.md 20, "Liveness").
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ask::{Mind, Pending};
+use crate::channels::Roster;
+use crate::clock;
 use crate::message::Request;
 
 /// The service manager's socket.
@@ -59,13 +62,14 @@ fn period(usec: Option<&str>, pid: Option<&str>, own: u32) -> Option<Duration> {
 pub struct Watchdog {
     manager: Manager,
     mind: Mind,
+    roster: Arc<Roster>,
     asked: Option<Pending>,
 }
 
 impl Watchdog {
-    pub fn new(manager: Manager, mind: Mind) -> Watchdog {
+    pub fn new(manager: Manager, mind: Mind, roster: Arc<Roster>) -> Watchdog {
         let asked = mind.submit(Request::Ping).ok();
-        Watchdog { manager, mind, asked }
+        Watchdog { manager, mind, roster, asked }
     }
 
     pub fn tick(&mut self) {
@@ -74,10 +78,20 @@ impl Watchdog {
                 log::warn!("the core has not answered since the last word to the service manager");
                 return;
             }
+            // A reader that is stuck is begun anew elsewhere; if that is stuck too, the manager has to act.
+            Some(_) if self.reader_is_stuck() => {}
             Some(_) => self.manager.tell("WATCHDOG=1"),
             None => {} // the inbox was full
         }
         self.asked = self.mind.submit(Request::Ping).ok();
+    }
+
+    fn reader_is_stuck(&self) -> bool {
+        let stuck = self.roster.overdue(clock::mono());
+        if let Some((channel, account)) = &stuck {
+            log::warn!("the reader of {channel} {account} has been silent for too long");
+        }
+        stuck.is_some()
     }
 }
 

@@ -295,7 +295,7 @@ fn serve(
     if let Some(manager) = &manager {
         manager.tell("READY=1");
         if let Some(period) = watchdog_period() {
-            let mut watchdog = Watchdog::new(manager.clone(), mind.clone());
+            let mut watchdog = Watchdog::new(manager.clone(), mind.clone(), carrier.operator.roster.clone());
             main.every(period, move || watchdog.tick());
         }
     }

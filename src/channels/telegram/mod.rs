@@ -5,12 +5,16 @@ mod api;
 mod caller;
 mod client;
 mod content;
+mod hook;
+mod link;
+pub mod menu;
 mod parse;
 mod preview;
 mod reader;
 mod utf16;
 
-pub use account::{open, Account, Parts};
+pub use account::{open, Account, Parts, Sleep, PUBLIC};
+pub use client::Bot;
 
 use crate::config::types::{ChunkMode, TelegramAccount};
 use crate::markdown::{cut, parse as markdown, plain, telegram_html, Limits};
