@@ -174,10 +174,13 @@ pub fn is_privileged(name: &str) -> bool {
     parse(&format!("/{name}"), &Rules::default()).is_some_and(|c| c.needs_the_right(true))
 }
 
+/// How the names of pi's commands begin in a platform's menu.
+pub const OF_PI: &str = "pi_";
+
 /// What a platform's menu calls a command of pi: letters, digits and `_`, at most 32 of them.
 pub fn menu_name(pi: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
-    "pi_".chars().chain(pi.chars().map(plain)).take(32).collect()
+    OF_PI.chars().chain(pi.chars().map(plain)).take(32).collect()
 }
 
 /// The message with pi's own name for the command, if it is one of a menu (`/pi_x` is `/x`). One of the gateway's
@@ -186,7 +189,7 @@ pub fn from_menu(text: &str, known: &[(String, String)]) -> Option<String> {
     let rest = text.trim_start().strip_prefix('/')?;
     let (name, args) = rest.split_at(rest.find(char::is_whitespace).unwrap_or(rest.len()));
     let name = name.split('@').next().unwrap_or(name).to_ascii_lowercase();
-    let own = name.strip_prefix("pi_").filter(|own| !own.is_empty())?;
+    let own = name.strip_prefix(OF_PI).filter(|own| !own.is_empty())?;
     let of_pi = known.iter().map(|(n, _)| n.as_str()).find(|n| menu_name(n) == name).unwrap_or(own);
     (!is_command(of_pi)).then(|| format!("/{of_pi}{args}"))
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::channels::telegram::{self, menu::Entry, Bot};
 use crate::config::types::TelegramAccount;
 use crate::config::Config;
-use crate::core::command_list::{self, menu_name, LIST};
+use crate::core::command_list::{self, menu_name, LIST, OF_PI};
 
 /// So often it is tried, and after such pauses; then at the next occasion.
 const TRIES: u32 = 3;
@@ -27,7 +27,8 @@ struct Kept {
     agents: Vec<String>,
     /// Commands that the configuration switches off.
     off: Vec<&'static str>,
-    pi: Arc<[(String, String)]>,
+    /// `None`: not known yet.
+    pi: Option<Arc<[(String, String)]>>,
     wanted: BTreeSet<String>,
     /// Accounts that the platform knows.
     ready: BTreeSet<String>,
@@ -72,7 +73,7 @@ impl Menus {
     /// pi's list became known, or was read again.
     pub fn commands(self: &Arc<Self>, list: &Arc<[(String, String)]>) {
         let mut k = self.lock();
-        k.pi = list.clone();
+        k.pi = Some(list.clone());
         let ready = k.ready.clone();
         k.wanted.extend(ready);
         drop(k);
@@ -105,9 +106,10 @@ impl Menus {
                 continue;
             }
             let (all, groups) = k.entries(&account);
+            let more = k.pi.is_none().then_some(OF_PI);
             drop(k);
             for n in 1..=TRIES {
-                match telegram::menu::publish(&bot, &all, &groups) {
+                match telegram::menu::publish(&bot, &all, &groups, more) {
                     Ok(()) => break,
                     Err(why) if n == TRIES => log::warn!("telegram {id}: the menu of commands is not set: {why}"),
                     Err(_) => std::thread::sleep(PAUSE),
@@ -142,7 +144,9 @@ impl Kept {
             add(&c.command, &c.description, false);
         }
         let skills = account.commands.native_skills == Some(true);
-        for (name, what) in self.pi.iter().filter(|(name, _)| skills || !name.starts_with("skill:")) {
+        for (name, what) in
+            self.pi.iter().flat_map(|list| list.iter()).filter(|(name, _)| skills || !name.starts_with("skill:"))
+        {
             // One that is ours as well would not reach pi.
             if !command_list::is_command(name) {
                 add(&menu_name(name), what, false);

@@ -9,4 +9,7 @@ mod chat;
 mod faults;
 mod house;
 mod operation;
+mod operation_hook;
+mod operation_menu;
+mod operation_state;
 mod streaming;
