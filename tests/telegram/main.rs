@@ -9,6 +9,7 @@ mod chat;
 mod faults;
 mod house;
 mod operation;
+mod operation_doctor;
 mod operation_hook;
 mod operation_menu;
 mod operation_state;

@@ -14,7 +14,7 @@ mod reader;
 mod utf16;
 
 pub use account::{open, Account, Parts, Sleep, PUBLIC};
-pub use client::Bot;
+pub use client::{Bot, Fail};
 
 use crate::config::types::{ChunkMode, TelegramAccount};
 use crate::markdown::{cut, parse as markdown, plain, telegram_html, Limits};
