@@ -56,7 +56,7 @@ fn plain(code: &str) -> String {
 }
 
 /// `CHANNEL CODE`, or the code alone.
-fn channel_and_code<'a>(call: &'a Call) -> Option<(Option<&'a str>, String)> {
+fn channel_and_code(call: &Call) -> Option<(Option<&str>, String)> {
     match &call.arguments[..] {
         [code] => Some((None, plain(code))),
         [channel, code] => Some((Some(channel), plain(code))),

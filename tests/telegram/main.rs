@@ -12,5 +12,6 @@ mod operation;
 mod operation_doctor;
 mod operation_hook;
 mod operation_menu;
+mod operation_readme;
 mod operation_state;
 mod streaming;

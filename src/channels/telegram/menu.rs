@@ -82,7 +82,7 @@ mod tests {
         let entry = |name: &str| Entry { command: name.into(), description: "d".into() };
         let (own, pi) = ([entry("help"), entry("new")], entry("pi_x"));
         let with = |more: &[Entry]| [&own[..], more].concat();
-        assert!(begins(&with(&[pi.clone()]), &own, "pi_") && begins(&own, &own, "pi_"));
+        assert!(begins(&with(std::slice::from_ref(&pi)), &own, "pi_") && begins(&own, &own, "pi_"));
         assert!(!begins(&with(&[pi.clone(), entry("old")]), &own, "pi_") && !begins(&[pi], &own, "pi_"));
     }
 }
