@@ -100,6 +100,44 @@ mod tests {
     use super::*;
 
     #[test]
+    fn c29_a_reader_that_is_stuck_keeps_the_word_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let heard = UnixDatagram::bind(&path).unwrap();
+        heard.set_nonblocking(true).unwrap();
+        let word = || {
+            let mut text = [0; 64];
+            heard.recv(&mut text).ok().map(|n| String::from_utf8_lossy(&text[..n]).into_owned())
+        };
+        let (inbox, events) = crossbeam_channel::bounded(9);
+        let answers = Arc::<crate::ask::Answers>::default();
+        let answer = || {
+            if let Ok(crate::message::Event::Request { id, .. }) = events.try_recv() {
+                answers.give(id, crate::message::Answer::Ok);
+            }
+        };
+        let roster = Arc::<Roster>::default();
+        let reader = roster.standing("telegram", "default");
+        reader.expect(60_000);
+        let manager = Manager { socket: path.display().to_string() };
+        let mut dog = Watchdog::new(manager, Mind::new(inbox, answers.clone()), roster.clone());
+        answer();
+        dog.tick();
+        assert_eq!(word().as_deref(), Some("WATCHDOG=1"));
+        reader.expect(0);
+        while !reader.is_overdue(clock::mono()) {
+            std::thread::yield_now(); // until the clock shows the next millisecond
+        }
+        answer();
+        dog.tick();
+        assert_eq!(word(), None, "silent for too long");
+        reader.expect(60_000);
+        answer();
+        dog.tick();
+        assert_eq!(word().as_deref(), Some("WATCHDOG=1"), "a fresh one took its place");
+    }
+
+    #[test]
     fn c29_the_watchdog_is_for_the_process_it_names() {
         let s = Some(Duration::from_secs(20));
         assert_eq!(period(Some("60000000"), None, 7), s);

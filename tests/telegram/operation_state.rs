@@ -8,7 +8,7 @@ use pi_gateway::ask::{Answers, Mind};
 use pi_gateway::channels::{telegram, Stage, Standing};
 use pi_gateway::clock;
 use pi_gateway::config::types::{Network, TelegramAccount};
-use pi_gateway::message::{Answer, Event, Request};
+use pi_gateway::message::{Answer, Code, Event, Request};
 use pi_gateway::net::{Net, Route};
 use serde_json::{json, Value};
 
@@ -70,7 +70,9 @@ fn a_refused_token_is_tried_again_at_once_when_the_channel_is_restarted() {
     let api = BotApi::start();
     api.trouble(Rule::on("getMe", Trouble::unauthorized()).times(1));
     let pi = crate::support::fake_pi::FakePi::new(crate::support::fake_pi::Flavour::New);
-    let telegram = json!({"enabled": true, "apiRoot": api.root(), "botToken": api.token(), "allowFrom": ["7"]});
+    let telegram = json!({
+        "enabled": true, "apiRoot": api.root(), "botToken": api.token(), "allowFrom": ["7"], "streamMode": "off",
+    });
     let config = json!({"agent": {"piCliPath": pi.program()}, "channels": {"telegram": telegram}});
     let h = House { g: crate::support::gateway::Gateway::new(config).start(), api, pi };
     h.g.wait_until("it is refused", |_| account(&h)["state"] == "unauthorized");
@@ -78,12 +80,14 @@ fn a_refused_token_is_tried_again_at_once_when_the_channel_is_restarted() {
     assert_eq!(r.status, 200, "{}", r.text());
     h.api.wait_polling();
     h.g.wait_until("it runs", |_| account(&h)["state"] == "running");
+    h.api.user_writes(ANN, "[[say:let in again]]");
+    h.api.wait_text(ANN, "let in again");
     let r = h.g.post("/api/channels/restart", json!({"channel": "telegram", "accountId": "nobody"}));
     assert_eq!(r.status, 404, "{}", r.text());
 }
 
-/// An account without a gateway around it, and a mind that knows no cursor.
-fn alone(api: &BotApi) -> (telegram::Account, Arc<Standing>) {
+/// An account without a gateway around it, and a mind that knows no cursor and answers batches like this.
+fn alone(api: &BotApi, more: Value, taken: fn() -> Answer) -> (telegram::Account, Arc<Standing>) {
     let (inbox, events) = bounded::<Event>(100);
     let answers = Arc::<Answers>::default();
     let mind = Mind::new(inbox, answers.clone());
@@ -93,14 +97,15 @@ fn alone(api: &BotApi) -> (telegram::Account, Arc<Standing>) {
                 Event::Request { id, req } if matches!(*req, Request::Cursor { .. }) => {
                     answers.give(id, Answer::Cursor(None))
                 }
-                Event::Inbound { id, .. } => answers.give(id, Answer::Ok),
+                Event::Inbound { id, .. } => answers.give(id, taken()),
                 _ => {}
             }
         }
     });
-    let text = json!({"channels": {"telegram": {
+    let mut text = json!({"channels": {"telegram": {
         "enabled": true, "apiRoot": api.root(), "botToken": api.token(), "pollTimeoutS": 1,
     }}});
+    crate::support::gateway::merge(&mut text, json!({"channels": {"telegram": more}}));
     let dir = tempfile::tempdir().unwrap();
     let env = pi_gateway::config::Env::from_process();
     let file = dir.path().join("c.jsonc");
@@ -125,7 +130,7 @@ fn alone(api: &BotApi) -> (telegram::Account, Arc<Standing>) {
 fn given_a_reader_without_a_sign_of_life_then_it_is_stuck_and_a_fresh_one_polls() {
     let api = BotApi::start();
     let hold = api.trouble(Rule::on("getUpdates", Trouble::Hold).times(1));
-    let (mut account, standing) = alone(&api);
+    let (mut account, standing) = alone(&api, json!({}), || Answer::Ok);
     api.wait_call(|c| c.method == "getUpdates");
     let now = clock::mono();
     assert!(!account.is_stuck(now + 55_000), "a poll may take its time, and a minute more");
@@ -143,10 +148,36 @@ fn given_a_reader_without_a_sign_of_life_then_it_is_stuck_and_a_fresh_one_polls(
 #[test]
 fn given_a_poll_that_completes_then_the_time_begins_anew() {
     let api = BotApi::start();
-    let (account, standing) = alone(&api);
+    let (account, standing) = alone(&api, json!({}), || Answer::Ok);
     api.wait_calls("getUpdates", 3);
     let first = standing.known().due.unwrap();
     api.wait_calls("getUpdates", 5);
     assert!(standing.known().due.unwrap() > first + Duration::from_millis(500).as_millis() as u64);
+    account.close();
+}
+
+#[test]
+fn a_delivery_that_was_not_stored_shall_come_again() {
+    let api = BotApi::start();
+    let more = json!({"webhookUrl": "https://127.0.0.1:1/webhook/telegram", "webhookSecret": "s"});
+    let failing = || Answer::Error { code: Code::StoreFailing, message: "the disk is full".into() };
+    let introduction = api.trouble(Rule::on("getMe", Trouble::HoldAnswer).times(1));
+    let (account, standing) = alone(&api, more, failing);
+    let inlet = account.inlet().unwrap();
+    let now = clock::now().wall / 1000;
+    let update = json!({"update_id": 5, "message": {
+        "message_id": 1, "date": now, "text": "hello", "chat": {"id": ANN, "type": "private"},
+        "from": {"id": ANN, "is_bot": false, "first_name": "Ann"},
+    }});
+    assert!(!inlet.deliver(json!({"update_id": 4})), "who the bot is, is not known yet");
+    api.release(introduction);
+    api.wait_call(|c| c.method == "setWebhook" && c.applied);
+    let begun = std::time::Instant::now();
+    while !inlet.deliver(json!({"update_id": 4})) {
+        assert!(begun.elapsed() < crate::support::DEADLINE, "it is never ready");
+        std::thread::yield_now(); // its thread reads the answer: there is no event for that
+    }
+    assert!(!inlet.deliver(update), "the store does not work");
+    assert_eq!(standing.known().updates, 1, "only what was taken counts");
     account.close();
 }

@@ -62,7 +62,8 @@ impl Link {
             ready,
             patience,
             pause: Backoff::new(second, 1.8, 30 * second, 0.2, seed(account)),
-            told: None,
+            // A life before this one may have said that the credentials are refused.
+            told: Some(String::new()),
             refusals: 0,
         };
         link.standing.open(patience.is_none());
