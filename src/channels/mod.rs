@@ -1,9 +1,6 @@
 //! The platforms: a reader that brings what people write, a caller that performs what the mind wants done.
 
-mod roster;
 pub mod telegram;
-
-pub use roster::{Inlet, Known, Roster, Stage, Standing};
 
 use crate::message::{Call, Outcome};
 

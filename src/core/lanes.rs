@@ -22,12 +22,12 @@ const MANY_TIME: u64 = 10_000;
 #[derive(Debug, Default)]
 pub struct Lane {
     /// The call that is on its way.
-    flying: Option<CallId>,
+    pub(super) flying: Option<CallId>,
     /// Not before this moment.
     not_before: Mono,
     failures: u32,
     /// The head is being rendered; asked again after that moment.
-    rendering: Option<(JobId, Mono)>,
+    pub(super) rendering: Option<(JobId, Mono)>,
     spent: Spent,
     /// Something last went out then: who sees it needs no sign of typing.
     pub(super) last_out: Mono,
@@ -84,20 +84,6 @@ impl State {
         let of_account = account.map_or(0, |a| a.frozen_until.max(a.spent.next(&pace.account)));
         let of_lane = self.lanes.get(target).map_or(0, |l| l.not_before.max(l.spent.next(chat)));
         Some(of_account.max(of_lane))
-    }
-
-    /// Does a lane have something to send, and may it before that moment? Signs of typing are nothing.
-    pub(super) fn lanes_send(&self, until: Mono) -> Result<bool> {
-        if self.degraded.is_some() {
-            return Ok(false);
-        }
-        for (target, lane) in &self.lanes {
-            let owes = lane.flying.is_some() || lane.rendering.is_some() || self.store.outbox_head(target)?.is_some();
-            if owes && self.lane_free_at(target).is_some_and(|at| at <= until) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     fn spend(&mut self, target: &Target) {

@@ -7,6 +7,7 @@
 mod asks;
 pub mod command_list;
 mod commands;
+mod drain;
 pub mod failover;
 mod gate;
 mod intake;
@@ -50,9 +51,6 @@ use session::{Session, Stage};
 use view::ViewState;
 
 pub use session::Key;
-
-/// At a stop, lanes send what is ready for that long.
-const SEND_WAIT: u64 = 10_000;
 
 /// What a due time belongs to; each has at most one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -497,23 +495,6 @@ impl State {
             }
         }
         self.arm(Due::Clean, self.now.mono + again);
-        Ok(())
-    }
-
-    /// Turns end first, then what they and others left is sent (core.md 20, steps 3 and 5).
-    fn check_drained(&mut self) -> Result<()> {
-        let Some(deadline) = self.draining.filter(|_| !self.drained) else { return Ok(()) };
-        let busy = self.sessions.values().any(|s| matches!(s.stage, Stage::Turn(_)));
-        if busy && self.now.mono < deadline {
-            return Ok(());
-        }
-        let until = *self.sending_until.get_or_insert(self.now.mono + SEND_WAIT);
-        if self.now.mono < until && self.lanes_send(until)? {
-            self.arm(Due::Drain, until);
-            return Ok(());
-        }
-        self.drained = true;
-        self.emit(Effect::Drained);
         Ok(())
     }
 }

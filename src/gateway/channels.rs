@@ -8,13 +8,14 @@ use crossbeam_channel::{bounded, RecvTimeoutError, Sender};
 
 use crate::access::{Access, DmPolicy, GroupAccess, GroupPolicy, TopicAccess};
 use crate::ask::Mind;
-use crate::channels::{telegram, Roster, Stage};
+use crate::channels::telegram;
 use crate::clock;
 use crate::config::types::{self, StreamMode, TelegramAccount, TelegramGroup, TelegramTopic};
 use crate::config::Config;
 use crate::live::Board;
 use crate::message::{Content, Mono, Target};
 use crate::net::{Net, Route};
+use crate::roster::{Roster, Stage};
 use crate::rules::{AccountRules, ChannelRules, Pace, Rate, ReplyTo, ViewRules};
 
 use super::callers::Callers;

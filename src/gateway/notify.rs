@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ask::{Mind, Pending};
-use crate::channels::Roster;
 use crate::clock;
 use crate::message::Request;
+use crate::roster::Roster;
 
 /// The service manager's socket.
 #[derive(Clone)]

@@ -7,9 +7,9 @@ use rustix::process::{getpid, kill_process, Signal};
 use serde_json::Value;
 
 use super::reload::Reloader;
-use crate::channels::Roster;
 use crate::http;
 use crate::message::{Area, Level, Observation};
+use crate::roster::Roster;
 
 /// Made before the parts it speaks for.
 #[derive(Default)]

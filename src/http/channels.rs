@@ -7,8 +7,8 @@ use super::fault::Fault;
 use super::json::Members;
 use super::lists::short;
 use super::port::Port;
-use crate::channels::Known;
 use crate::clock;
+use crate::roster::Known;
 
 const WEBCHAT: &str = "webchat";
 
@@ -85,7 +85,7 @@ pub fn metrics(port: &Port, o: &mut String) -> std::fmt::Result {
     };
     writeln!(o, "# TYPE pigw_channel_up gauge")?;
     for (name, k) in &all {
-        let up = u8::from(k.stage == crate::channels::Stage::Running);
+        let up = u8::from(k.stage == crate::roster::Stage::Running);
         writeln!(o, "pigw_channel_up{} {up}", labels(name))?;
     }
     writeln!(o, "# TYPE pigw_channel_last_poll_seconds gauge")?;

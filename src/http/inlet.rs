@@ -8,7 +8,7 @@ use super::guard::same;
 use super::head::Head;
 use super::port::{Entry, Port};
 use super::routes::{Route, DELIVERY};
-use crate::channels::Inlet;
+use crate::roster::Inlet;
 use std::sync::Arc;
 
 /// Who is delivered to by a caller with this head.

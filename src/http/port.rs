@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::ask::Mind;
-use crate::channels::Roster;
 use crate::live::Board;
 use crate::message::{Answer, Frame, PostedFile, Request, Snapshot, Wall};
 use crate::observe::{self, Observer};
+use crate::roster::Roster;
 
 use super::guard::{wall, Guard};
 use super::history::History;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use pi_gateway::ask::{Answers, Mind};
-use pi_gateway::channels::{telegram, Stage, Standing};
+use pi_gateway::channels::telegram;
 use pi_gateway::clock;
 use pi_gateway::config::types::{Network, TelegramAccount};
 use pi_gateway::message::{Answer, Code, Event, Request};
 use pi_gateway::net::{Net, Route};
+use pi_gateway::roster::{Stage, Standing};
 use serde_json::{json, Value};
 
 use crate::house::{House, ANN};

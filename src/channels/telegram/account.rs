@@ -11,12 +11,12 @@ use super::hook::{Hook, Keeper};
 use super::link::{Link, Ready};
 use super::reader::{patience, Reader};
 use crate::ask::Mind;
-use crate::channels::{Inlet, Stage, Standing};
 use crate::clock;
 use crate::config::types::TelegramAccount;
 use crate::live::Board;
 use crate::message::Mono;
 use crate::net::{Net, Purpose, Route};
+use crate::roster::{Inlet, Stage, Standing};
 
 /// Where the Bot API is unless `apiRoot` says otherwise.
 pub const PUBLIC: &str = "https://api.telegram.org";

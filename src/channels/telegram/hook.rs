@@ -16,11 +16,11 @@ use super::parse::Me;
 use super::reader::read;
 use super::NAME;
 use crate::ask::Mind;
-use crate::channels::{Inlet, Stage, Standing};
 use crate::clock;
 use crate::config::types::TelegramAccount;
 use crate::config::Secret;
 use crate::message::{Answer, Batch};
+use crate::roster::{Inlet, Stage, Standing};
 
 const SECRET: &str = "x-telegram-bot-api-secret-token";
 /// Deliveries at a time; each waits for a sync.

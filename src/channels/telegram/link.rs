@@ -11,10 +11,10 @@ use super::client::{Bot, Fail};
 use super::parse::Me;
 use super::NAME;
 use crate::ask::Mind;
-use crate::channels::{Stage, Standing};
 use crate::clock;
 use crate::message::Event;
 use crate::net::Backoff;
+use crate::roster::{Stage, Standing};
 
 pub const CALL: Duration = Duration::from_secs(30);
 /// Refused credentials are tried again after these, minutes.

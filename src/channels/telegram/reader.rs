@@ -11,11 +11,11 @@ use super::client::Fail;
 use super::link::{seed, Link, Stopped, CALL};
 use super::parse::{self, Me};
 use super::NAME;
-use crate::channels::Stage;
 use crate::clock;
 use crate::config::types::TelegramAccount;
 use crate::message::{self, Answer, Batch, Request};
 use crate::net::Backoff;
+use crate::roster::Stage;
 
 /// Beyond the long poll itself.
 const SLACK: Duration = Duration::from_secs(15);
