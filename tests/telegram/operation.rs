@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use serde_json::{json, Value};
 
 use crate::house::{House, ANN};
+use crate::support::bot_api::{Rule, Trouble};
 use crate::support::gateway::Gateway;
 
 const STRANGER: i64 = 99;
@@ -135,4 +136,24 @@ fn b17_the_originals_approved_people_come_along_and_a_damaged_file_is_kept_and_s
     let found = found.unwrap_or_else(|| panic!("{doctor:#}"));
     assert_eq!(found["status"], "warning");
     assert!(found["text"].as_str().unwrap().contains("telegram__default-pairing.json.bad"), "{found}");
+}
+
+#[test]
+fn given_a_stop_then_what_the_last_turn_says_is_sent_before_the_end() {
+    let mut h = House::new(json!({"streamMode": "off"}));
+    h.api.user_writes(ANN, "[[gate:g]] [[say:the last word]]");
+    h.pi.wait_gate("g");
+    h.api.trouble(Rule::on("sendMessage", Trouble::Slow(std::time::Duration::from_millis(700))));
+    h.g.signal(rustix::process::Signal::TERM);
+    h.g.wait_log("stopping");
+    h.pi.open("g");
+    h.g.wait_exit();
+    let db = rusqlite::Connection::open(h.g.data().join("gateway.db")).unwrap();
+    let states: Vec<String> = {
+        let mut q = db.prepare("SELECT state FROM outbox").unwrap();
+        let rows = q.query_map([], |r| r.get(0)).unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
+    };
+    assert_eq!(states, ["sent"], "its outcome was waited for");
+    assert_eq!(h.said(ANN), ["the last word"]);
 }
