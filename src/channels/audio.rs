@@ -10,6 +10,7 @@ use crate::config::Secret;
 use crate::net::{Agent, Form, Part, Request};
 
 /// Writes down what people say.
+#[derive(Clone)]
 pub struct Transcriber {
     agent: Agent,
     url: String,

@@ -113,7 +113,9 @@ impl State {
                 let text = match (what, data) {
                     (Ask::Context, PiData::Stats(stats)) => core.context_text(s, &stats),
                     (Ask::Commands, _) => {
-                        let n = core.pi_commands.as_ref().map_or(0, Vec::len);
+                        let list = core.pi_commands.as_deref().unwrap_or_default();
+                        let (n, list) = (list.len(), list.into());
+                        core.emit(Effect::Commands(list)); // menus are looked at again
                         format!("pi's list of commands is up to date ({n}).")
                     }
                     _ => "pi gave no such answer.".to_owned(),

@@ -135,7 +135,10 @@ impl State {
 
     /// Stores one message and decides what becomes of it. `None`: the queue is full and the sender can be
     /// told directly; otherwise a refused message is a row too.
-    pub(super) fn accept(&mut self, session: &str, m: Inbound, manner: Manner) -> Result<Option<Row>> {
+    pub(super) fn accept(&mut self, session: &str, mut m: Inbound, manner: Manner) -> Result<Option<Row>> {
+        if let Some(text) = command_list::from_menu(&m.text, self.pi_commands.as_deref().unwrap_or_default()) {
+            m.text = text;
+        }
         let key: Key = session.into();
         self.current = Some(key.clone());
         let command = command_list::parse(&m.text, &self.rules);

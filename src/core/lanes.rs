@@ -23,12 +23,12 @@ const MANY_TIME: u64 = 10_000;
 #[derive(Debug, Default)]
 pub struct Lane {
     /// The call that is on its way.
-    flying: Option<CallId>,
+    pub(super) flying: Option<CallId>,
     /// Not before this moment.
     not_before: Mono,
     failures: u32,
     /// The head is being rendered; asked again after that moment.
-    rendering: Option<(JobId, Mono)>,
+    pub(super) rendering: Option<(JobId, Mono)>,
     /// Something last went out then: who sees it needs no sign of typing.
     pub(super) last_out: Mono,
 }

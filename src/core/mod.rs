@@ -7,6 +7,7 @@
 mod asks;
 pub mod command_list;
 mod commands;
+mod drain;
 mod early;
 mod edits;
 pub mod failover;
@@ -132,6 +133,8 @@ pub struct State {
     counters: Counters,
     clock_confirmed: bool,
     draining: Option<Mono>,
+    /// The turns are over: so long the lanes still send.
+    sending_until: Option<Mono>,
     drained: bool,
     /// The store cannot be written, or the disk is sick: why.
     degraded: Option<String>,
@@ -218,6 +221,7 @@ impl State {
             counters: Counters::default(),
             clock_confirmed: legacy.clock_confirmed,
             draining: legacy.draining,
+            sending_until: None,
             drained: false,
             degraded: legacy.trouble,
             spawn_failures: 0,
@@ -279,7 +283,7 @@ impl State {
         }
         self.on_due()?;
         self.work()?;
-        self.check_drained();
+        self.check_drained()?;
         Ok(std::mem::take(&mut self.out))
     }
 
@@ -520,14 +524,5 @@ impl State {
         }
         self.arm(Due::Clean, self.now.mono + again);
         Ok(())
-    }
-
-    fn check_drained(&mut self) {
-        let Some(deadline) = self.draining else { return };
-        let busy = self.sessions.values().any(|s| matches!(s.stage, Stage::Turn(_)));
-        if !self.drained && (!busy || self.now.mono >= deadline) {
-            self.drained = true;
-            self.emit(Effect::Drained);
-        }
     }
 }

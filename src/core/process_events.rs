@@ -125,7 +125,12 @@ impl State {
                     }
                 }
                 match result {
-                    Ok(PiData::Commands(list)) => self.pi_commands = Some(list.clone()),
+                    Ok(PiData::Commands(list)) => {
+                        if self.pi_commands.as_ref() != Some(list) {
+                            self.emit(Effect::Commands(list.as_slice().into()));
+                        }
+                        self.pi_commands = Some(list.clone());
+                    }
                     Ok(PiData::Models(list)) => {
                         let (names, raw, at) = (list.names.clone(), list.raw.as_str().into(), self.now.mono);
                         self.pi_models = Some(KnownModels { names, raw, at });

@@ -249,6 +249,7 @@ impl State {
                 .collect(),
             sessions: self.store.count_sessions()?,
             outbox_ready: owed,
+            owed: self.store.outbox_owed_by_account()?,
             outbox_oldest_ms: oldest.map_or(0, |at| (self.now.wall - at).max(0)),
             counters: self.counters.clone(),
             problems: self.degraded.iter().chain(&self.store.salvaged).cloned().collect(),

@@ -67,7 +67,7 @@ impl Carrier {
         Carrier {
             answers,
             callers: Callers::new(mind.clone()),
-            accounts: Accounts::new(mind.clone(), board.clone(), files),
+            accounts: Accounts::new(mind.clone(), board.clone(), files, operator.roster.clone()),
             mind,
             children,
             hands,
@@ -118,6 +118,7 @@ impl Carrier {
                 log::warn!("{text}");
                 self.observe(Observation::new(Level::Warn, Area::System, "notice", text));
             }
+            Effect::Commands(list) => self.accounts.menus.commands(&list),
             Effect::Observed(seen) => self.observe(*seen),
             Effect::Drained => {
                 let _ = self.drained.try_send(()); // once is enough

@@ -19,7 +19,7 @@ use super::operator::Operator;
 use super::programs::Programs;
 use super::reload::Reloader;
 use super::shutdown::Shutdown;
-use super::{lock, logging, settings, watch, Options};
+use super::{lock, logging, people, settings, watch, Options};
 use crate::agent::profile;
 use crate::ask::{Answers, Mind};
 use crate::children::{ChildId, Children, MainEvent};
@@ -168,6 +168,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     step("locked");
     let (main, handle) = Children::new().map_err(|e| (exit::INTERNAL, format!("cannot watch processes: {e}")))?;
     let store = open_store(&paths.store())?;
+    people::take_over(&store, &config, &paths);
     let store_id = store.id.clone();
     let reader = Reader::open(&paths.store()).map_err(|e| (exit::INTERNAL, e.to_string()))?;
     step("store open");
@@ -262,6 +263,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     if let Err(e) = pid_lock.write(&url) {
         log::warn!("{}: {e}", pid_file.display());
     }
+    mind.tell(Event::Poke); // what was changed while nobody could be poked
     step("started");
 
     let reloader = Reloader::new(loaded, options, env.clone(), carrier.clone(), doors.clone());
@@ -297,7 +299,7 @@ fn serve(
     if let Some(manager) = &manager {
         manager.tell("READY=1");
         if let Some(period) = watchdog_period() {
-            let mut watchdog = Watchdog::new(manager.clone(), mind.clone());
+            let mut watchdog = Watchdog::new(manager.clone(), mind.clone(), carrier.operator.roster.clone());
             main.every(period, move || watchdog.tick());
         }
     }
@@ -310,6 +312,9 @@ fn serve(
                 mind.tell(Event::Swept { proc: id });
             }
             MainEvent::Reload => reloader.soon(),
+            MainEvent::Poke => {
+                mind.tell_now(Event::Poke); // a full inbox: the next poke, or the next start
+            }
             MainEvent::Stop => match shutdown.take() {
                 Some(s) => {
                     manager.iter().for_each(|m| m.tell("STOPPING=1"));

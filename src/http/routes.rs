@@ -6,7 +6,7 @@ use super::head::percent;
 use super::port::Port;
 use super::settings::Limits;
 use super::{
-    agent, chat, hooks, keyboard, lists, media, memory, observability, openai, operate, page, send, status,
+    agent, channels, chat, hooks, inlet, keyboard, lists, media, memory, observability, openai, operate, page, send, status,
     transcripts, ws,
 };
 
@@ -32,6 +32,8 @@ pub enum Size {
     Small,
     /// Webhooks.
     Hook,
+    /// What platforms deliver.
+    Delivery,
     Chat,
 }
 
@@ -41,6 +43,7 @@ impl Size {
             Size::Tiny => 8 << 10,
             Size::Small => l.body,
             Size::Hook => 256 << 10,
+            Size::Delivery => 1 << 20,
             Size::Chat => l.chat_body,
         }
     }
@@ -76,6 +79,9 @@ const fn health(pattern: &'static str, handler: Handler) -> Route {
 const fn tool(method: &'static str, pattern: &'static str, handler: Handler) -> Route {
     route(method, pattern, Door::Pi, handler)
 }
+
+/// What platforms deliver: at the paths of the channels' accounts, for who has an account's key.
+pub static DELIVERY: Route = Route { size: Size::Delivery, ..route("POST", "{channel}", Door::Open, inlet::take) };
 
 /// At the public door.
 pub static PUBLIC: &[Route] = &[
@@ -114,7 +120,8 @@ pub static PUBLIC: &[Route] = &[
     route("GET", "/api/observability/summary", Door::Key, observability::summary),
     route("GET", "/api/plugins", Door::Key, lists::plugins),
     route("POST", "/api/plugins/reload", Door::Key, lists::reload_plugin),
-    route("POST", "/api/channels/restart", Door::Key, lists::restart_channel),
+    route("GET", "/api/channels", Door::Key, channels::list),
+    route("POST", "/api/channels/restart", Door::Key, channels::restart),
     route("GET", "/api/tools", Door::Key, lists::tools),
     route("POST", "/api/tools/call", Door::Key, lists::call_tool),
     hook("{hooks}/wake", hooks::wake),

@@ -283,6 +283,8 @@ pub struct Snapshot {
     pub queues: Vec<(String, usize, bool)>,
     pub sessions: usize,
     pub outbox_ready: i64,
+    /// The same by channel and account.
+    pub owed: Vec<(String, String, i64)>,
     pub outbox_oldest_ms: i64,
     pub counters: Counters,
     pub problems: Vec<String>,

@@ -5,7 +5,9 @@
 
 mod actions;
 mod early;
+mod beside;
 mod messages;
+pub mod original;
 mod outgoing;
 mod people;
 mod reader;
@@ -25,6 +27,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::message::Row;
 
 pub use actions::{Action, ASK, MENU, USED};
+pub use beside::{Allowed, Approval, Asked, Beside, Which};
 pub use people::{Approved, NewPairing, Pairing, PAIRING_LIFE};
 pub use reader::{HistoryLine, Owed, Reader, MANY};
 pub use rows::*;

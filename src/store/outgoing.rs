@@ -220,6 +220,16 @@ impl Store {
         Ok(())
     }
 
+    /// Rows that are not delivered, by channel and account; counted up to 10 000 in all.
+    pub fn outbox_owed_by_account(&self) -> Result<Vec<(String, String, i64)>> {
+        let mut q = self.db()?.prepare_cached(
+            "SELECT channel, account, count(*) FROM (SELECT channel, account FROM outbox INDEXED BY outbox_open
+             WHERE state IN ('raw', 'ready', 'sending') LIMIT 10000) GROUP BY channel, account",
+        )?;
+        let rows = q.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// `(rows, oldest time)` still owed.
     pub fn outbox_owed(&self) -> Result<(i64, Option<Wall>)> {
         let mut q = self.db()?.prepare_cached(

@@ -463,7 +463,12 @@ impl World {
             }
             Effect::Sweep { proc, .. } => self.sweeps.push(proc),
             Effect::Restart => return Err("nobody asked for a restart".into()),
-            Effect::Show { .. } | Effect::Frame(_) | Effect::Notice(_) | Effect::Observed(_) | Effect::Drained => {}
+            Effect::Show { .. }
+            | Effect::Frame(_)
+            | Effect::Notice(_)
+            | Effect::Observed(_)
+            | Effect::Commands(_)
+            | Effect::Drained => {}
         }
         Ok(())
     }

@@ -8,13 +8,17 @@ mod content;
 mod markup;
 mod fetch;
 mod files;
+mod hook;
+mod link;
+pub mod menu;
 mod parse;
 mod press;
 mod preview;
 mod reader;
 mod utf16;
 
-pub use account::{open, Account, Parts};
+pub use account::{open, Account, Parts, Sleep, PUBLIC};
+pub use client::{Bot, Fail};
 
 use crate::config::types::{ChunkMode, TelegramAccount};
 use crate::markdown::{cut, parse as markdown, plain, telegram_html, Limits};
