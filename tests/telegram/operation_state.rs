@@ -116,6 +116,7 @@ fn alone(api: &BotApi, more: Value, taken: fn() -> Answer) -> (telegram::Account
     let network: Network = loaded.config.network.clone();
     let standing = Arc::<Standing>::default();
     let parts = telegram::Parts {
+        transcriber: None,
         net: Net::open(&network).unwrap(),
         mind,
         board: Arc::default(),
@@ -123,7 +124,7 @@ fn alone(api: &BotApi, more: Value, taken: fn() -> Answer) -> (telegram::Account
         standing: standing.clone(),
         ready: Arc::new(|_| {}),
     };
-    let (account, _) = telegram::open("default", &c, Route::direct(), parts).unwrap();
+    let (account, ..) = telegram::open("default", &c, Route::direct(), parts).unwrap();
     (account, standing)
 }
 
