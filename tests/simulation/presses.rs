@@ -105,11 +105,22 @@ impl World {
             2 | 3 => return self.deliver_presses(),
             _ => {}
         }
+        if self.rng.one_in(3) {
+            // A button once more that was touched before, whatever its message shows now.
+            let dice = self.rng.next();
+            let Some(presses) = self.presses.as_mut().filter(|p| !p.touches.is_empty()) else { return Ok(()) };
+            let (n, old) = (presses.touches.len(), dice as usize % presses.touches.len());
+            let Touch { mut press, platform, .. } = presses.touches[old].clone();
+            (press.dkey, press.query) = (format!("{}:q{n}", press.source.channel), format!("q{n}"));
+            presses.touches.push(Touch { press, platform, acked: false });
+            return self.deliver_presses();
+        }
         let all = self.platforms.with_buttons();
         if all.is_empty() {
             return Ok(());
         }
-        let p = all[self.rng.below(all.len() as u64) as usize];
+        let deleting = all.iter().find(|p| p.text.starts_with("Delete the role ")).filter(|_| self.rng.one_in(2));
+        let p = deleting.unwrap_or(&all[self.rng.below(all.len() as u64) as usize]);
         let b = &p.buttons[self.rng.below(p.buttons.len() as u64) as usize];
         let (target, message, role) = (p.target.clone(), p.id.clone(), p.text.strip_prefix("Delete the role "));
         let role = role.map(|r| r.trim_end_matches('?').to_owned());

@@ -558,7 +558,7 @@ impl World {
 
     fn somebody_writes(&mut self) -> Result<(), String> {
         let n = self.msgs.len();
-        let command = self.rng.one_in(7);
+        let command = self.rng.one_in(7) || (self.presses.is_some() && self.rng.one_in(2));
         let web = self.rng.one_in(2);
         let sender = SENDERS[self.rng.below(2) as usize].to_owned();
         let platform = (!web).then(|| self.rng.below(2) as usize);
@@ -728,7 +728,7 @@ impl World {
                 self.files.retain(|path, _| !path.starts_with(&dir));
                 JobDone::Done
             }
-            Job::ListRoles if self.presses.is_some() => JobDone::Roles(self.roles.clone()),
+            Job::ListRoles if self.presses.is_some() => JobDone::Roles(vec!["old".into(), "boss".into()]),
             Job::ListRoles => JobDone::Roles(vec!["boss".into()]),
             Job::CreateRole { role } => {
                 if self.roles.contains(&role) {
