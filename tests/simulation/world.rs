@@ -534,6 +534,9 @@ impl World {
         self.now.mono += 5;
         self.now.wall += 5;
         self.deliver()?;
+        if self.presses.as_mut().is_some_and(Presses::once_more) {
+            self.press()?;
+        }
         self.deliver_presses()?;
         self.sync()?;
         self.finish_job()?;
@@ -1199,6 +1202,7 @@ impl World {
     /// A switch to another role may have stopped its turn.
     fn switched(&self, m: &Msg) -> bool {
         self.msgs.iter().any(|o| o.session == m.session && o.text == "/role set boss")
+            || self.presses.as_ref().is_some_and(|p| p.switched.contains(&m.session))
     }
 
     fn retried(&self, m: &Msg) -> bool {
