@@ -28,6 +28,9 @@ pub struct Presses {
     /// Choices that somebody waits for, and those that were told.
     asked: BTreeSet<ReqId>,
     told: BTreeSet<ReqId>,
+    late: u32,
+    /// Sessions in which a button of the roles was touched: that ends a turn.
+    pub switched: BTreeSet<String>,
 }
 
 impl Presses {
@@ -35,6 +38,12 @@ impl Presses {
         self.unanswered.clear();
         self.batches.clear();
         self.asked.clear();
+    }
+
+    /// Some more presses when everything works: long ways through menus need that.
+    pub fn once_more(&mut self) -> bool {
+        self.late += 1;
+        self.late < 80
     }
 
     /// Somebody waits for a choice.
@@ -105,14 +114,26 @@ impl World {
             2 | 3 => return self.deliver_presses(),
             _ => {}
         }
+        if self.rng.one_in(3) {
+            // A button once more that was touched before, whatever its message shows now.
+            let dice = self.rng.next();
+            let Some(presses) = self.presses.as_mut().filter(|p| !p.touches.is_empty()) else { return Ok(()) };
+            let (n, old) = (presses.touches.len(), dice as usize % presses.touches.len());
+            let Touch { mut press, platform, .. } = presses.touches[old].clone();
+            (press.dkey, press.query) = (format!("{}:q{n}", press.source.channel), format!("q{n}"));
+            presses.touches.push(Touch { press, platform, acked: false });
+            return self.deliver_presses();
+        }
         let all = self.platforms.with_buttons();
         if all.is_empty() {
             return Ok(());
         }
-        let p = all[self.rng.below(all.len() as u64) as usize];
+        let deleting = all.iter().find(|p| p.text.starts_with("Delete the role ")).filter(|_| self.rng.one_in(2));
+        let p = deleting.unwrap_or(&all[self.rng.below(all.len() as u64) as usize]);
         let b = &p.buttons[self.rng.below(p.buttons.len() as u64) as usize];
         let (target, message, role) = (p.target.clone(), p.id.clone(), p.text.strip_prefix("Delete the role "));
         let role = role.map(|r| r.trim_end_matches('?').to_owned());
+        let roles = p.text.starts_with("Role:");
         let (label, mut data) = (b.text.clone(), b.data.clone());
         if self.rng.one_in(12) {
             data = "k:zzzzzzzz:0".into();
@@ -125,6 +146,9 @@ impl World {
         };
         let Some(presses) = &mut self.presses else { return Ok(()) };
         let n = presses.touches.len();
+        if roles {
+            presses.switched.insert(format!("agent:main:{}:dm:{}", target.channel, target.chat));
+        }
         if let (Some(role), "🗑 Delete", false) = (role, label.as_str(), sender == "evil") {
             let id = data.split(':').nth(1).unwrap_or_default().to_owned();
             presses.wanted.entry(role).or_default().insert(id);

@@ -563,6 +563,9 @@ impl World {
         self.now.mono += 5;
         self.now.wall += 5;
         self.deliver()?;
+        if self.presses.as_mut().is_some_and(Presses::once_more) {
+            self.press()?;
+        }
         self.deliver_presses()?;
         self.sync()?;
         self.finish_job()?;
@@ -587,7 +590,7 @@ impl World {
 
     fn somebody_writes(&mut self) -> Result<(), String> {
         let n = self.msgs.len();
-        let command = self.rng.one_in(7);
+        let command = self.rng.one_in(7) || (self.presses.is_some() && self.rng.one_in(2));
         let web = self.rng.one_in(2);
         let sender = SENDERS[self.rng.below(2) as usize].to_owned();
         let platform = (!web).then(|| self.rng.below(2) as usize);
@@ -847,7 +850,7 @@ impl World {
                 self.files.retain(|path, _| !path.starts_with(&dir));
                 JobDone::Done
             }
-            Job::ListRoles if self.presses.is_some() => JobDone::Roles(self.roles.clone()),
+            Job::ListRoles if self.presses.is_some() => JobDone::Roles(vec!["old".into(), "boss".into()]),
             Job::ListRoles => JobDone::Roles(vec!["boss".into()]),
             Job::CreateRole { role } => {
                 if self.roles.contains(&role) {
@@ -1333,6 +1336,7 @@ impl World {
     /// A switch to another role may have stopped its turn.
     fn switched(&self, m: &Msg) -> bool {
         self.msgs.iter().any(|o| o.session == m.session && o.text == "/role set boss")
+            || self.presses.as_ref().is_some_and(|p| p.switched.contains(&m.session))
     }
 
     fn retried(&self, m: &Msg) -> bool {
