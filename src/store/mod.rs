@@ -4,8 +4,8 @@
 //! survive a power cut. Typed rows and queries are in [`rows`].
 
 mod actions;
-mod early;
 mod beside;
+mod early;
 mod messages;
 pub mod original;
 mod outgoing;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use pi_gateway::access::{Access, DmPolicy};
 use pi_gateway::core::{Legacy, State};
 use pi_gateway::message::*;
-use pi_gateway::rules::{AccountRules, ChannelRules, DropPolicy, Inflow, Keys, Mode, Pace, Rate, ReplyTo, Rules, ViewRules};
+use pi_gateway::rules::{
+    AccountRules, ChannelRules, DropPolicy, Inflow, Keys, Mode, Pace, Rate, ReplyTo, Rules, ViewRules,
+};
 use pi_gateway::store::{inbox_state, Store};
 
 use super::model_pi::{tokens, Entry, Files, ModelPi};
