@@ -10,7 +10,7 @@ use crate::house::{House, ANN};
 const GROUP: i64 = -100;
 const BOB: i64 = 8;
 /// Ann's conversation.
-const SESSION: &str = "agent:main:telegram:account:default:main";
+const SESSION: &str = "agent:main:telegram:account:default:dm:7";
 
 fn house() -> House {
     House::new(json!({"streamMode": "off"}))
