@@ -106,7 +106,7 @@ impl World {
     /// Waits between pi's retries long enough to be met (for the next pi started).
     pub fn slow_retries(&self) {
         let settings = self.home.agent().join("settings.json");
-        let text = std::fs::read_to_string(&settings).unwrap().replace("\"baseDelayMs\": 50", "\"baseDelayMs\": 3000");
+        let text = std::fs::read_to_string(&settings).unwrap().replace("\"baseDelayMs\": 50", "\"baseDelayMs\": 6000");
         std::fs::write(&settings, text).unwrap();
     }
 
