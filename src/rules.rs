@@ -93,6 +93,8 @@ pub struct AccountRules {
     pub view: Option<ViewRules>,
     /// Between two signs that somebody is typing, ms; 0: none.
     pub typing: u64,
+    /// Reaction to a message that is being worked on.
+    pub ack: Option<String>,
 }
 
 /// An agent's settings that matter to the mind.

@@ -83,7 +83,7 @@ impl State {
             return Ok(());
         }
         for update in batch.updates {
-            let Update::Message(mut update) = update else { continue };
+            let Some(Update::Message(mut update)) = self.take_news(update)? else { continue };
             if self.known(Some(&update.dkey))?.is_some() || self.known(update.dkey2.as_deref())?.is_some() {
                 self.counters.duplicates += 1;
                 continue;
@@ -92,6 +92,7 @@ impl State {
                 continue; // refused senders are not stored
             }
             let (session, text) = self.route(&update.source, &update.text);
+            let session = self.renamed(session, &update.source)?;
             update.text = text;
             self.accept(&session, update, Manner::default())?;
         }
@@ -104,14 +105,15 @@ impl State {
 
     /// Session of a message from a channel, and its text without an agent's name. Commands go to the agent of
     /// the chat, never to one they name.
-    fn route(&self, source: &Source, text: &str) -> (String, String) {
+    pub(super) fn route(&self, source: &Source, text: &str) -> (String, String) {
         let routing = &self.rules.routing;
         let command = command_list::parse(text, &self.rules).is_some();
-        let (agent, rest) = routing.agent(source, if command { "" } else { text });
+        let configured = self.as_configured(source);
+        let (agent, rest) = routing.agent(&configured, if command { "" } else { text });
         (routing.session_key(agent, source), if command { text } else { rest }.to_owned())
     }
 
-    fn known(&self, dkey: Option<&str>) -> Result<Option<InboxRow>> {
+    pub(super) fn known(&self, dkey: Option<&str>) -> Result<Option<InboxRow>> {
         match dkey {
             Some(k) if !k.is_empty() => self.store.inbox_by_key(k),
             _ => Ok(None),
@@ -128,7 +130,7 @@ impl State {
 
     /// Stores one message and decides what becomes of it. `None`: the queue is full and the sender can be
     /// told directly; otherwise a refused message is a row too.
-    fn accept(&mut self, session: &str, m: Inbound, manner: Manner) -> Result<Option<Row>> {
+    pub(super) fn accept(&mut self, session: &str, m: Inbound, manner: Manner) -> Result<Option<Row>> {
         let key: Key = session.into();
         self.current = Some(key.clone());
         let command = command_list::parse(&m.text, &self.rules);
@@ -169,6 +171,10 @@ impl State {
             solo: manner.solo,
         })?;
         crate::fault::trip(&m.text);
+        self.offer_again(&m.source)?;
+        if command.is_none() {
+            self.acknowledge(&m.source);
+        }
         self.counters.accepted += 1;
         *self.counters.channels.entry(m.source.channel.clone()).or_default() += 1;
         let run = self.store.ext('i', row);
@@ -201,7 +207,8 @@ impl State {
         if s.row.role_manual || !matches!(s.stage, Stage::Idle) {
             return;
         }
-        let role = self.rules.role_of(&s.row.agent, Some(source));
+        let source = self.as_configured(source);
+        let role = self.rules.role_of(&s.row.agent, Some(&source));
         if s.row.role.as_deref() != role {
             s.row.role = role.map(str::to_owned);
         }
@@ -428,13 +435,13 @@ impl State {
 
 /// How a message is taken in.
 #[derive(Default)]
-struct Manner<'a> {
+pub(super) struct Manner<'a> {
     /// Of the request's body.
-    hash: Option<&'a str>,
-    solo: Option<&'a Solo>,
-    kind: Kind,
-    /// Its sender can be told directly that the queue is full.
-    refusable: bool,
+    pub(super) hash: Option<&'a str>,
+    pub(super) solo: Option<&'a Solo>,
+    pub(super) kind: Kind,
+    /// Its sender can be told directly that the queue is full, or need not be.
+    pub(super) refusable: bool,
 }
 
 /// 13 characters that stand for a unique key.

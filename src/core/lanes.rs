@@ -3,12 +3,13 @@
 //! No mark, no send: a row becomes `sending` immediately before its call, here and nowhere else. Live views come
 //! only when no row is ready.
 
+use super::chats::is_large;
 use super::pace::Spent;
 use super::session::Key;
 use super::{Due, State, Todo};
 use crate::message::*;
 use crate::rules::Pace;
-use crate::store::{LiveRow, OutboxRow, Result, DELETE};
+use crate::store::{is_act, LiveRow, OutboxRow, Result, DELETE, EDIT, MEDIA, PIN, REACT, TEXT, UNPIN};
 
 const BACKOFF_MAX: u64 = 300_000;
 /// How a row is delivered whose first call nobody knows the outcome of.
@@ -56,6 +57,8 @@ pub(super) enum Passing {
     /// Of that session; the message shows, or is going to show, this piece of its answer.
     View(Key, LiveRow),
     Typing(Key),
+    /// A reaction of ours to a message that came.
+    Mark,
 }
 
 impl State {
@@ -76,7 +79,7 @@ impl State {
     /// When the lane may call; `None`: not before its account works again.
     pub(super) fn lane_free_at(&self, target: &Target) -> Option<Mono> {
         let account = self.accounts.get(&(target.channel.clone(), target.account.clone()));
-        if account.is_some_and(|a| a.refused) {
+        if account.is_some_and(|a| a.refused) || self.barred(target).is_some() {
             return None;
         }
         let pace = self.pace(target);
@@ -84,6 +87,15 @@ impl State {
         let of_account = account.map_or(0, |a| a.frozen_until.max(a.spent.next(&pace.account)));
         let of_lane = self.lanes.get(target).map_or(0, |l| l.not_before.max(l.spent.next(chat)));
         Some(of_account.max(of_lane))
+    }
+
+    /// The platform asked for patience, or nothing can be sent there.
+    pub(super) fn lane_frozen(&self, target: &Target) -> bool {
+        let now = self.now.mono;
+        let account = self.accounts.get(&(target.channel.clone(), target.account.clone()));
+        account.is_some_and(|a| a.refused || a.frozen_until > now)
+            || self.barred(target).is_some()
+            || self.lanes.get(target).is_some_and(|l| l.not_before > now)
     }
 
     fn spend(&mut self, target: &Target) {
@@ -104,22 +116,29 @@ impl State {
             return Ok(());
         }
         while let Some(row) = self.store.outbox_head(target)? {
-            if row.state == "raw" {
-                self.render(target, &row);
-                return Ok(());
-            }
             if row.state == "sending" && self.flying.remove(&CallId::Row(row.id)) {
                 self.set_flying(target, CallId::Row(row.id)); // its outcome is still to come
                 return Ok(());
             }
+            if let Some(to) = self.moved_to(target) {
+                return self.move_lane(target, to);
+            }
+            if let Some(why) = self.barred(target).map(str::to_owned) {
+                self.drop_owed(target, &why)?;
+                break;
+            }
+            if row.state == "raw" {
+                return self.render(target, &row);
+            }
             if self.clock_confirmed && row.expires_at < self.now.wall {
                 log::warn!("reply {} to {} is too old and was given up", row.id, target.channel);
                 self.store.set_outbox(row.id, "expired", row.attempts, None, Some("too old"))?;
+                self.undelivered(&row, "too old")?;
                 continue;
             }
             // Marked by an earlier life, and nobody knows what became of it.
             let doubtful = row.state == "sending" && row.how.as_deref() != Some("edit") && row.kind != DELETE;
-            if doubtful && !self.may_repeat(target) {
+            if doubtful && (!self.may_repeat(target) || is_large(&row)) {
                 let why = Some("may have been sent before a crash");
                 self.store.set_outbox(row.id, "skipped", row.attempts, None, why)?;
                 continue;
@@ -147,12 +166,13 @@ impl State {
     }
 
     /// Has the head's text rendered.
-    fn render(&mut self, target: &Target, row: &OutboxRow) {
+    fn render(&mut self, target: &Target, row: &OutboxRow) -> Result<()> {
         let now = self.now.mono;
         let lane = self.lanes.entry(target.clone()).or_default();
         if let Some((job, until)) = lane.rendering {
             if now < until {
-                return self.arm(Due::Lane(target.clone()), until);
+                self.arm(Due::Lane(target.clone()), until);
+                return Ok(());
             }
             self.renders.remove(&job);
         }
@@ -162,11 +182,23 @@ impl State {
             lane.rendering = Some((id, now + RENDER_WAIT));
         }
         self.renders.insert(id, (target.clone(), row.id));
-        let job = Job::Render { target: target.clone(), text: row.content.text.clone() };
+        let cwd = self.workspace_of(row)?;
+        let job = Job::Render { target: target.clone(), content: Box::new(row.content.clone()), cwd };
         // Its own hands: those of a session may be busy.
         let whose = format!("lane:{}:{}:{}", target.channel, target.account, target.chat);
         self.emit(Effect::Job { id, session: whose.into(), job: Box::new(job), durable: false });
         self.arm(Due::Lane(target.clone()), now + RENDER_WAIT);
+        Ok(())
+    }
+
+    /// Where files lie that an answer names. Others name none: what tools send is told by itself.
+    fn workspace_of(&self, row: &OutboxRow) -> Result<Option<std::path::PathBuf>> {
+        let Some(segment) = row.segment.filter(|_| row.kind == TEXT) else { return Ok(None) };
+        let Some((key, _, _)) = self.store.segment_said(segment)? else { return Ok(None) };
+        if self.store.origin_of(segment)?.as_deref() == Some("tool") {
+            return Ok(None);
+        }
+        Ok(self.store.session(&key)?.map(|s| self.home(&s).cwd))
     }
 
     /// True if that job was a rendering.
@@ -177,12 +209,17 @@ impl State {
         }
         let head = self.store.outbox_head(&target)?.filter(|h| h.id == row && h.state == "raw");
         let Some(head) = head else { return Ok(true) };
-        let own = |text: String| Content { plain: Some(text.clone()), text, ..Content::default() };
         let mut parts = match done {
             JobDone::Rendered(parts) => parts.clone(),
             // Better without form than not at all.
-            _ => vec![own(head.content.text.clone())],
+            _ => vec![Content { plain: None, ..head.content.clone() }],
         };
+        if head.kind == EDIT && parts.len() != 1 {
+            let why = Some("the text does not fit into one message");
+            self.store.set_outbox(head.id, "failed", head.attempts, None, why)?;
+            self.todo.push_back(Todo::Lane(target));
+            return Ok(true);
+        }
         let reply_to = &head.content.reply_to;
         let all = self.rules.account_of(&target).is_some_and(|a| a.reply_to == crate::rules::ReplyTo::All);
         for part in parts.iter_mut().take(if all { usize::MAX } else { 1 }) {
@@ -190,7 +227,8 @@ impl State {
         }
         self.store.set_rendered(&head, &parts)?;
         if let Some(segment) = head.segment {
-            self.remove_surplus(segment, parts.len() as i64)?;
+            let texts = parts.iter().take_while(|part| part.file.is_none()).count();
+            self.remove_surplus(segment, texts as i64)?;
         }
         self.todo.push_back(Todo::Lane(target));
         Ok(true)
@@ -212,12 +250,19 @@ impl State {
     fn deliver(&mut self, target: &Target, row: &OutboxRow) -> Result<()> {
         self.store.set_outbox(row.id, "sending", row.attempts + 1, None, None)?;
         let live = match (row.kind.as_str(), row.segment) {
-            (DELETE, _) | (_, None) => None,
-            (_, Some(segment)) => self.store.live_for(segment, row.chunk, target)?,
+            (TEXT, Some(segment)) => self.store.live_for(segment, row.chunk, target)?,
+            _ => None,
         };
         let content = row.content.clone();
+        let id = row.message.clone().unwrap_or_default();
         let (op, how) = match (row.kind.as_str(), live) {
-            (DELETE, _) => (Op::Delete { id: row.message.clone().unwrap_or_default() }, "edit"),
+            (DELETE, _) => (Op::Delete { id }, "edit"),
+            (EDIT, _) => (Op::Edit { id, content }, "edit"),
+            (REACT, _) => {
+                let emoji = content.text.split(' ').filter(|e| !e.is_empty()).map(str::to_owned).collect();
+                (Op::React { id, emoji }, "edit")
+            }
+            (PIN | UNPIN, _) => (Op::Pin { id, on: row.kind == PIN }, "edit"),
             (_, Some(live)) => (Op::Edit { id: live.message, content }, "edit"),
             (_, None) => (Op::Send { content, nonce: self.store.ext('o', row.id) }, "send"),
         };
@@ -230,7 +275,9 @@ impl State {
         let call = Call { target: target.clone(), op };
         self.emit(Effect::Call { id: CallId::Row(row.id), call: Box::new(call), durable });
         self.set_flying(target, CallId::Row(row.id));
-        self.spend(target);
+        for _ in 0..row.content.files().count().max(1) {
+            self.spend(target);
+        }
         Ok(())
     }
 
@@ -264,14 +311,21 @@ impl State {
             }
             // Once more; a second time it counts as taken.
             Outcome::Ambiguous { why } if head.how.as_deref() == Some(AGAIN) => ("sent", None, Some(why)),
-            Outcome::Ambiguous { why } if self.rules.resend_ambiguous => {
+            Outcome::Ambiguous { why } if self.rules.resend_ambiguous && !is_large(&head) => {
                 self.store.set_outbox_how(head.id, AGAIN)?;
                 wait = Wait::Given(3_000);
                 ("ready", None, Some(why))
             }
             Outcome::Ambiguous { why } => ("skipped", None, Some(why)),
-            Outcome::Moved { .. } => ("failed", None, Some("the chat has moved".into())),
+            Outcome::Moved { to } if self.on_moved(&target, &to)? => ("ready", None, Some("the chat has moved".into())),
+            Outcome::Moved { .. } => ("failed", None, Some("the chat has moved to nowhere".into())),
+            Outcome::Barred { why, ms } => {
+                self.bar(&target, ms, &why)?;
+                self.undelivered(&head, &why)?;
+                ("failed", None, Some(why))
+            }
             Outcome::Gone if head.kind == DELETE => ("sent", None, None),
+            Outcome::Gone if is_act(&head.kind) => ("failed", None, Some("the message is not there".into())),
             Outcome::Gone if edit => {
                 if let Some(live) = head.segment.map_or(Ok(None), |s| self.store.live_for(s, head.chunk, &target))? {
                     self.store.forget_live(&live)?;
@@ -291,13 +345,21 @@ impl State {
                 self.refused(&target.channel, &target.account, &why);
                 ("ready", None, Some(why))
             }
-            Outcome::Refused { why } if head.kind == DELETE => ("failed", None, Some(why)),
+            Outcome::Refused { why } if is_act(&head.kind) => ("failed", None, Some(why)),
             Outcome::Refused { why } => {
+                if head.kind == MEDIA {
+                    self.tell_unsent(&head, &why)?;
+                } else {
+                    self.undelivered(&head, &why)?;
+                }
                 self.emit(Effect::Notice(format!("a reply to {} was refused: {why}", target.channel).into()));
                 ("failed", None, Some(why))
             }
         };
         self.store.set_outbox(head.id, state, head.attempts, id.as_deref(), error.as_deref())?;
+        if state == "sent" {
+            self.delivered(&head)?;
+        }
         let now = self.now.mono;
         if let Some(lane) = self.lanes.get_mut(&target) {
             lane.flying = None;

@@ -5,6 +5,7 @@
 //! what is here can be built from it at any moment ([`State::open`]): start and recovery are the same path.
 
 mod asks;
+mod chats;
 pub mod command_list;
 mod commands;
 pub mod failover;
@@ -17,6 +18,7 @@ mod pool;
 mod posts;
 mod process_events;
 pub mod prompt;
+mod reactions;
 mod recover;
 mod renew;
 mod reply;
@@ -38,7 +40,7 @@ use std::sync::Arc;
 
 use crate::config::session_dir_name;
 use crate::message::*;
-use crate::store::{random_id, Result, Store};
+use crate::store::{random_id, Alias, Result, Store};
 
 use crate::routing::fleeting;
 use crate::rules::Rules;
@@ -63,6 +65,8 @@ enum Due {
     Warm,
     Clean,
     Drain,
+    /// Who waits for a platform is told.
+    Post(ReqId),
 }
 
 /// Work that follows from an event and touches something else than the event did.
@@ -95,6 +99,12 @@ pub struct State {
     renders: BTreeMap<JobId, (Target, Row)>,
     /// Who was told lately that too many ask to be let in.
     strangers: BTreeMap<Target, Mono>,
+    /// Who waits for what was sent to be taken.
+    posters: Vec<posts::Poster>,
+    /// Chats that have another id.
+    aliases: Vec<Alias>,
+    /// Chats that nothing can be sent to: why, and until when (`None`: until something comes from there).
+    barred: BTreeMap<chats::ChatName, (String, Option<Mono>)>,
     /// Who waits for the fate of which message.
     waiters: BTreeMap<Row, Vec<ReqId>>,
     jobs: BTreeMap<JobId, Key>,
@@ -181,6 +191,9 @@ impl State {
             passing: BTreeMap::new(),
             renders: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            posters: Vec::new(),
+            aliases: Vec::new(),
+            barred: BTreeMap::new(),
             waiters: BTreeMap::new(),
             jobs: BTreeMap::new(),
             dialogs: BTreeMap::new(),
@@ -214,6 +227,7 @@ impl State {
             state.inherit_call(id, target, what);
         }
         state.store.begin()?;
+        state.aliases = state.store.aliases()?;
         state.recover_all()?;
         state.work()?;
         state.store.commit()?;
@@ -232,10 +246,13 @@ impl State {
         self.current = None;
         match event {
             Event::Request { id, req } => self.on_request(id, *req)?,
-            Event::Gone { id } => self.waiters.retain(|_, ids| {
-                ids.retain(|i| *i != id);
-                !ids.is_empty()
-            }),
+            Event::Gone { id } => {
+                self.waiters.retain(|_, ids| {
+                    ids.retain(|i| *i != id);
+                    !ids.is_empty()
+                });
+                self.poster_gone(id);
+            }
             Event::Inbound { id, batch } => self.on_batch(id, *batch)?,
             Event::Outcome { call, outcome } => self.on_outcome(call, *outcome)?,
             Event::Account { channel, account, trouble } => self.on_account(&channel, &account, trouble.as_deref()),
@@ -351,6 +368,7 @@ impl State {
                 Due::Warm => self.keep_warm()?,
                 Due::Clean => self.clean()?,
                 Due::Drain => {}
+                Due::Post(req) => self.poster_late(req),
             }
         }
         Ok(())
@@ -361,7 +379,10 @@ impl State {
             match todo {
                 Todo::Pool => self.pump_pool()?,
                 Todo::Kick(key) => self.with(&key, |core, s| core.kick(s))?,
-                Todo::Lane(target) => self.pump_lane(&target)?,
+                Todo::Lane(target) => {
+                    self.pump_lane(&target)?;
+                    self.tell_posters()?;
+                }
                 Todo::Fleeting(key) => self.end_fleeting(&key)?,
             }
         }

@@ -140,7 +140,7 @@ impl State {
 
     fn add_segment(&mut self, key: &str, piece: Piece, to: &InboxRow, text: &str) -> Result<()> {
         let Piece { turn, n, origin, last, mut runs } = piece;
-        let target = Target::from(&to.source);
+        let target = self.target_of(&to.source);
         let segment = self.store.add_segment(&NewSegment {
             turn,
             session: key,
@@ -207,6 +207,9 @@ impl State {
 
     /// Tells everybody who waits for this message's fate.
     pub(super) fn settled(&mut self, row: Row) -> Result<()> {
+        if let Some(m) = self.unanswered(row)? {
+            self.unacknowledge(&m);
+        }
         let Some(ids) = self.waiters.remove(&row) else { return Ok(()) };
         let reply = self.reply_of(row)?;
         for id in ids {

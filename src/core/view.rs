@@ -47,7 +47,7 @@ impl State {
         self.end_view(key);
         let Some(to) = t.addressee() else { return Ok(()) };
         let Some(account) = self.rules.account(&to.source) else { return Ok(()) };
-        let target = Target::from(&to.source);
+        let target = self.target_of(&to.source);
         let every = view_interval(account, &target.chat);
         let mine = |l: LiveRow| (l.target == target).then_some(l.message);
         let shown: Vec<String> = self.store.live_of(t.row.id, t.n)?.into_iter().map_while(mine).collect();
@@ -155,7 +155,25 @@ impl State {
                 self.on_typing(&key, &target, outcome);
                 Ok(())
             }
+            Some((target, Passing::Mark)) => {
+                if let Outcome::RateLimited { account_wide, ms } = outcome {
+                    self.limited(&target, account_wide, ms);
+                }
+                Ok(())
+            }
             None => Ok(()),
+        }
+    }
+
+    /// A chat has another id: nothing of the views in it stands there.
+    pub(super) fn move_views(&mut self, from: &Target, to: &str) {
+        for v in self.views.values_mut() {
+            let t = &mut v.target;
+            if (&t.channel, &t.account, &t.chat) == (&from.channel, &from.account, &from.chat) {
+                t.chat = to.to_owned();
+                v.shown.clear();
+                (v.full, v.reply_to) = (false, None);
+            }
         }
     }
 
@@ -175,7 +193,9 @@ impl State {
             Outcome::Gone => gone = true,
             // An unknown create may stand there as an orphan: nobody can find it, and the reply comes anew.
             Outcome::Retry { .. } | Outcome::Ambiguous { .. } | Outcome::Reformat => slower = true,
-            Outcome::Moved { .. } | Outcome::Unauthorized { .. } | Outcome::Refused { .. } => {
+            Outcome::Moved { to } => drop(self.on_moved(target, &to)?),
+            Outcome::Barred { why, ms } => self.bar(target, ms, &why)?,
+            Outcome::Unauthorized { .. } | Outcome::Refused { .. } => {
                 if let Some(v) = self.views.get_mut(key) {
                     v.every = 0; // the reply will tell
                 }
@@ -222,7 +242,11 @@ impl State {
         let Some(v) = self.views.get_mut(key) else { return };
         match outcome {
             Outcome::Sent { .. } | Outcome::Shown { .. } => v.typing_failures = 0,
-            Outcome::Unauthorized { .. } | Outcome::Refused { .. } | Outcome::Gone => v.typing_next = Mono::MAX,
+            Outcome::Unauthorized { .. }
+            | Outcome::Refused { .. }
+            | Outcome::Barred { .. }
+            | Outcome::Moved { .. }
+            | Outcome::Gone => v.typing_next = Mono::MAX,
             _ => {
                 v.typing_failures += 1;
                 if v.typing_failures >= TYPING_FAILURES {

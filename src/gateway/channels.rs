@@ -1,6 +1,7 @@
 //! The channels: their configuration as the mind needs it, and which of their accounts run.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use crate::access::{Access, DmPolicy, GroupAccess, GroupPolicy, TopicAccess};
@@ -60,6 +61,7 @@ fn telegram_rules(a: &TelegramAccount) -> AccountRules {
         view: (a.stream_mode != StreamMode::Off)
             .then(|| ViewRules { every: vec![(GROUP.to_owned(), every.max(GROUP_VIEW)), (String::new(), every)] }),
         typing: TYPING,
+        ack: a.ack_reaction.clone(),
     }
 }
 
@@ -99,11 +101,12 @@ fn topic(t: &TelegramTopic) -> TopicAccess {
     }
 }
 
-/// Markdown in the form of that platform, cut into messages.
-pub fn render(c: &Config, target: &Target, text: &str) -> Vec<Content> {
+/// A text in the form of that platform, cut into messages; `cwd`: where the files lie that it names.
+pub fn render(c: &Config, target: &Target, content: Content, cwd: Option<&Path>) -> Vec<Content> {
+    let find = |at: &str| cwd.and_then(|cwd| super::files::named(c, at, cwd));
     match c.channels.telegram.accounts.get(&target.account).filter(|_| target.channel == telegram::NAME) {
-        Some(account) => telegram::render(text, account),
-        None => vec![Content { text: text.to_owned(), ..Content::default() }],
+        Some(account) => telegram::render(&content, account, find),
+        None => vec![content],
     }
 }
 
@@ -157,6 +160,8 @@ impl Accounts {
                     mind: self.mind.clone(),
                     board: self.board.clone(),
                     show_thinking: c.agent.show_thinking,
+                    files: super::files::opener(c),
+                    guard: c.security.ssrf.clone(),
                 };
                 telegram::open(id, account, Route::new(&c.network, account.proxy.as_ref())?, parts)
             });

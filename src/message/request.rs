@@ -49,7 +49,10 @@ pub enum Request {
     /// Where a session's files are. Answer: `Place`.
     Place(Whose),
     /// A message for a session whose channel is a mailbox. Answer: `Posted`, when it is on disk, or `Error`.
+    /// To a channel that is called: `Delivered`, when the platform took it, or after 20 s.
     Post(Box<PostRequest>),
+    /// Something is done to a message. Answer: `Delivered`, or `Error`.
+    Act(Box<ActRequest>),
     /// Models of any live pi, else the last known list. Answer: `Models`, or `Error(no_active_session)`.
     Models,
     /// Slash commands of the gateway and of pi. Answer: `Commands`.
@@ -130,6 +133,7 @@ pub enum Answer {
         id: String,
         replayed: bool,
     },
+    Delivered(Box<Delivered>),
     /// pi's own JSON: an array.
     Models(Arc<str>),
     Commands(Vec<CommandInfo>),

@@ -3,9 +3,11 @@
 //! `Store` is core's connection: cheap commits that survive a kill. The sync thread ([`sync`]) makes them
 //! survive a power cut. Typed rows and queries are in [`rows`].
 
+mod chats;
 mod messages;
 mod outgoing;
 mod people;
+mod posts;
 mod reader;
 pub mod rows;
 mod salvage;
@@ -22,7 +24,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::message::Row;
 
+pub use chats::Alias;
 pub use people::{Approved, NewPairing, Pairing, PAIRING_LIFE};
+pub use posts::{Known, Part};
 pub use reader::{HistoryLine, Owed, Reader, MANY};
 pub use rows::*;
 pub use salvage::{finish as finish_salvage, salvage};

@@ -686,8 +686,9 @@ impl World {
             Job::ReadFile { path, marker, .. } => JobDone::FileRead(self.read(&path, &marker)),
             Job::FindMessages { path, ids } => JobDone::FileRead(self.find(&path, &ids)),
             Job::Render { .. } if self.faults && self.rng.one_in(10) => JobDone::Failed { why: "no way".into() },
-            Job::Render { text, .. } => {
+            Job::Render { content, .. } => {
                 let whole = self.rng.one_in(2);
+                let text = content.text;
                 let parts = text.split("\n\n").filter(|p| !whole && !p.trim().is_empty());
                 let mut parts: Vec<&str> = parts.collect();
                 if parts.is_empty() {

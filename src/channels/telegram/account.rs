@@ -7,9 +7,10 @@ use crossbeam_channel::{bounded, Sender};
 
 use super::caller::TelegramCaller;
 use super::client::Bot;
+use super::media::{Media, Opener};
 use super::reader::Reader;
 use crate::ask::Mind;
-use crate::config::types::TelegramAccount;
+use crate::config::types::{SsrfGuard, TelegramAccount};
 use crate::live::Board;
 use crate::net::{Net, Purpose, Route};
 
@@ -23,6 +24,10 @@ pub struct Parts {
     pub board: Arc<Board>,
     /// Thoughts of the agent are part of the live view.
     pub show_thinking: bool,
+    /// Files of this machine that may be sent.
+    pub files: Opener,
+    /// For addresses that are fetched.
+    pub guard: SsrfGuard,
 }
 
 /// A running account.
@@ -43,7 +48,10 @@ pub fn open(id: &str, c: &TelegramAccount, route: Route, parts: Parts) -> Result
     let reader = Reader::new(id, poll.clone(), c, parts.mind, stopped);
     let thread = std::thread::Builder::new().name(format!("tg-{id}")).stack_size(STACK);
     let reader = thread.spawn(move || reader.run()).map_err(|e| format!("no thread for it: {e}"))?;
-    let caller = TelegramCaller::new(send, c, parts.board, parts.show_thinking);
+    let files = Bot::new(root, token, agent(Purpose::Files));
+    let fetch = parts.net.agent(Purpose::Files).route(route.clone()).force_ipv4(c.force_ipv4).guarded(parts.guard).build();
+    let media = Media::new(files, parts.files, fetch);
+    let caller = TelegramCaller::new(send, c, parts.board, media, parts.show_thinking);
     Ok((Account { poll, stop, reader }, caller))
 }
 

@@ -207,6 +207,25 @@ pub struct MemberChange {
     pub new_chat_member: Member,
 }
 
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct ReactionType {
+    pub r#type: String,
+    pub emoji: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct ReactionChange {
+    pub chat: Chat,
+    pub message_id: i64,
+    pub user: Option<User>,
+    /// An anonymous administrator, a channel.
+    pub actor_chat: Option<Chat>,
+    pub old_reaction: Vec<ReactionType>,
+    pub new_reaction: Vec<ReactionType>,
+}
+
 /// One update; the kinds that are asked for.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
@@ -216,10 +235,12 @@ pub struct Update {
     pub edited_message: Option<Box<Message>>,
     pub callback_query: Option<CallbackQuery>,
     pub my_chat_member: Option<MemberChange>,
+    pub message_reaction: Option<ReactionChange>,
 }
 
 /// The kinds of updates that are asked for; without naming them they do not come (telegram.md 4.1).
-pub const ALLOWED: [&str; 4] = ["message", "edited_message", "callback_query", "my_chat_member"];
+pub const ALLOWED: [&str; 5] =
+    ["message", "edited_message", "callback_query", "my_chat_member", "message_reaction"];
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]

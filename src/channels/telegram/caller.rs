@@ -9,7 +9,8 @@ use serde_json::{json, Map, Value};
 
 use super::api::Message;
 use super::client::{Bot, Fail};
-use super::preview;
+use super::media::Media;
+use super::{preview, reactions};
 use crate::channels::Caller;
 use crate::config::types::TelegramAccount;
 use crate::live::Board;
@@ -24,15 +25,16 @@ pub struct TelegramCaller {
     board: Arc<Board>,
     link_preview: bool,
     style: preview::Style,
+    media: Media,
     /// By chat and message: what it showed last.
     shown: Mutex<HashMap<(String, String), u64>>,
 }
 
 impl TelegramCaller {
-    pub fn new(bot: Bot, c: &TelegramAccount, board: Arc<Board>, show_thinking: bool) -> TelegramCaller {
+    pub fn new(bot: Bot, c: &TelegramAccount, board: Arc<Board>, media: Media, show_thinking: bool) -> TelegramCaller {
         let style =
             preview::Style { placeholder: c.placeholder.clone(), show_thinking, min_chars: c.draft_chunk.min_chars };
-        TelegramCaller { bot, board, link_preview: c.link_preview, style, shown: Mutex::default() }
+        TelegramCaller { bot, board, link_preview: c.link_preview, style, media, shown: Mutex::default() }
     }
 
     fn call<T: serde::de::DeserializeOwned>(&self, method: &str, params: Map<String, Value>) -> Result<T, Fail> {
@@ -53,37 +55,69 @@ impl TelegramCaller {
     }
 
     fn send(&self, target: &Target, content: &Content) -> Result<String, Fail> {
-        let mut p = self.text(target, content);
+        let mut p = match content.file {
+            Some(_) => at(target),
+            None => self.text(target, content),
+        };
         if let Some(thread) = thread(target) {
             p.insert("message_thread_id".into(), thread.into());
         }
         if let Some(id) = content.reply_to.as_ref().and_then(|id| id.parse::<i64>().ok()) {
             p.insert("reply_parameters".into(), json!({"message_id": id, "allow_sending_without_reply": true}));
         }
-        let sent = self.call::<Message>("sendMessage", p.clone());
-        let sent = match sent {
+        let send = |p: Map<String, Value>| match content.file {
+            Some(_) => self.media.send(target, content, &p),
+            None => self.call::<Message>("sendMessage", p).map(|m| m.message_id.to_string()),
+        };
+        match send(p.clone()) {
             // Refused for certain: the same without what it was refused for.
             Err(fail) if fail.says("message to be replied not found") => {
                 p.remove("reply_parameters");
-                self.call::<Message>("sendMessage", p)
+                send(p)
             }
             Err(fail) if fail.says("message thread not found") && p.contains_key("reply_parameters") => {
                 p.remove("message_thread_id");
-                self.call::<Message>("sendMessage", p)
+                send(p)
             }
             sent => sent,
-        };
-        sent.map(|m| m.message_id.to_string())
+        }
     }
 
     /// `Ok`: it shows that text now.
     fn edit(&self, target: &Target, id: &str, content: &Content) -> Result<(), Fail> {
         let mut p = self.text(target, content);
         p.insert("message_id".into(), number(id));
-        match self.call::<Value>("editMessageText", p) {
+        let edited = match self.call::<Value>("editMessageText", p.clone()) {
+            // A file: its caption.
+            Err(fail) if fail.says("there is no text in the message to edit") => {
+                p.remove("link_preview_options");
+                let text = p.remove("text").unwrap_or_default();
+                p.insert("caption".into(), text);
+                self.call::<Value>("editMessageCaption", p)
+            }
+            other => other,
+        };
+        match edited {
             Err(fail) if fail.says("message is not modified") => Ok(()),
             other => other.map(|_| ()),
         }
+    }
+
+    fn react(&self, target: &Target, id: &str, emoji: &[String]) -> Result<(), Fail> {
+        let mut p = at(target);
+        p.insert("message_id".into(), number(id));
+        let set: Vec<Value> = emoji.iter().map(|e| json!({"type": "emoji", "emoji": e})).collect();
+        p.insert("reaction".into(), set.into());
+        self.call::<bool>("setMessageReaction", p).map(|_| ())
+    }
+
+    fn pin(&self, target: &Target, id: &str, on: bool) -> Result<(), Fail> {
+        let mut p = at(target);
+        p.insert("message_id".into(), number(id));
+        if on {
+            p.insert("disable_notification".into(), true.into());
+        }
+        self.call::<bool>(if on { "pinChatMessage" } else { "unpinChatMessage" }, p).map(|_| ())
     }
 
     fn delete(&self, target: &Target, id: &str) -> Result<(), Fail> {
@@ -158,7 +192,12 @@ impl Caller for TelegramCaller {
             Op::Edit { id, content } => self.edit(target, id, content).map(|()| Outcome::Sent { id: id.clone() }),
             Op::Delete { id } => self.delete(target, id).map(|()| Outcome::Sent { id: id.clone() }),
             Op::View(view) => self.view(target, view),
-            Op::React { .. } | Op::Pin { .. } | Op::AnswerPress { .. } => {
+            Op::React { id, emoji } => match reactions::known(emoji) {
+                Ok(emoji) => self.react(target, id, &emoji).map(|()| Outcome::Sent { id: id.clone() }),
+                Err(why) => return Outcome::Refused { why },
+            },
+            Op::Pin { id, on } => self.pin(target, id, *on).map(|()| Outcome::Sent { id: id.clone() }),
+            Op::AnswerPress { .. } => {
                 return Outcome::Refused { why: "not done on Telegram yet".into() }
             }
             Op::Typing => self.typing(target).map(|()| Outcome::Sent { id: String::new() }),
@@ -167,7 +206,7 @@ impl Caller for TelegramCaller {
     }
 }
 
-fn at(target: &Target) -> Map<String, Value> {
+pub(super) fn at(target: &Target) -> Map<String, Value> {
     Map::from_iter([("chat_id".to_owned(), number(&target.chat))])
 }
 
@@ -177,6 +216,6 @@ fn number(id: &str) -> Value {
 }
 
 /// The topic. The number of General is never sent.
-fn thread(target: &Target) -> Option<i64> {
+pub(super) fn thread(target: &Target) -> Option<i64> {
     target.thread.parse().ok().filter(|t| *t != 1)
 }

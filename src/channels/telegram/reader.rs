@@ -9,7 +9,9 @@ use serde_json::{json, Value};
 
 use super::api::{Update, User, ALLOWED};
 use super::client::{Bot, Fail};
+use super::news;
 use super::parse::{self, Me};
+use super::reactions::Told;
 use super::NAME;
 use crate::ask::Mind;
 use crate::clock;
@@ -42,6 +44,7 @@ pub struct Reader {
     bot: Bot,
     mind: Mind,
     stop: Receiver<()>,
+    reactions: Told,
     poll: Duration,
     pause: Backoff,
     conflict: Backoff,
@@ -62,6 +65,7 @@ impl Reader {
             bot,
             mind,
             stop,
+            reactions: Told::from(c),
             poll: Duration::from_secs(u64::from(c.poll_timeout_s)),
             pause: Backoff::new(second, 1.8, 30 * second, 0.2, seed),
             conflict: Backoff::new(5 * second, 1.8, 60 * second, 0.2, seed ^ 1),
@@ -159,6 +163,9 @@ impl Reader {
             last = last.max(id);
             let read = || -> Result<_, String> {
                 let update: Update = serde_json::from_value(value.clone()).map_err(|e| e.to_string())?;
+                if let Some(news) = news::of(&update, me, &self.account, self.reactions) {
+                    return Ok(Some(news));
+                }
                 Ok(parse::update(&update, me, &self.account, now / 1000).map(crate::message::Update::Message))
             };
             match catch_unwind(AssertUnwindSafe(read)) {
