@@ -214,6 +214,22 @@ impl State {
         Ok(true)
     }
 
+    /// What the chat was owed under its old id comes first: true as long as that is not here.
+    pub(super) fn waits_for_move(&mut self, target: &Target) -> Result<bool> {
+        let of = |a: &&Alias| a.channel == target.channel && a.account == target.account && a.new == target.chat;
+        let olds: Vec<String> = self.aliases.iter().filter(of).map(|a| a.old.clone()).collect();
+        for chat in olds {
+            let old = Target { chat, ..target.clone() };
+            if self.store.outbox_head(&old)?.is_some() {
+                self.pump_lane(&old)?;
+                if self.store.outbox_head(&old)?.is_some() {
+                    return Ok(true); // a call is on its way there; its outcome comes back here
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// What the lane of an old id owes goes to the new one. Ids of messages mean others there.
     pub(super) fn move_lane(&mut self, target: &Target, to: String) -> Result<()> {
         let there = Target { chat: to, ..target.clone() };

@@ -413,10 +413,10 @@ impl State {
     /// all others that go to the same chat.
     pub(super) fn take_members(&mut self, s: &mut Session) -> Vec<InboxRow> {
         let Some(first) = s.next_message() else { return Vec::new() };
-        let (id, target) = (first.id, Target::from(&first.source));
+        let (id, target) = (first.id, self.target_of(&first.source));
         let alone = |r: &InboxRow| r.text.starts_with('/') || r.solo.is_some();
         let collect = self.rules.collect && !alone(first);
-        let joins = |r: &InboxRow| r.id == id || (collect && !alone(r) && Target::from(&r.source) == target);
+        let joins = |r: &InboxRow| r.id == id || (collect && !alone(r) && self.target_of(&r.source) == target);
         let (members, rest) = std::mem::take(&mut s.queue).into_iter().partition(joins);
         s.queue = rest;
         members

@@ -57,8 +57,8 @@ pub(super) enum Passing {
     /// Of that session; the message shows, or is going to show, this piece of its answer.
     View(Key, LiveRow),
     Typing(Key),
-    /// A reaction of ours to a message that came.
-    Mark,
+    /// A reaction of ours to the message with that id.
+    Mark(String),
 }
 
 impl State {
@@ -115,6 +115,9 @@ impl State {
         if self.lanes.entry(target.clone()).or_default().flying.is_some() {
             return Ok(());
         }
+        if self.waits_for_move(target)? {
+            return Ok(());
+        }
         while let Some(row) = self.store.outbox_head(target)? {
             if row.state == "sending" && self.flying.remove(&CallId::Row(row.id)) {
                 self.set_flying(target, CallId::Row(row.id)); // its outcome is still to come
@@ -151,6 +154,9 @@ impl State {
                 }
                 None => Ok(()),
             };
+        }
+        if let Some(chat) = self.moved_to(target) {
+            self.todo.push_back(Todo::Lane(Target { chat, ..target.clone() })); // it may have waited
         }
         if self.pump_view(target)? {
             return Ok(());

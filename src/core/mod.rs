@@ -101,6 +101,8 @@ pub struct State {
     strangers: BTreeMap<Target, Mono>,
     /// Who waits for what was sent to be taken.
     posters: Vec<posts::Poster>,
+    /// Reactions to be removed as soon as they are set.
+    unmarks: BTreeSet<(Target, String)>,
     /// Chats that have another id.
     aliases: Vec<Alias>,
     /// Chats that nothing can be sent to: why, and until when (`None`: until something comes from there).
@@ -192,6 +194,7 @@ impl State {
             renders: BTreeMap::new(),
             strangers: BTreeMap::new(),
             posters: Vec::new(),
+            unmarks: BTreeSet::new(),
             aliases: Vec::new(),
             barred: BTreeMap::new(),
             waiters: BTreeMap::new(),

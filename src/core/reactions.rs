@@ -101,6 +101,23 @@ impl State {
         let Some(id) = source.message_id.clone().filter(|_| !self.lane_frozen(&self.target_of(source))) else { return };
         // The id belongs to the chat as it was then.
         let target = Target::from(source);
-        self.call_passing(&target, Op::React { id, emoji }, Passing::Mark);
+        let setting = |(t, p): &(Target, Passing)| *t == target && matches!(p, Passing::Mark(m) if *m == id);
+        if self.passing.values().any(setting) {
+            self.unmarks.insert((target, id)); // one after the other, or it would stay for ever
+            return;
+        }
+        self.call_passing(&target, Op::React { id: id.clone(), emoji }, Passing::Mark(id));
+    }
+
+    /// What became of a reaction is nobody's concern, but that it is over.
+    pub(super) fn on_mark(&mut self, target: Target, id: String, outcome: Outcome) {
+        if let Outcome::RateLimited { account_wide, ms } = outcome {
+            self.limited(&target, account_wide, ms);
+        }
+        let place = (target, id);
+        if self.unmarks.remove(&place) && !self.lane_frozen(&place.0) {
+            let (target, id) = place;
+            self.call_passing(&target, Op::React { id: id.clone(), emoji: Vec::new() }, Passing::Mark(id));
+        }
     }
 }

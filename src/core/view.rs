@@ -155,10 +155,8 @@ impl State {
                 self.on_typing(&key, &target, outcome);
                 Ok(())
             }
-            Some((target, Passing::Mark)) => {
-                if let Outcome::RateLimited { account_wide, ms } = outcome {
-                    self.limited(&target, account_wide, ms);
-                }
+            Some((target, Passing::Mark(message))) => {
+                self.on_mark(target, message, outcome);
                 Ok(())
             }
             None => Ok(()),

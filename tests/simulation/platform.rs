@@ -98,6 +98,12 @@ impl Platforms {
         }
     }
 
+    /// Nothing is changed in that chat any more: what still grows there stays as it is.
+    pub fn leave(&mut self, chat: &Target) {
+        let there = |p: &&Posted| p.live && p.target.channel == chat.channel && p.target.chat == chat.chat;
+        self.orphans.extend(self.posted.iter().filter(there).map(|p| p.id.clone()));
+    }
+
     /// Somebody removes a message that still grows.
     pub fn remove_one(&mut self, rng: &mut Rng) {
         let mut live: Vec<&mut Posted> = self.posted.iter_mut().filter(|p| p.live && !p.gone).collect();

@@ -8,4 +8,7 @@ mod access;
 mod chat;
 mod faults;
 mod house;
+mod outbound;
+mod outbound_chats;
+mod outbound_media;
 mod streaming;
