@@ -294,8 +294,12 @@ impl State {
         let Some(target) = self.lanes.iter().find(|(_, l)| l.flying == Some(call)).map(|(t, _)| t.clone()) else {
             return Ok(()); // a repeat, or of a lane that was rebuilt: the store decides
         };
-        let head = self.store.outbox_head(&target)?.filter(|h| call == CallId::Row(h.id));
-        let Some(head) = head else { return Ok(()) };
+        // Not always the head: what another id of the chat was owed may have come before it meanwhile.
+        let CallId::Row(row) = call else { return Ok(()) };
+        let Some(head) = self.store.outbox_row(row)? else {
+            self.lane_rests(&target, None);
+            return Ok(());
+        };
         let edit = head.how.as_deref() == Some("edit");
         let repeat_safe = edit || self.repeat_safe(&target);
         let mut wait = Wait::None;

@@ -2,6 +2,7 @@
 
 use rusqlite::OptionalExtension;
 
+use super::rows::{outbox, OutboxRow, OUTBOX};
 use super::{Result, Store};
 use crate::message::{Row, Wall};
 
@@ -42,6 +43,12 @@ impl Store {
         let sql = "SELECT id, segment, body_hash FROM outbox INDEXED BY outbox_key WHERE dkey = ?";
         let known = |r: &rusqlite::Row| Ok(Known { row: r.get(0)?, segment: r.get(1)?, body_hash: r.get(2)? });
         Ok(self.db()?.prepare_cached(sql)?.query_row([dkey], known).optional()?)
+    }
+
+    /// A row that is still open.
+    pub fn outbox_row(&self, row: Row) -> Result<Option<OutboxRow>> {
+        let sql = format!("SELECT {OUTBOX} FROM outbox WHERE id = ? AND state IN ('raw', 'ready', 'sending')");
+        Ok(self.db()?.prepare_cached(&sql)?.query_row([row], outbox).optional()?)
     }
 
     /// Channel of a row.

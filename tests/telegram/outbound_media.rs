@@ -121,19 +121,21 @@ fn a_picture_that_is_refused_goes_as_a_document() {
 
 #[test]
 fn uploads_that_hang_hold_up_nobody_else_s_text() {
-    let h = House::new(json!({"streamMode": "off", "dmPolicy": "open", "allowFrom": ["*"]}));
+    let h = House::new(json!({"streamMode": "off", "groups": {"*": {"requireMention": false}}}));
+    h.api.privacy(false);
     file(&h, "a.png", PIXEL);
     let held = h.api.trouble(Rule::on("sendPhoto", Trouble::Hold).always());
-    for person in 20..26 {
-        h.api.user_writes(person, "[[say:MEDIA:a.png]]");
+    for group in -25..-20 {
+        h.api.add_group(group, "A group");
+        h.api.user_says(group, ANN).text("[[say:MEDIA:a.png]]").send();
     }
     h.api.wait_stuck(3);
     h.api.user_writes(ANN, "[[say:quick]]");
     h.api.wait_text(ANN, "quick");
-    assert!((20..26).all(|person| h.said(person).is_empty()), "no picture had arrived");
+    assert!((-25..-20).all(|group| h.said(group).is_empty()), "no picture had arrived");
     h.api.release(held);
-    for person in 20..26 {
-        h.api.wait_message(person, |m| m.media() == Some("photo"));
+    for group in -25..-20 {
+        h.api.wait_message(group, |m| m.media() == Some("photo"));
     }
 }
 
