@@ -33,6 +33,12 @@ impl State {
                 self.bar(&chat, None, "the bot was shut out of the chat")?;
                 Ok(None)
             }
+            Update::Stopped { chat } => {
+                for key in self.viewed_in(&chat) {
+                    self.with(&key, |core, s| core.stop(s).map(|_| ()))?;
+                }
+                Ok(None)
+            }
             Update::Reacted(reaction) => {
                 self.welcome(&Target::from(&reaction.inbound.source));
                 self.on_reaction(reaction)?;

@@ -163,6 +163,15 @@ impl State {
         }
     }
 
+    /// Sessions whose answer grows in that chat.
+    pub(super) fn viewed_in(&self, chat: &Target) -> Vec<Key> {
+        let here = |v: &ViewState| {
+            let thread = chat.thread.is_empty() || chat.thread == v.target.thread;
+            thread && (&v.target.channel, &v.target.account, &v.target.chat) == (&chat.channel, &chat.account, &chat.chat)
+        };
+        self.views.iter().filter(|(_, v)| here(v)).map(|(key, _)| key.clone()).collect()
+    }
+
     /// A chat has another id: nothing of the views in it stands there.
     pub(super) fn move_views(&mut self, from: &Target, to: &str) {
         for v in self.views.values_mut() {

@@ -26,6 +26,10 @@ pub enum Update {
     },
     /// Somebody reacted to a message.
     Reacted(Reaction),
+    /// Somebody wants the answer to end that grows there.
+    Stopped {
+        chat: Target,
+    },
     /// What the reader could not read, for the record.
     Broken {
         dkey: String,

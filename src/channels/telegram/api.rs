@@ -226,6 +226,14 @@ pub struct ReactionChange {
     pub new_reaction: Vec<ReactionType>,
 }
 
+/// Somebody pressed the Stop button of a draft.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct Stopped {
+    pub chat: Chat,
+    pub message_thread_id: Option<i64>,
+}
+
 /// One update; the kinds that are asked for.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
@@ -236,11 +244,18 @@ pub struct Update {
     pub callback_query: Option<CallbackQuery>,
     pub my_chat_member: Option<MemberChange>,
     pub message_reaction: Option<ReactionChange>,
+    pub stopped_message_generation: Option<Stopped>,
 }
 
 /// The kinds of updates that are asked for; without naming them they do not come (telegram.md 4.1).
-pub const ALLOWED: [&str; 5] =
-    ["message", "edited_message", "callback_query", "my_chat_member", "message_reaction"];
+pub const ALLOWED: [&str; 6] = [
+    "message",
+    "edited_message",
+    "callback_query",
+    "my_chat_member",
+    "message_reaction",
+    "stopped_message_generation",
+];
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]

@@ -9,6 +9,7 @@ use serde_json::{json, Map, Value};
 
 use super::api::Message;
 use super::client::{Bot, Fail};
+use super::drafts::{self, Drafts};
 use super::media::Media;
 use super::{preview, reactions};
 use crate::channels::Caller;
@@ -26,6 +27,7 @@ pub struct TelegramCaller {
     link_preview: bool,
     style: preview::Style,
     media: Media,
+    drafts: Drafts,
     /// By chat and message: what it showed last.
     shown: Mutex<HashMap<(String, String), u64>>,
 }
@@ -34,7 +36,7 @@ impl TelegramCaller {
     pub fn new(bot: Bot, c: &TelegramAccount, board: Arc<Board>, media: Media, show_thinking: bool) -> TelegramCaller {
         let style =
             preview::Style { placeholder: c.placeholder.clone(), show_thinking, min_chars: c.draft_chunk.min_chars };
-        TelegramCaller { bot, board, link_preview: c.link_preview, style, media, shown: Mutex::default() }
+        TelegramCaller { bot, board, link_preview: c.link_preview, style, media, drafts: Drafts::new(c.stream_mode), shown: Mutex::default() }
     }
 
     fn call<T: serde::de::DeserializeOwned>(&self, method: &str, params: Map<String, Value>) -> Result<T, Fail> {
@@ -147,6 +149,12 @@ impl TelegramCaller {
         let mut hasher = DefaultHasher::new();
         content.text.hash(&mut hasher);
         let hash = hasher.finish();
+        if view.message.is_none() && !full && self.drafts.fit(target) {
+            match self.draft(target, Drafts::id(view), &content, hash) {
+                Err(fail) if self.drafts.refused(target, &fail) => {} // a message then
+                shown => return shown.map(|()| nothing),
+            }
+        }
         let id = match &view.message {
             None => {
                 let content = Content { reply_to: view.reply_to.clone(), ..content };
@@ -166,6 +174,23 @@ impl TelegramCaller {
         }
         shown.insert((target.chat.clone(), id.clone()), hash);
         Ok(Outcome::Shown { id: Some(id), full })
+    }
+
+    /// Shows the text as a draft, if it does not stand there.
+    fn draft(&self, target: &Target, id: i64, content: &Content, hash: u64) -> Result<(), Fail> {
+        if !self.drafts.due(target, id, hash) {
+            return Ok(());
+        }
+        self.formed(content.clone(), |content| {
+            let mut p = self.text(target, content);
+            drafts::dress(&mut p, id);
+            if let Some(thread) = thread(target) {
+                p.insert("message_thread_id".into(), thread.into());
+            }
+            self.call::<bool>("sendMessageDraft", p)
+        })?;
+        self.drafts.shown(target, id, hash);
+        Ok(())
     }
 
     /// Half a text may be refused for its form: then without.

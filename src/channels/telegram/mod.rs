@@ -6,6 +6,7 @@ mod caller;
 mod client;
 mod content;
 mod directives;
+mod drafts;
 mod media;
 mod news;
 mod outbound;

@@ -28,6 +28,10 @@ pub fn of(u: &Update, me: &Me, account: &str, told: Told) -> Option<message::Upd
         let yes = !matches!(status, "kicked" | "left");
         return Some(message::Update::Reachable { chat: here(&change.chat), yes });
     }
+    if let Some(stopped) = &u.stopped_message_generation {
+        let thread = stopped.message_thread_id.map_or(String::new(), |t| t.to_string());
+        return Some(message::Update::Stopped { chat: Target { thread, ..here(&stopped.chat) } });
+    }
     let reaction = u.message_reaction.as_ref()?;
     reactions::told(reaction, u.update_id, me, account, told).map(message::Update::Reacted)
 }

@@ -15,7 +15,7 @@ use super::reactions::Told;
 use super::NAME;
 use crate::ask::Mind;
 use crate::clock;
-use crate::config::types::TelegramAccount;
+use crate::config::types::{StreamMode, TelegramAccount};
 use crate::message::{Answer, Batch, Event, Request};
 use crate::net::Backoff;
 
@@ -45,6 +45,8 @@ pub struct Reader {
     mind: Mind,
     stop: Receiver<()>,
     reactions: Told,
+    /// Of updates that are asked for.
+    kinds: &'static [&'static str],
     poll: Duration,
     pause: Backoff,
     conflict: Backoff,
@@ -66,6 +68,11 @@ impl Reader {
             mind,
             stop,
             reactions: Told::from(c),
+            // The last one comes of drafts alone.
+            kinds: match c.stream_mode {
+                StreamMode::Draft | StreamMode::Auto => &ALLOWED,
+                _ => &ALLOWED[..ALLOWED.len() - 1],
+            },
             poll: Duration::from_secs(u64::from(c.poll_timeout_s)),
             pause: Backoff::new(second, 1.8, 30 * second, 0.2, seed),
             conflict: Backoff::new(5 * second, 1.8, 60 * second, 0.2, seed ^ 1),
@@ -124,7 +131,7 @@ impl Reader {
     fn receive(&mut self, me: &Me) -> Result<(), Stopped> {
         let mut refusals = 0;
         loop {
-            let mut params = json!({"limit": 100, "timeout": self.poll.as_secs(), "allowed_updates": ALLOWED});
+            let mut params = json!({"limit": 100, "timeout": self.poll.as_secs(), "allowed_updates": self.kinds});
             if let Some(offset) = self.offset {
                 params["offset"] = offset.into();
             }
