@@ -81,6 +81,8 @@ pub struct Pace {
 pub struct ViewRules {
     /// Between two changes, ms: of the first entry with which the chat's id begins.
     pub every: Vec<(String, u64)>,
+    /// Finished paragraphs are messages of their own, and nothing is changed.
+    pub blocks: bool,
 }
 
 /// One account of a channel that is called.

@@ -306,6 +306,7 @@ impl State {
         let (state, id, error) = match outcome {
             Outcome::Sent { id } => ("sent", Some(id), None),
             Outcome::Shown { id, .. } => ("sent", id, None),
+            Outcome::Grown { .. } => ("ready", None, None), // of no row: a caller's mistake
             Outcome::RateLimited { account_wide, ms } => {
                 wait = Wait::Given(ms);
                 self.limited(&target, account_wide, ms);

@@ -2,6 +2,7 @@
 
 use super::intake::{Kind, Manner};
 use super::lanes::Passing;
+use super::view::BLOCK;
 use super::{prompt, State};
 use crate::message::*;
 use crate::store::{inbox_state, InboxRow, OutboxRow, Result, TEXT};
@@ -79,12 +80,17 @@ impl State {
     pub(super) fn delivered(&mut self, row: &OutboxRow) -> Result<()> {
         let acks = self.rules.account_of(&row.target).is_some_and(|a| a.ack.is_some());
         let Some(segment) = row.segment.filter(|_| acks && row.kind == TEXT) else { return Ok(()) };
-        if self.store.origin_of(segment)?.as_deref() == Some("tool") {
+        if matches!(self.store.origin_of(segment)?.as_deref(), Some("tool" | BLOCK)) {
             return Ok(());
         }
         if self.store.parts_sent(row.id, Some(segment))?.iter().any(|p| p.open()) {
             return Ok(());
         }
+        self.all_delivered(segment)
+    }
+
+    /// Nothing of that answer is owed any more.
+    pub(super) fn all_delivered(&mut self, segment: Row) -> Result<()> {
         let heard = match self.store.place_of(segment)? {
             Some((turn, _)) => self.store.heard_in(turn)?,
             None => self.store.segment_said(segment)?.and_then(|(_, _, inbox)| inbox).into_iter().collect(),

@@ -2,6 +2,7 @@
 
 use super::session::{Session, Verify};
 use super::turn::{AbortWhy, Turn};
+use super::view::behind;
 use super::{State, Todo};
 use crate::message::*;
 use crate::rules::ReplyTo;
@@ -141,6 +142,7 @@ impl State {
     fn add_segment(&mut self, key: &str, piece: Piece, to: &InboxRow, text: &str) -> Result<()> {
         let Piece { turn, n, origin, last, mut runs } = piece;
         let target = self.target_of(&to.source);
+        let blocks = turn.filter(|_| n.is_some()).map_or(Ok(Vec::new()), |turn| self.blocks_of(turn))?;
         let segment = self.store.add_segment(&NewSegment {
             turn,
             session: key,
@@ -167,11 +169,16 @@ impl State {
             let expires = self.now.wall + self.rules.max_age;
             let mode = self.rules.account(&to.source).map_or(ReplyTo::Off, |a| a.reply_to);
             let reply_to = reply_to(&self.store, mode, to)?;
+            let owed = behind(text, &blocks);
+            if owed.is_empty() {
+                return self.all_delivered(segment);
+            }
+            let reply_to = reply_to.filter(|_| blocks.is_empty() || owed == text || mode == ReplyTo::All);
             self.store.add_outbox(&NewOutbox {
                 segment: Some(segment),
                 kind: TEXT,
                 target: &target,
-                content: &Content { text: text.to_owned(), reply_to, ..Content::default() },
+                content: &Content { text: owed.to_owned(), reply_to, ..Content::default() },
                 message: None,
                 at: self.now.wall,
                 clock_ok: self.clock_confirmed,

@@ -189,6 +189,9 @@ pub struct View {
     pub reply_to: Option<String>,
     /// Milliseconds since the turn, or this part of it, began.
     pub waited: u64,
+    /// Finished paragraphs are messages of their own: so many bytes of the text have become such. `None`: the text
+    /// grows in the message.
+    pub taken: Option<usize>,
 }
 
 /// What a message says.
@@ -295,6 +298,11 @@ pub enum Outcome {
     Shown {
         id: Option<String>,
         full: bool,
+    },
+    /// Of a view: paragraphs that are finished, and how many bytes of the text are taken with them.
+    Grown {
+        text: String,
+        taken: usize,
     },
     /// The scope (chat or whole account) is frozen for that many milliseconds.
     RateLimited {

@@ -76,6 +76,8 @@ impl Platforms {
                 }
                 None => Outcome::Gone,
             },
+            // What a turn says here is never finished before its end.
+            Op::View(View { taken: Some(_), .. }) => Outcome::Shown { id: None, full: false },
             Op::View(View { message: Some(id), .. }) => match self.find(id) {
                 Some(_) => Outcome::Shown { id: Some(id.clone()), full: rng.one_in(3) },
                 None => Outcome::Gone,

@@ -146,7 +146,7 @@ impl World {
         for (n, name) in PLATFORMS.iter().enumerate() {
             rules.channels.insert(name.to_string(), ChannelRules { mailbox: false, repeat_safe: n == 0 });
             let every = 20 + rng.below(200);
-            let view = ViewRules { every: vec![(String::new(), every)] };
+            let view = ViewRules { every: vec![(String::new(), every)], blocks: rng.one_in(4) };
             let account = AccountRules {
                 access: Access { dm: DmPolicy::Allowlist, allow: allow.clone(), ..Access::default() },
                 reply_to: [ReplyTo::Off, ReplyTo::First, ReplyTo::All][rng.below(3) as usize],

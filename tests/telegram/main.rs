@@ -6,6 +6,7 @@ mod support;
 
 mod access;
 mod chat;
+mod drafts;
 mod faults;
 mod house;
 mod outbound;

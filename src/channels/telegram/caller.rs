@@ -34,8 +34,13 @@ pub struct TelegramCaller {
 
 impl TelegramCaller {
     pub fn new(bot: Bot, c: &TelegramAccount, board: Arc<Board>, media: Media, show_thinking: bool) -> TelegramCaller {
-        let style =
-            preview::Style { placeholder: c.placeholder.clone(), show_thinking, min_chars: c.draft_chunk.min_chars };
+        let style = preview::Style {
+            placeholder: c.placeholder.clone(),
+            show_thinking,
+            min_chars: c.draft_chunk.min_chars,
+            max_chars: c.draft_chunk.max_chars,
+            breaks: c.draft_chunk.break_preference,
+        };
         TelegramCaller { bot, board, link_preview: c.link_preview, style, media, drafts: Drafts::new(c.stream_mode), shown: Mutex::default() }
     }
 
@@ -144,6 +149,10 @@ impl TelegramCaller {
         let (active, run, items) = live.snapshot();
         if !active || run != view.run {
             return Ok(nothing);
+        }
+        if let Some(taken) = view.taken {
+            let finished = preview::finished(&items, taken, &self.style);
+            return Ok(finished.map_or(nothing, |(text, taken)| Outcome::Grown { text, taken }));
         }
         let Some((content, full)) = preview::of(&items, view, &self.style) else { return Ok(nothing) };
         let mut hasher = DefaultHasher::new();
