@@ -234,7 +234,8 @@ impl State {
             }
             let p = self.posters.remove(n);
             self.disarm(&Due::Post(p.req));
-            let error = parts.iter().find(|part| part.state != "sent").map(|part| part.error.clone().unwrap_or_default());
+            let error =
+                parts.iter().find(|part| part.state != "sent").map(|part| part.error.clone().unwrap_or_default());
             let error = error.or(parts.is_empty().then(|| "nobody knows any more what became of it".to_owned()));
             let ids = parts.into_iter().filter(|part| part.state == "sent").filter_map(|part| part.id).collect();
             let told = Delivered { ids, queued: false, error, replayed: p.replayed };

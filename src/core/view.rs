@@ -219,7 +219,8 @@ impl State {
     pub(super) fn viewed_in(&self, chat: &Target) -> Vec<Key> {
         let here = |v: &ViewState| {
             let thread = chat.thread.is_empty() || chat.thread == v.target.thread;
-            thread && (&v.target.channel, &v.target.account, &v.target.chat) == (&chat.channel, &chat.account, &chat.chat)
+            thread
+                && (&v.target.channel, &v.target.account, &v.target.chat) == (&chat.channel, &chat.account, &chat.chat)
         };
         self.views.iter().filter(|(_, v)| here(v)).map(|(key, _)| key.clone()).collect()
     }

@@ -58,8 +58,7 @@ fn telegram_rules(a: &TelegramAccount) -> AccountRules {
             ],
             account: vec![Rate { every: 40, burst: 25 }],
         },
-        view: (a.stream_mode != StreamMode::Off)
-            .then(|| ViewRules {
+        view: (a.stream_mode != StreamMode::Off).then(|| ViewRules {
             every: vec![(GROUP.to_owned(), every.max(GROUP_VIEW)), (String::new(), every)],
             blocks: a.stream_mode == StreamMode::Block,
         }),

@@ -158,7 +158,10 @@ mod tests {
             ("<strong>x</strong><del>y</del>", "<b>x</b><s>y</s>"),
             ("<a href=\"https://h/?a=1&amp;b=2\">t</a>", "<a href=\"https://h/?a=1&amp;b=2\">t</a>"),
             ("<a href=\"javascript:x\">t</a>", "t"),
-            ("<pre><code class=\"language-rust\">a &lt; <b>\nc</code></pre>", "<pre><code class=\"language-rust\">a &lt; \nc</code></pre>"),
+            (
+                "<pre><code class=\"language-rust\">a &lt; <b>\nc</code></pre>",
+                "<pre><code class=\"language-rust\">a &lt; \nc</code></pre>",
+            ),
             ("<code>x</code> <p>y</p>", "<code>x</code> &lt;p&gt;y&lt;/p&gt;"),
             ("<tg-spoiler>x</tg-spoiler>", "<tg-spoiler>x</tg-spoiler>"),
             ("&#x41;&unknown;", "A&amp;unknown;"),

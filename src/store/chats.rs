@@ -15,10 +15,11 @@ pub struct Alias {
 
 impl Store {
     pub fn aliases(&self) -> Result<Vec<Alias>> {
-        let mut q = self.db()?.prepare_cached("SELECT channel, account, old, new FROM alias INDEXED BY alias_at WHERE at > 0 ORDER BY at LIMIT 1000")?;
-        let rows = q.query_map([], |r| {
-            Ok(Alias { channel: r.get(0)?, account: r.get(1)?, old: r.get(2)?, new: r.get(3)? })
-        })?;
+        let mut q = self.db()?.prepare_cached(
+            "SELECT channel, account, old, new FROM alias INDEXED BY alias_at WHERE at > 0 ORDER BY at LIMIT 1000",
+        )?;
+        let rows =
+            q.query_map([], |r| Ok(Alias { channel: r.get(0)?, account: r.get(1)?, old: r.get(2)?, new: r.get(3)? }))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 

@@ -29,8 +29,11 @@ impl Store {
             return self.set_outbox(row.id, "skipped", row.attempts, None, Some("nothing to show"));
         };
         let db = self.db()?;
-        db.prepare_cached("UPDATE outbox SET state = 'ready', body = ?, kind = ? WHERE id = ?")?
-            .execute((json(first), kind_of(row, first), row.id))?;
+        db.prepare_cached("UPDATE outbox SET state = 'ready', body = ?, kind = ? WHERE id = ?")?.execute((
+            json(first),
+            kind_of(row, first),
+            row.id,
+        ))?;
         for (n, part) in rest.iter().enumerate() {
             db.prepare_cached(
                 "INSERT INTO outbox(id, base, chunk, body, state, segment, channel, account, chat, thread, kind, expires_at, at, clock_ok)

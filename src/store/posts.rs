@@ -106,7 +106,8 @@ impl Store {
 
     /// Platform's ids of the messages that a turn's reply answers: chat and id.
     pub fn heard_in(&self, turn: Row) -> Result<Vec<Row>> {
-        let sql = "SELECT id FROM inbox INDEXED BY inbox_turn WHERE turn = ? AND turn IS NOT NULL ORDER BY id LIMIT 200";
+        let sql =
+            "SELECT id FROM inbox INDEXED BY inbox_turn WHERE turn = ? AND turn IS NOT NULL ORDER BY id LIMIT 200";
         let mut q = self.db()?.prepare_cached(sql)?;
         let rows = q.query_map([turn], |r| r.get(0))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)

@@ -827,7 +827,7 @@ impl World {
                 }
                 Outcome::Refused { why: "blocked".into() }
             }
-            6 if matches!(call.op, Op::Send { .. } | Op::Edit { .. }) && self.rng.one_in(2) => Outcome::Reformat,
+            6 if formed(&call) && self.rng.one_in(2) => Outcome::Reformat,
             _ => self.take(&call),
         };
         self.feed(Event::Outcome { call: id, outcome: Box::new(outcome) })
@@ -1212,6 +1212,11 @@ fn nonce(call: &Call) -> Option<String> {
         Op::Send { nonce, .. } => Some(nonce.clone()),
         _ => None,
     }
+}
+
+/// Is there any form that could be refused?
+fn formed(call: &Call) -> bool {
+    matches!(&call.op, Op::Send { content, .. } | Op::Edit { content, .. } if content.plain.is_some())
 }
 
 fn short(e: &Event) -> String {

@@ -35,7 +35,7 @@ fn where_drafts_are_refused_a_message_grows_instead() {
 #[test]
 fn the_stop_button_of_a_draft_ends_the_answer() {
     let h = House::new(json!({"streamMode": "draft", "draftChunk": {"editThrottleMs": 250}}));
-    h.api.user_writes(ANN, "[[say:half]] [[hang]]");
+    h.api.user_writes(ANN, "[[say:half]] [[gate:never]] [[say: more]]");
     let call = h.api.wait_call(|c| c.method == "sendMessageDraft" && c.params["text"].to_string().contains("half"));
     h.api.user_stops(ANN, call.params["draft_id"].as_i64().unwrap());
     h.api.wait_message(ANN, |m| m.text().contains("(stopped)"));

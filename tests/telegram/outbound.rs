@@ -84,7 +84,9 @@ fn a_message_may_be_addressed_by_account_chat_and_topic() {
     assert_eq!(r.status, 200, "{}", r.text());
     let m = h.api.wait_text(-100, "for you");
     assert_eq!((m.topic(), &r.json()["messageIds"]), (Some(3), &json!([m.id().to_string()])));
-    for (to, why) in [("telegram:other:5", "no account"), ("telegram:@ann's", "numeric id"), ("telegram:ann", "numeric id")] {
+    for (to, why) in
+        [("telegram:other:5", "no account"), ("telegram:@ann's", "numeric id"), ("telegram:ann", "numeric id")]
+    {
         let r = send(to);
         assert_eq!(r.status, 400, "{}", r.text());
         assert!(r.text().contains(why), "{}", r.text());
@@ -105,7 +107,10 @@ fn messages_are_edited_marked_pinned_and_deleted() {
         h.g.post("/api/message/action", body)
     };
     let r = act(json!({"action": "edit", "messageId": id, "text": "now **this**"}));
-    assert_eq!(r.json(), json!({"ok": true, "action": "edit", "channel": "telegram", "messageId": id, "textLength": 12}));
+    assert_eq!(
+        r.json(),
+        json!({"ok": true, "action": "edit", "channel": "telegram", "messageId": id, "textLength": 12})
+    );
     assert_eq!(h.api.wait_text(ANN, "now this").parts("bold"), ["this"]);
 
     let r = act(json!({"action": "react", "messageId": asked.to_string(), "emoji": "✅"}));

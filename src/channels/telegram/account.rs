@@ -49,7 +49,8 @@ pub fn open(id: &str, c: &TelegramAccount, route: Route, parts: Parts) -> Result
     let thread = std::thread::Builder::new().name(format!("tg-{id}")).stack_size(STACK);
     let reader = thread.spawn(move || reader.run()).map_err(|e| format!("no thread for it: {e}"))?;
     let files = Bot::new(root, token, agent(Purpose::Files));
-    let fetch = parts.net.agent(Purpose::Files).route(route.clone()).force_ipv4(c.force_ipv4).guarded(parts.guard).build();
+    let fetch =
+        parts.net.agent(Purpose::Files).route(route.clone()).force_ipv4(c.force_ipv4).guarded(parts.guard).build();
     let media = Media::new(files, parts.files, fetch);
     let caller = TelegramCaller::new(send, c, parts.board, media, parts.show_thinking);
     Ok((Account { poll, stop, reader }, caller))

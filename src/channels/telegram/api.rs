@@ -248,14 +248,8 @@ pub struct Update {
 }
 
 /// The kinds of updates that are asked for; without naming them they do not come (telegram.md 4.1).
-pub const ALLOWED: [&str; 6] = [
-    "message",
-    "edited_message",
-    "callback_query",
-    "my_chat_member",
-    "message_reaction",
-    "stopped_message_generation",
-];
+pub const ALLOWED: [&str; 6] =
+    ["message", "edited_message", "callback_query", "my_chat_member", "message_reaction", "stopped_message_generation"];
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]

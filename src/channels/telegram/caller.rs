@@ -41,7 +41,15 @@ impl TelegramCaller {
             max_chars: c.draft_chunk.max_chars,
             breaks: c.draft_chunk.break_preference,
         };
-        TelegramCaller { bot, board, link_preview: c.link_preview, style, media, drafts: Drafts::new(c.stream_mode), shown: Mutex::default() }
+        TelegramCaller {
+            bot,
+            board,
+            link_preview: c.link_preview,
+            style,
+            media,
+            drafts: Drafts::new(c.stream_mode),
+            shown: Mutex::default(),
+        }
     }
 
     fn call<T: serde::de::DeserializeOwned>(&self, method: &str, params: Map<String, Value>) -> Result<T, Fail> {
@@ -231,9 +239,7 @@ impl Caller for TelegramCaller {
                 Err(why) => return Outcome::Refused { why },
             },
             Op::Pin { id, on } => self.pin(target, id, *on).map(|()| Outcome::Sent { id: id.clone() }),
-            Op::AnswerPress { .. } => {
-                return Outcome::Refused { why: "not done on Telegram yet".into() }
-            }
+            Op::AnswerPress { .. } => return Outcome::Refused { why: "not done on Telegram yet".into() },
             Op::Typing => self.typing(target).map(|()| Outcome::Sent { id: String::new() }),
         };
         done.unwrap_or_else(Fail::outcome)

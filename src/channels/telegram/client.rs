@@ -16,7 +16,8 @@ const EXTRA: u64 = 500;
 const RETRY_AFTER: u64 = 5;
 
 /// Descriptions that say that the bot may not write in a chat, and how long that is believed, ms.
-const MUTED: [&str; 4] = ["not enough rights to send", "have no rights to send a message", "chat_write_forbidden", "chat_restricted"];
+const MUTED: [&str; 4] =
+    ["not enough rights to send", "have no rights to send a message", "chat_write_forbidden", "chat_restricted"];
 const MUTED_TIME: u64 = 600_000;
 
 /// One bot at one server.
@@ -202,9 +203,13 @@ mod tests {
         assert!(matches!(api(401, "Unauthorized").outcome(), Unauthorized { .. }));
         assert!(matches!(api(404, "Not Found").outcome(), Unauthorized { .. }));
         assert!(matches!(api(403, "Forbidden: bot was blocked by the user").outcome(), Barred { ms: None, .. }));
-        assert!(matches!(api(400, "Bad Request: not enough rights to send text").outcome(), Barred { ms: Some(_), .. }));
+        assert!(matches!(
+            api(400, "Bad Request: not enough rights to send text").outcome(),
+            Barred { ms: Some(_), .. }
+        ));
         let moved = Parameters { migrate_to_chat_id: Some(-1001), ..Parameters::default() };
-        let fail = Fail::Api { code: 400, description: "Bad Request: group chat was upgraded".into(), parameters: moved };
+        let fail =
+            Fail::Api { code: 400, description: "Bad Request: group chat was upgraded".into(), parameters: moved };
         assert_eq!(fail.outcome(), Moved { to: "-1001".into() });
         assert!(matches!(api(502, "Bad Gateway").outcome(), Ambiguous { .. }));
         assert!(matches!(api(500, "Internal Server Error: restart").outcome(), Retry { .. }));

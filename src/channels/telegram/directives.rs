@@ -69,7 +69,11 @@ mod tests {
         for (text, kept, items) in [
             ("plain", "plain", vec![]),
             ("Look:\nMEDIA:a b.png\n", "Look:", vec![":a b.png:"]),
-            ("[photo] a.png | my cat\n[audio] https://h/x.mp3", "", vec!["photo:a.png:my cat", "audio:https://h/x.mp3:"]),
+            (
+                "[photo] a.png | my cat\n[audio] https://h/x.mp3",
+                "",
+                vec!["photo:a.png:my cat", "audio:https://h/x.mp3:"],
+            ),
             ("say MEDIA:a.png here", "say MEDIA:a.png here", vec![]),
             ("```\nMEDIA:a.png\n```\nMEDIA:b.png", "```\nMEDIA:a.png\n```", vec![":b.png:"]),
             ("    MEDIA:a.png", "MEDIA:a.png", vec![]),

@@ -10,11 +10,11 @@ mod drafts;
 mod media;
 mod news;
 mod outbound;
-mod reactions;
-mod target;
 mod parse;
 mod preview;
+mod reactions;
 mod reader;
+mod target;
 mod utf16;
 
 pub use account::{open, Account, Parts};

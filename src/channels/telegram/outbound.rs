@@ -4,7 +4,7 @@
 use super::directives::{self, Item};
 use super::media::Way;
 use crate::config::types::{ChunkMode, TelegramAccount};
-use crate::markdown::{cut, parse as markdown, plain, telegram_html, tags, Limits, Rich};
+use crate::markdown::{cut, parse as markdown, plain, tags, telegram_html, Limits, Rich};
 use crate::message::{Content, Form, OutFile};
 
 /// UTF-16 units of a caption.
@@ -13,11 +13,7 @@ const CAPTION: usize = 1024;
 const ALBUM: usize = 10;
 
 /// The messages for a text, in order: text first, then files. `find`: what a path or an address in it names.
-pub fn render(
-    content: &Content,
-    c: &TelegramAccount,
-    mut find: impl FnMut(&str) -> Option<OutFile>,
-) -> Vec<Content> {
+pub fn render(content: &Content, c: &TelegramAccount, mut find: impl FnMut(&str) -> Option<OutFile>) -> Vec<Content> {
     let limits = |max| Limits::telegram(max, c.chunk_mode == ChunkMode::Length);
     let chunks = |text: &str, form: Form, max| -> Vec<Content> {
         let rich = match form {
@@ -75,7 +71,8 @@ mod tests {
     use crate::config::types::TelegramAccount;
 
     fn account() -> TelegramAccount {
-        let text = r#"{"channels": {"telegram": {"enabled": true, "botToken": "1:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}}}"#;
+        let text =
+            r#"{"channels": {"telegram": {"enabled": true, "botToken": "1:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}}}"#;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c.jsonc");
         std::fs::write(&path, text).unwrap();

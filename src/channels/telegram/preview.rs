@@ -53,7 +53,8 @@ pub fn finished(items: &[Item], from: usize, style: &Style) -> Option<(String, u
         let longest = rest.char_indices().nth(style.max_chars).map(|(at, _)| at)?;
         let window = &rest[..longest.min(before_fence)];
         let newline = window.rfind('\n');
-        let sentence = [". ", "! ", "? ", "。", "！", "？"].iter().filter_map(|s| Some(window.rfind(s)? + s.len())).max();
+        let sentence =
+            [". ", "! ", "? ", "。", "！", "？"].iter().filter_map(|s| Some(window.rfind(s)? + s.len())).max();
         let word = window.rfind(' ');
         let found = match style.breaks {
             BreakPreference::Newline => newline.or(sentence).or(word),

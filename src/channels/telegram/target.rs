@@ -25,11 +25,13 @@ pub fn parse(text: &str, accounts: &[&str]) -> Result<Target, String> {
         }
     };
     let number = chat.parse::<i64>().is_ok_and(|n| n != 0);
-    let channel = chat.strip_prefix('@').is_some_and(|name| {
-        name.len() >= 4 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-    });
+    let channel = chat
+        .strip_prefix('@')
+        .is_some_and(|name| name.len() >= 4 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
     if !number && !channel {
-        return Err(format!("\"{chat}\" is no chat: write its numeric id, or a channel's @name (a person's @name does not work)"));
+        return Err(format!(
+            "\"{chat}\" is no chat: write its numeric id, or a channel's @name (a person's @name does not work)"
+        ));
     }
     Ok(Target {
         channel: super::NAME.into(),
