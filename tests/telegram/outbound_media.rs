@@ -148,3 +148,14 @@ fn an_address_is_the_platform_s_to_fetch_and_ours_only_where_the_guard_allows() 
     assert!(!told.text().contains("127.0.0.1:9/"), "{}", told.text());
     assert_eq!(h.api.calls("sendPhoto").len(), 1, "nothing was fetched from this machine");
 }
+
+#[test]
+fn a_person_s_command_sends_a_file_of_the_workspace() {
+    let h = house();
+    file(&h, "a.png", PIXEL);
+    h.api.user_writes(ANN, "/photo a.png my cat");
+    h.api.wait_message(ANN, |m| m.media() == Some("photo"));
+    assert_eq!(sent(&h), pairs(&[("text", "my cat"), ("photo", "")]));
+    h.api.user_writes(ANN, "/media https://example.org/x.pdf");
+    h.api.wait_call(|c| c.method == "sendDocument" && c.params["document"] == "https://example.org/x.pdf");
+}

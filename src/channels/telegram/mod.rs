@@ -16,6 +16,7 @@ mod reactions;
 mod reader;
 mod target;
 mod utf16;
+mod ways;
 
 pub use account::{open, Account, Parts};
 pub use media::Opener;

@@ -2,7 +2,7 @@
 //! Pure, but for what looks at files.
 
 use super::directives::{self, Item};
-use super::media::Way;
+use super::ways::Way;
 use crate::config::types::{ChunkMode, TelegramAccount};
 use crate::markdown::{cut, parse as markdown, plain, tags, telegram_html, Limits, Rich};
 use crate::message::{Content, Form, OutFile};
