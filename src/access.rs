@@ -43,11 +43,20 @@ pub struct GroupAccess {
     pub policy: Option<GroupPolicy>,
     pub allow: Option<Vec<String>>,
     pub topics: BTreeMap<String, TopicAccess>,
+    /// Texts that were not for the bot and are kept as context for the next one that is.
+    pub history: usize,
 }
 
 impl Default for GroupAccess {
     fn default() -> GroupAccess {
-        GroupAccess { enabled: true, require_mention: true, policy: None, allow: None, topics: BTreeMap::new() }
+        GroupAccess {
+            enabled: true,
+            require_mention: true,
+            policy: None,
+            allow: None,
+            topics: BTreeMap::new(),
+            history: 0,
+        }
     }
 }
 
@@ -65,6 +74,8 @@ pub struct TopicAccess {
 pub enum Verdict {
     Admit,
     Ignore,
+    /// The sender may write here, but not to the bot: kept as context, if that is wanted.
+    Overhear,
     /// Only if the sender was approved; `pair`: one who was not is told how to ask.
     IfApproved {
         pair: bool,
@@ -106,10 +117,16 @@ impl Access {
             GroupPolicy::Allowlist => listed(allow, &s.sender),
             GroupPolicy::Open => true,
         };
-        match enabled && may && (facts.mentioned || !by_mention) {
-            true => Verdict::Admit,
-            false => Verdict::Ignore,
+        match (enabled && may, facts.mentioned || !by_mention) {
+            (true, true) => Verdict::Admit,
+            (true, false) if group.history > 0 => Verdict::Overhear,
+            _ => Verdict::Ignore,
         }
+    }
+
+    /// How many texts of that chat are kept as context.
+    pub fn history(&self, chat: &str) -> usize {
+        self.groups.get(chat).or_else(|| self.groups.get("*")).map_or(0, |g| g.history)
     }
 
     /// Named one by one: `*` gives nobody the right to commands that need one.
@@ -178,7 +195,7 @@ mod tests {
         let not = Facts::default();
         assert_eq!(access.judge(&group("-1", Some("5"), "7"), &not), Verdict::Admit);
         assert_eq!(access.judge(&group("-1", Some("6"), "7"), &not), Verdict::Ignore);
-        let general = Facts { mentioned: true, topic: Some("1".into()) };
+        let general = Facts { mentioned: true, topic: Some("1".into()), ..Facts::default() };
         assert_eq!(access.judge(&group("-1", None, "7"), &general), Verdict::Ignore);
     }
 }

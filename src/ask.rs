@@ -82,6 +82,13 @@ impl Mind {
         Some(Pending { id, answer, mind: self.clone() })
     }
 
+    /// The same for who must not wait; `None`: the inbox is full, or the mind is gone.
+    pub fn deliver_now(&self, batch: Batch) -> Option<Pending> {
+        let (id, answer) = self.answers.open();
+        self.send(Event::Inbound { id, batch: Box::new(batch) }, id).ok()?;
+        Some(Pending { id, answer, mind: self.clone() })
+    }
+
     /// Reports an event; blocks while the inbox is full, gives up when the mind is gone.
     pub fn tell(&self, event: Event) -> bool {
         self.inbox.send(event).is_ok()

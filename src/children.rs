@@ -25,7 +25,7 @@ use std::time::Duration;
 use crossbeam_channel::{bounded, Receiver, Sender};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::process::{kill_process, kill_process_group, waitpid, Pid, Signal, WaitOptions, WaitStatus};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use crate::message::{ExitInfo, Mono, ProcId, Sig};
 use leftovers::Hunt;
@@ -77,6 +77,8 @@ pub enum MainEvent {
     Stop,
     /// SIGHUP.
     Reload,
+    /// SIGUSR1: the store was changed beside us.
+    Poke,
 }
 
 enum Ask {
@@ -210,6 +212,9 @@ impl Children {
             }
             if self.signals.take(3) {
                 news.push(MainEvent::Reload);
+            }
+            if self.signals.take(4) {
+                news.push(MainEvent::Poke);
             }
             self.hunt(&mut news);
             if let Some(tick) = self.tick.as_mut().filter(|t| t.next <= now_mono()) {
@@ -373,15 +378,15 @@ pub fn now_mono() -> Mono {
 /// Signals as flags and a byte in a pipe.
 struct Signals {
     pipe: UnixStream,
-    raised: [Arc<AtomicBool>; 4],
+    raised: [Arc<AtomicBool>; 5],
 }
 
 impl Signals {
     fn new() -> io::Result<Signals> {
         let (pipe, write) = UnixStream::pair()?;
         pipe.set_nonblocking(true)?;
-        let raised: [Arc<AtomicBool>; 4] = Default::default();
-        for (signal, flag) in [SIGCHLD, SIGTERM, SIGINT, SIGHUP].into_iter().zip(&raised) {
+        let raised: [Arc<AtomicBool>; 5] = Default::default();
+        for (signal, flag) in [SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1].into_iter().zip(&raised) {
             signal_hook::flag::register(signal, flag.clone())?; // first the flag, then the byte
             signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
         }

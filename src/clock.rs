@@ -16,6 +16,12 @@ pub fn mono() -> Mono {
     boot.tv_sec as u64 * 1000 + boot.tv_nsec as u64 / 1_000_000
 }
 
+/// Milliseconds that this machine was awake: stands still while it is suspended.
+pub fn awake() -> i64 {
+    let t = clock_gettime(ClockId::Monotonic);
+    t.tv_sec * 1000 + t.tv_nsec / 1_000_000
+}
+
 /// The kernel says that something keeps the wall clock right (NTP).
 #[allow(unsafe_code)] // rustix has no adjtimex
 pub fn synchronised() -> bool {

@@ -18,6 +18,7 @@ pub mod message;
 pub mod net;
 pub mod observe;
 pub mod roles;
+pub mod roster;
 pub mod routing;
 pub mod rules;
 pub mod store;

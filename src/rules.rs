@@ -85,6 +85,13 @@ pub struct ViewRules {
     pub blocks: bool,
 }
 
+/// How many buttons a message may have; none at all by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    pub per_row: usize,
+    pub most: usize,
+}
+
 /// One account of a channel that is called.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccountRules {
@@ -97,6 +104,29 @@ pub struct AccountRules {
     pub typing: u64,
     /// Reaction to a message that is being worked on.
     pub ack: Option<String>,
+    /// What happens to a message while a turn runs; `None`: as everywhere.
+    pub mode: Option<Mode>,
+    pub keys: Keys,
+    pub inflow: Inflow,
+}
+
+/// How messages of people that come in pieces, or change, are taken (core.md 6). Milliseconds; 0: not at all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inflow {
+    /// An album is complete that long after its last part,
+    pub album: u64,
+    /// but at the latest that long after its first.
+    pub album_most: u64,
+    /// A text of so many UTF-16 units may go on in the next message;
+    pub long_text: usize,
+    /// that is waited for that long.
+    pub long_wait: u64,
+    /// Forwarded messages of one sender belong together if no more than that lies between them.
+    pub forwards: u64,
+    /// Plain texts of one sender are joined if no more than that lies between them.
+    pub typing: u64,
+    /// An edit of a message that waits no more comes as a new message.
+    pub resend_edits: bool,
 }
 
 /// An agent's settings that matter to the mind.

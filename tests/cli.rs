@@ -451,3 +451,46 @@ fn a_running_gateway_is_found_and_told_to_reload() {
     assert!(ran.check("gateway ok").contains("not running") && ran.check("last run warning").contains("killed"));
     assert_eq!(home.run("config reload").code, 69);
 }
+
+// ---------------------------------------------------------------- pairing
+
+#[test]
+fn pairing_works_without_a_gateway_and_before_its_first_start() {
+    let home = Home::ready();
+    let ran = home.run("pairing list");
+    assert_eq!((ran.code, ran.out.as_str()), (0, "No pending pairing requests.\n"));
+    assert_eq!(home.run("pairing list --json").json(), serde_json::json!([]));
+    let ran = home.run("pairing approve telegram abcd-2345");
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("no open request has the code ABCD2345"), "{}", ran.err);
+    assert!(!home.data().join("gateway.db").exists(), "looking makes nothing");
+
+    let ran = home.run("pairing allow telegram 7 --json");
+    assert_eq!((ran.code, ran.json()["new"].clone()), (0, Value::Bool(true)), "{}", ran.err);
+    assert!(home.run("pairing allow telegram 7").out.contains("already"));
+    let listed = home.run("pairing list --approved --json").json();
+    assert_eq!((&listed[0]["account"], &listed[0]["sender"]), (&"default".into(), &"7".into()));
+    assert!(!home.run("doctor --json").check("store ").contains("error"));
+    assert_eq!(home.run("pairing revoke telegram 7").code, 0);
+    assert_eq!(home.run("pairing revoke telegram 7").code, 1);
+    assert_eq!(home.run("pairing list --approved").out, "Nobody is approved.\n");
+}
+
+#[test]
+fn wrong_calls_of_pairing_say_what_is_right() {
+    let home = Home::ready();
+    for (line, code, text) in [
+        ("pairing", 64, "\"pairing\" needs to know what to do"),
+        ("pairing aprove X", 64, "did you mean \"pairing approve\"?"),
+        ("pairing approve", 64, "usage: pi-gw pairing approve [CHANNEL] CODE [--account NAME]"),
+        ("pairing revoke telegram", 64, "usage: pi-gw pairing revoke CHANNEL SENDER"),
+        ("pairing allow telegram @ann", 65, "it is a number"),
+        ("pairing allow email 7", 1, "\"email\" is no channel with pairing; there is: telegram"),
+        ("pairing allow telegram 7 --account nobody", 1, "there is no account \"nobody\"; there is: default"),
+        ("pairing list --config nowhere.jsonc", 78, "nowhere.jsonc"),
+    ] {
+        let ran = home.run(line);
+        assert_eq!(ran.code, code, "{line}: {}{}", ran.out, ran.err);
+        assert!(ran.err.contains(text), "{line}: {}", ran.err);
+    }
+}

@@ -10,6 +10,9 @@ use pi_gateway::message::*;
 use pi_gateway::rules::{AccountRules, ChannelRules, DropPolicy, Mode, Rules};
 use pi_gateway::store::Store;
 
+#[path = "mind/buttons.rs"]
+mod buttons;
+
 const MAIN: &str = "agent:main:webchat:default";
 
 /// The mind with a hand-driven world.
@@ -819,4 +822,58 @@ fn given_a_pi_with_a_reload_command_when_it_is_to_reload_then_it_is_told_and_ano
     m.finish(proc, cmd, "one");
     let effects = m.ask(reload());
     assert!(ended(&effects) && prompts(&effects).is_empty(), "{effects:?}");
+}
+
+fn calls(effects: &[Effect]) -> Vec<CallId> {
+    effects.iter().filter_map(|e| if let Effect::Call { id, .. } = e { Some(*id) } else { None }).collect()
+}
+
+/// A mind with a platform, whose answer to a message in one chat is on its way there.
+fn sending() -> (Mind, CallId) {
+    let mut rules = rules();
+    rules.channels.insert("telegram".into(), ChannelRules { mailbox: false, repeat_safe: false });
+    let mut m = Mind::new(rules);
+    let source = Source { channel: "telegram".into(), chat: "7".into(), sender: "7".into(), ..Source::default() };
+    let chat = ChatRequest { session: MAIN.into(), source, text: "/whoami".into(), ..ChatRequest::default() };
+    let effects = m.ask(Request::Chat(Box::new(chat)));
+    let render = effects.iter().find_map(|e| match e {
+        Effect::Job { id, job, .. } if matches!(**job, Job::Render { .. }) => Some(*id),
+        _ => None,
+    });
+    let content = Content { text: "you".into(), ..Content::default() };
+    let done = JobDone::Rendered(vec![content]);
+    let effects = m.feed(Event::Job { id: render.unwrap(), done: Box::new(done) });
+    let call = calls(&effects)[0];
+    (m, call)
+}
+
+fn is_drained(effects: &[Effect]) -> bool {
+    effects.iter().any(|e| matches!(e, Effect::Drained))
+}
+
+#[test]
+fn given_a_stop_while_a_reply_is_being_sent_then_the_drain_waits_for_its_outcome() {
+    let (mut m, call) = sending();
+    let deadline = m.now.mono + 2_000;
+    assert!(!is_drained(&m.feed(Event::Drain { deadline })), "the reply is on its way");
+    let outcome = Box::new(Outcome::Sent { id: "1".into() });
+    assert!(is_drained(&m.feed(Event::Outcome { call, outcome })));
+}
+
+#[test]
+fn given_a_stop_while_a_platform_does_not_answer_then_ten_seconds_are_waited_for_it() {
+    let (mut m, _) = sending();
+    let deadline = m.now.mono + 2_000;
+    m.feed(Event::Drain { deadline });
+    assert!(!is_drained(&m.wait(9_999)));
+    assert!(is_drained(&m.wait(1)));
+}
+
+#[test]
+fn given_a_stop_while_a_lane_waits_for_longer_then_nothing_is_waited_for() {
+    let (mut m, call) = sending();
+    let outcome = Box::new(Outcome::RateLimited { account_wide: false, ms: 60_000 });
+    m.feed(Event::Outcome { call, outcome });
+    let deadline = m.now.mono + 2_000;
+    assert!(is_drained(&m.feed(Event::Drain { deadline })), "it is sent after the next start");
 }

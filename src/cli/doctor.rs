@@ -7,11 +7,13 @@ mod check;
 mod files;
 mod fix;
 mod machine;
+mod people;
 mod pi;
 mod port;
 mod probe;
 mod report;
 mod store;
+mod telegram;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +48,10 @@ const STEPS: &[Step] = &[
     ("data", SHORT, files::data),
     ("rights", SHORT, files::rights),
     ("store", STORE, store::check),
+    ("credentials", SHORT, people::check),
     ("port", SHORT, port::check),
     ("auth", SHORT, port::auth),
+    ("telegram", SHORT, telegram::check),
     ("pi", PI, pi::check),
     ("pi settings", SHORT, pi::settings),
     ("memory", SHORT, machine::memory),
@@ -55,6 +59,9 @@ const STEPS: &[Step] = &[
     ("clock", SHORT, machine::clock),
     ("time zone", SHORT, machine::zone),
 ];
+
+/// `--online`: the accounts are asked beside each other, with a few calls each.
+const ONLINE: Step = ("online", Duration::from_secs(45), telegram::online);
 
 /// Runs the command.
 pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
@@ -106,10 +113,7 @@ fn examine(call: &Call, env: &Env) -> (Vec<Check>, u8) {
     let redactor = Redactor::new(context.loaded.config.secrets());
     checks.extend(files::issues(&context.loaded.issues, &context.loaded.path, &redactor));
     let broken = has_errors(&context.loaded.issues);
-    checks.extend(all(context));
-    if call.has("--online") {
-        checks.push(Check::ok("online", "no channel of this version has a platform to ask"));
-    }
+    checks.extend(all(context, call.has("--online")));
     for check in &mut checks {
         check.redact(&redactor);
     }
@@ -136,10 +140,11 @@ fn look(env: &Env, options: &Options, before: Option<&Context>) -> Result<Contex
 }
 
 /// All checks at the same time, in the order of the list.
-fn all(context: Context) -> Vec<Check> {
+fn all(context: Context, online: bool) -> Vec<Check> {
     let context = Arc::new(context);
     let begun: Vec<_> = STEPS
         .iter()
+        .chain(online.then_some(&ONLINE))
         .map(|(name, limit, check)| {
             let context = Arc::clone(&context);
             (*name, *limit, begin(move || check(&context)), std::time::Instant::now())

@@ -68,10 +68,24 @@ pub fn reload(pid_file: &Path) -> Result<String, (u8, String)> {
             return Err((exit::UNAVAILABLE, "the gateway is just starting; it reads the file anyway".into()));
         }
     };
-    // SIGHUP ends a program that does not expect it: be sure whom it goes to.
+    signal(pid, pid_file, Signal::HUP)?;
+    Ok(format!("the gateway (pid {pid}) reads its configuration again; what it finds is in its log"))
+}
+
+/// Tells a gateway that the store was changed beside it. `Ok(false)`: none runs, or it is starting; it looks then.
+pub fn poke(pid_file: &Path) -> Result<bool, (u8, String)> {
+    let failed = |error: io::Error| (exit::UNAVAILABLE, format!("cannot read {}: {error}", pid_file.display()));
+    match find(pid_file).map_err(failed)? {
+        Instance::Running { pid, .. } => signal(pid, pid_file, Signal::USR1).map(|()| true),
+        Instance::None | Instance::Starting { .. } => Ok(false),
+    }
+}
+
+/// These signals end a program that does not expect them: it is made sure whom one goes to.
+fn signal(pid: i32, pid_file: &Path, signal: Signal) -> Result<(), (u8, String)> {
     match (holds(pid, pid_file), Pid::from_raw(pid)) {
-        (true, Some(id)) => match kill_process(id, Signal::HUP) {
-            Ok(()) => Ok(format!("the gateway (pid {pid}) reads its configuration again; what it finds is in its log")),
+        (true, Some(id)) => match kill_process(id, signal) {
+            Ok(()) => Ok(()),
             Err(Errno::PERM) => Err((
                 exit::PERMISSION,
                 format!("the gateway (pid {pid}) belongs to another user; run this as that user"),

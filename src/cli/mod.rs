@@ -10,6 +10,7 @@ pub mod exit;
 mod gateway;
 mod help;
 mod instance;
+mod pairing;
 mod parse;
 mod table;
 mod version;

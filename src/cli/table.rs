@@ -1,6 +1,6 @@
 //! Every subcommand and option, once: reading the command line, help and "did you mean" follow from it.
 
-use super::{config, doctor, exit, gateway, help, instance, version, Call, Io};
+use super::{config, doctor, exit, gateway, help, instance, pairing, version, Call, Io};
 use crate::config::Env;
 
 /// An option.
@@ -94,6 +94,11 @@ pub const COMMANDS: &[Command] = &[
         arguments: "show|path|check|migrate|reload",
         ..leaf("config", "show, check and reload the configuration", &[], what_to_do)
     },
+    Command {
+        inner: PAIRING,
+        arguments: "list|approve|deny|allow|revoke",
+        ..leaf("pairing", "let people write to the bots, or shut them out", &[], what_to_do)
+    },
     Command { arguments: "[COMMAND]", most: 2, ..leaf("help", "show help about a command", &[], help::run) },
     leaf("version", "show the version", &[], version::run),
 ];
@@ -127,10 +132,44 @@ const CONFIG: &[Command] = &[
     }),
 ];
 
+const ACCOUNT: Flag = valued("--account", "NAME", "of this account of the channel only");
+
+const PAIRING: &[Command] = &[
+    leaf(
+        "list",
+        "show who asks to be let in",
+        &[
+            valued("--channel", "NAME", "of this channel only"),
+            ACCOUNT,
+            switch("--approved", "show who was let in instead"),
+        ],
+        pairing::list,
+    ),
+    Command {
+        arguments: "[CHANNEL] CODE",
+        most: 2,
+        ..leaf("approve", "let in who was given this code", &[ACCOUNT], pairing::approve)
+    },
+    Command {
+        arguments: "[CHANNEL] CODE",
+        most: 2,
+        ..leaf("deny", "drop the request with this code", &[ACCOUNT], pairing::deny)
+    },
+    Command {
+        arguments: "CHANNEL SENDER",
+        most: 2,
+        ..leaf("allow", "let in a sender who has not asked", &[ACCOUNT], pairing::allow)
+    },
+    Command {
+        arguments: "CHANNEL SENDER",
+        most: 2,
+        ..leaf("revoke", "shut a sender out again", &[ACCOUNT], pairing::revoke)
+    },
+];
+
 /// Commands of later versions: known, so that nobody looks for a typing error.
 pub const LATER: &[&str] = &[
     "send",
-    "pairing",
     "cron",
     "session",
     "outbox",
@@ -178,7 +217,7 @@ mod tests {
     #[test]
     fn an_option_is_the_same_in_all_commands() {
         let all = all_flags();
-        for command in COMMANDS.iter().chain(CONFIG) {
+        for command in COMMANDS.iter().chain(CONFIG).chain(PAIRING) {
             for flag in command.flags {
                 let first = all.iter().find(|known| known.name == flag.name).expect("gathered");
                 assert_eq!((first.short, first.value), (flag.short, flag.value), "{} {}", command.name, flag.name);

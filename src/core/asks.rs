@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::commands::thousands;
+use super::keys::Menu;
 use super::session::{Key, Session, Stage, Who, Work};
 use super::{Due, State, Todo};
 use crate::message::*;
@@ -100,13 +101,21 @@ impl State {
                 self.answer(id, Answer::Models(list.raw.into()), false);
                 Ok(())
             }
+            (Asker::Command(key, row), what @ (Ask::Models | Ask::Skills), _) => self.with(&key, |core, s| {
+                let Some(row) = core.store.inbox(row)? else { return Ok(()) };
+                let (menu, text) = match what {
+                    Ask::Models => (Menu::Providers(0), core.model_text(s)),
+                    _ => (Menu::Skills(0), core.skills_text()),
+                };
+                core.offer(s, &row, menu, text)
+            }),
             (Asker::Command(key, row), what, data) => self.with(&key, |core, s| {
                 let text = match (what, data) {
                     (Ask::Context, PiData::Stats(stats)) => core.context_text(s, &stats),
-                    (Ask::Models, _) => core.model_text(s),
-                    (Ask::Skills, _) => core.skills_text(),
                     (Ask::Commands, _) => {
-                        let n = core.pi_commands.as_ref().map_or(0, Vec::len);
+                        let list = core.pi_commands.as_deref().unwrap_or_default();
+                        let (n, list) = (list.len(), list.into());
+                        core.emit(Effect::Commands(list)); // menus are looked at again
                         format!("pi's list of commands is up to date ({n}).")
                     }
                     _ => "pi gave no such answer.".to_owned(),

@@ -1,9 +1,10 @@
 //! What becomes of chats: they get another id, they shut us out and let us in again (telegram.md 4.4, 7, 19).
 
+use super::questions::BY_ROW;
 use super::session::Key;
 use super::{Due, State, Todo};
 use crate::message::*;
-use crate::store::{is_act, Alias, NewOutbox, OutboxRow, Result, MEDIA, TEXT};
+use crate::store::{is_act, Alias, NewOutbox, OutboxRow, Result, EDIT, MEDIA, TEXT};
 
 /// A chat whose name changed again and again is followed that far.
 const HOPS: usize = 8;
@@ -97,6 +98,7 @@ impl State {
             if row.target == *target {
                 self.store.set_outbox(row.id, "failed", row.attempts, None, Some(why))?;
                 self.undelivered(&row, why)?;
+                self.question_unsent(row.id, why)?;
             }
         }
         Ok(())
@@ -104,7 +106,7 @@ impl State {
 
     /// A row was given up for good: the record says so.
     pub(super) fn undelivered(&mut self, row: &OutboxRow, why: &str) -> Result<()> {
-        let Some(segment) = row.segment.filter(|_| row.chunk == 0 && !is_act(&row.kind)) else { return Ok(()) };
+        let Some(segment) = row.segment.filter(|_| row.chunk == 0 && says(row)) else { return Ok(()) };
         if let Some((session, text, _)) = self.store.segment_said(segment)? {
             self.transcribe(&Key::from(session), "response", "undelivered", &format!("({why}) {text}"));
         }
@@ -243,7 +245,10 @@ impl State {
             if row.target != *target {
                 continue;
             }
-            if is_act(&row.kind) {
+            let said = row.segment.is_some() && row.kind == EDIT;
+            if said {
+                self.store.set_outbox_sent_anew(row.id)?; // the pressed message is not there
+            } else if is_act(&row.kind) && !self.comes_along(&row)? {
                 self.store.set_outbox(row.id, "failed", row.attempts, None, Some("the chat has moved"))?;
                 continue;
             }
@@ -257,6 +262,14 @@ impl State {
         self.disarm(&Due::Lane(target.clone()));
         self.todo.push_back(Todo::Lane(there));
         Ok(())
+    }
+
+    /// It is about a message that is still owed itself, and goes there too.
+    fn comes_along(&self, row: &OutboxRow) -> Result<bool> {
+        match row.message.as_deref().and_then(|m| m.strip_prefix(BY_ROW)?.parse().ok()) {
+            Some(about) => Ok(self.store.outbox_row(about)?.is_some()),
+            None => Ok(false),
+        }
     }
 
     /// The session of a message from a chat that has another id now: it takes its name along as soon as nothing
@@ -291,4 +304,9 @@ const LARGE: u64 = 1 << 20;
 /// Is it too much to be sent a second time on a guess?
 pub(super) fn is_large(row: &OutboxRow) -> bool {
     row.kind == MEDIA && row.content.files().map(|f| f.size).sum::<u64>() > LARGE
+}
+
+/// Do people read something that is nowhere else? What a press led to takes the place of another text.
+pub(super) fn says(row: &OutboxRow) -> bool {
+    !is_act(&row.kind) || (row.kind == EDIT && row.segment.is_some())
 }

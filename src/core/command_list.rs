@@ -169,9 +169,52 @@ pub fn is_command(name: &str) -> bool {
     parse(&format!("/{name}"), &Rules::default()).is_some()
 }
 
+/// Does it need a right, wherever it is used? Of a name in [`LIST`].
+pub fn is_privileged(name: &str) -> bool {
+    parse(&format!("/{name}"), &Rules::default()).is_some_and(|c| c.needs_the_right(true))
+}
+
+/// How the names of pi's commands begin in a platform's menu.
+pub const OF_PI: &str = "pi_";
+
+/// What a platform's menu calls a command of pi: letters, digits and `_`, at most 32 of them.
+pub fn menu_name(pi: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    OF_PI.chars().chain(pi.chars().map(plain)).take(32).collect()
+}
+
+/// The message with pi's own name for the command, if it is one of a menu (`/pi_x` is `/x`). One of the gateway's
+/// names is left as it is: pi would never see it.
+pub fn from_menu(text: &str, known: &[(String, String)]) -> Option<String> {
+    let rest = text.trim_start().strip_prefix('/')?;
+    let (name, args) = rest.split_at(rest.find(char::is_whitespace).unwrap_or(rest.len()));
+    let name = name.split('@').next().unwrap_or(name).to_ascii_lowercase();
+    let own = name.strip_prefix(OF_PI).filter(|own| !own.is_empty())?;
+    let of_pi = known.iter().map(|(n, _)| n.as_str()).find(|n| menu_name(n) == name).unwrap_or(own);
+    (!is_command(of_pi)).then(|| format!("/{of_pi}{args}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_menu_s_command_of_pi_gets_its_own_name_back() {
+        let known = [("fix-tests".to_owned(), String::new()), ("skill:Draw it".to_owned(), String::new())];
+        for (text, want) in [
+            ("/pi_fix_tests now @ann", Some("/fix-tests now @ann")),
+            ("/pi_fix_tests@my_bot", Some("/fix-tests")),
+            ("/PI_skill_draw_it", Some("/skill:Draw it")),
+            ("/pi_other a", Some("/other a")),
+            ("/pi_new", None),
+            ("/pi_", None),
+            ("/pie", None),
+            ("pi_x", None),
+        ] {
+            assert_eq!(from_menu(text, &known).as_deref(), want, "{text}");
+        }
+        assert_eq!(menu_name("A-very-long-name-of-a-command-of-pi"), "pi_a_very_long_name_of_a_command");
+    }
 
     #[test]
     fn commands_are_recognised_exactly() {

@@ -2,6 +2,7 @@
 
 use super::asks::Ask;
 use super::command_list::{self, Command, RoleCommand, LEVELS, LIST};
+use super::keys::Menu;
 use super::session::{Session, Stage, Verify, Who, Work};
 use super::tasks::Doing;
 use super::turn::AbortWhy;
@@ -18,7 +19,7 @@ impl State {
             return self.done(s, &row, "Unauthorized.");
         }
         let text = match c {
-            Command::Help => help(&self.command_list()),
+            Command::Help => return self.offer(s, &row, Menu::Help(0), help(&self.command_list())),
             Command::New { all } => {
                 self.done(s, &row, "Session reset.")?;
                 return self.reset(s, all);
@@ -33,13 +34,16 @@ impl State {
                 }
             }
             Command::Retry => self.retry(s)?,
-            Command::Cancel => match self.cancel_dialogs(&s.key) {
+            Command::Cancel => match self.cancel_for(&s.key, &row.source)? {
                 0 => "No question is open.".to_owned(),
                 _ => "Cancelled.".to_owned(),
             },
             Command::Status => self.status(s),
             Command::Model(None) if self.pi_models.is_none() => return self.ask_for(s, &row, Ask::Models),
-            Command::Model(None) => self.model_text(s),
+            Command::Model(None) => return self.offer(s, &row, Menu::Providers(0), self.model_text(s)),
+            Command::Think(None) if self.keys_of(&row.source).is_some() => {
+                return self.offer(s, &row, Menu::Levels, String::new())
+            }
             Command::Model(Some(m)) => match self.choose_model(s, &m)? {
                 Ok(text) | Err(text) => text,
             },
@@ -70,10 +74,13 @@ impl State {
                 let account = f.account.as_deref().unwrap_or("default");
                 format!("Sender {} on {} (account {account}, chat {}), session {}.", f.sender, f.channel, f.chat, s.key)
             }
-            Command::Sessions => self.sessions_text(s, &row.source)?,
+            Command::Sessions => {
+                let text = self.sessions_text(s, &row.source)?;
+                return self.offer(s, &row, Menu::Sessions, text);
+            }
             Command::Context => return self.ask_for(s, &row, Ask::Context),
             Command::Skills if self.pi_commands.is_none() => return self.ask_for(s, &row, Ask::Skills),
-            Command::Skills => self.skills_text(),
+            Command::Skills => return self.offer(s, &row, Menu::Skills(0), self.skills_text()),
             Command::Role(role) => return self.role_command(s, &row, role),
             Command::Resume(which) => return self.resume(s, &row, which),
             Command::Refresh => return self.ask_for(s, &row, Ask::Commands),
@@ -134,7 +141,7 @@ impl State {
         let list = self.sessions_of(&row.source)?;
         let Some(which) = which else {
             let text = self.sessions_text(s, &row.source)? + "\nUse: /resume <number>.";
-            return self.done(s, row, &text);
+            return self.offer(s, row, Menu::Sessions, text);
         };
         let chosen = match which.parse::<usize>() {
             Ok(n) => n.checked_sub(1).and_then(|n| list.get(n)),
@@ -172,7 +179,7 @@ impl State {
 
     /// Aborts whatever runs; true if something did. What waits stays.
     pub(super) fn stop(&mut self, s: &mut Session) -> Result<bool> {
-        self.cancel_dialogs(&s.key);
+        self.cancel_dialogs(&s.key)?;
         match &mut s.stage {
             Stage::Turn(_) => {
                 self.abort_turn(s, AbortWhy::User)?;
@@ -222,7 +229,7 @@ impl State {
 
     /// core.md 16: dialogs, turn, new file; waiting messages stay unless `all`.
     pub(super) fn reset(&mut self, s: &mut Session, all: bool) -> Result<()> {
-        self.cancel_dialogs(&s.key);
+        self.cancel_dialogs(&s.key)?;
         if all {
             self.drop_waiting(s, st::BY_COMMAND)?;
         }
@@ -260,6 +267,7 @@ impl State {
     }
 
     pub(super) fn drop_waiting(&mut self, s: &mut Session, why: &str) -> Result<()> {
+        self.drop_early(s, why)?;
         for row in std::mem::take(&mut s.queue) {
             self.counters.queue_drops += 1;
             self.store.set_inbox(row.id, st::DROPPED, None, None, Some(why))?;
@@ -279,8 +287,10 @@ impl State {
         Ok(if n == 1 { "Trying again.".into() } else { format!("Trying again with {n} messages.") })
     }
 
-    fn mode(&self, s: &Session) -> Mode {
-        s.row.mode.as_deref().and_then(Mode::parse).unwrap_or(self.rules.mode)
+    /// What happens to a message while a turn runs: chosen here, else by the account, else everywhere.
+    pub(super) fn mode(&self, s: &Session) -> Mode {
+        let of_account = || self.rules.account(s.row.last.as_ref()?)?.mode;
+        s.row.mode.as_deref().and_then(Mode::parse).or_else(of_account).unwrap_or(self.rules.mode)
     }
 
     pub(super) fn level(&self, s: &Session) -> String {
@@ -306,7 +316,7 @@ impl State {
         let role = s.row.role.as_deref().unwrap_or("default");
         let mut text = format!(
             "Session {}\nRole {role}, {} messages\nState: {doing}, {} waiting\nModel: {model}, thinking {}\nQueue mode: {mode} ({own})\nPool: {} of {} processes",
-            s.key, s.row.count, s.queue.len(), self.level(s), self.procs.len(), self.rules.pool_max
+            s.key, s.row.count, s.waiting(), self.level(s), self.procs.len(), self.rules.pool_max
         );
         if let Some(why) = &self.degraded {
             text += &format!("\nTrouble: {why}");
@@ -358,7 +368,7 @@ impl State {
     }
 
     /// The newest conversations of that sender.
-    fn sessions_of(&self, source: &Source) -> Result<Vec<SessionRow>> {
+    pub(super) fn sessions_of(&self, source: &Source) -> Result<Vec<SessionRow>> {
         let same = |l: &Source| l.channel == source.channel && l.sender == source.sender;
         let mut list = self.store.sessions(200)?;
         list.retain(|r| r.last.as_ref().is_some_and(same));

@@ -1,6 +1,6 @@
 //! The access gate: before anything else a stranger could trigger (core.md 2, I7).
 
-use super::{State, Todo};
+use super::{command_list, State, Todo};
 use crate::access::Verdict;
 use crate::message::*;
 use crate::store::{NewOutbox, NewPairing, Pairing, Result, PAIRING_LIFE, TEXT};
@@ -11,6 +11,9 @@ const MOST_OPEN: usize = 3;
 const GIVES_WAY: i64 = 15 * 60_000;
 /// A stranger is told once in that time.
 const TOLD_AGAIN: i64 = 10 * 60_000;
+/// Characters of a text that was not for the bot, and chats whose texts are kept.
+const OVERHEARD: usize = 500;
+const OVERHEARD_CHATS: usize = 200;
 const CODE_LEN: usize = 8;
 /// No 0, O, 1 and I.
 const CODE: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
@@ -21,7 +24,7 @@ impl State {
         let Some(account) = self.rules.account(s) else { return Ok(false) };
         match account.access.judge(&self.as_configured(s), facts) {
             Verdict::Admit => Ok(true),
-            Verdict::Ignore => Ok(false),
+            Verdict::Ignore | Verdict::Overhear => Ok(false),
             Verdict::IfApproved { pair } => {
                 let approved = self.approved(s)?;
                 if !approved && pair {
@@ -29,6 +32,38 @@ impl State {
                 }
                 Ok(approved)
             }
+        }
+    }
+
+    /// A command of ours, without the bot's name, is for the bot too.
+    pub(super) fn is_meant(&self, m: &mut Inbound) {
+        m.facts.mentioned |= command_list::parse(&m.text, &self.rules).is_some();
+    }
+
+    /// Keeps a text that was not for the bot, in memory only.
+    pub(super) fn overhear(&mut self, m: &Inbound) {
+        let Some(account) = self.rules.account(&m.source) else { return };
+        if account.access.judge(&m.source, &m.facts) != Verdict::Overhear || m.text.trim().is_empty() {
+            return;
+        }
+        let most = account.access.history(&m.source.chat);
+        let who = m.source.sender_name.as_deref().unwrap_or(&m.source.sender);
+        let line = format!("{who}: {}", super::prompt::head(m.text.trim(), OVERHEARD));
+        let target = Target::from(&m.source);
+        if self.overheard.len() >= OVERHEARD_CHATS && !self.overheard.contains_key(&target) {
+            self.overheard.pop_first();
+        }
+        let lines = self.overheard.entry(target).or_default();
+        lines.push(line);
+        lines.drain(..lines.len().saturating_sub(most));
+    }
+
+    /// Puts what was said meanwhile before a message that is for the bot.
+    pub(super) fn with_context(&mut self, m: &mut Inbound) {
+        let command = command_list::parse(&m.text, &self.rules).is_some();
+        if let Some(lines) = self.overheard.get_mut(&Target::from(&m.source)).filter(|l| !command && !l.is_empty()) {
+            let lines = std::mem::take(lines).join("\n");
+            m.text = format!("[Said in the group before, not to you]\n{lines}\n\n{}", m.text);
         }
     }
 

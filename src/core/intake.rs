@@ -1,5 +1,7 @@
 //! What comes in: acceptance, duplicates, the queue and what happens when it is full (core.md 6, 22.2).
 
+use super::early::Place;
+use super::edits::said_hash;
 use super::session::{Key, Session, Stage, Work};
 use super::turn::AbortWhy;
 use super::{command_list, prompt, State, Todo};
@@ -60,7 +62,7 @@ impl State {
             images: req.images,
             ..Inbound::default()
         };
-        let manner = Manner { hash: Some(&req.body_hash), solo: req.solo.as_ref(), kind, refusable: true };
+        let manner = Manner { hash: Some(&req.body_hash), solo: req.solo.as_ref(), kind, refusable: true, held: false };
         match self.accept(&session, inbound, manner)? {
             Some(row) => {
                 let run = self.store.ext('i', row);
@@ -79,22 +81,27 @@ impl State {
     /// A reader's batch: one answer, when all of it is on disk.
     pub(super) fn on_batch(&mut self, id: ReqId, batch: Batch) -> Result<()> {
         if let Some((code, why)) = self.closed() {
+            // It comes again; a button must not spin until then.
+            for update in &batch.updates {
+                let Update::Pressed(p) = update else { continue };
+                self.answer_press(&Target::from(&p.source), &p.query, "Not now; please wait.");
+            }
             self.refuse(id, code, why);
             return Ok(());
         }
         for update in batch.updates {
-            let Some(Update::Message(mut update)) = self.take_news(update)? else { continue };
-            if self.known(Some(&update.dkey))?.is_some() || self.known(update.dkey2.as_deref())?.is_some() {
-                self.counters.duplicates += 1;
-                continue;
+            let Some(update) = self.take_news(update)? else { continue };
+            match update {
+                Update::Message(mut m) => {
+                    let Some((session, held)) = self.let_in(&mut m)? else { continue };
+                    let hash = said_hash(&m);
+                    self.accept(&session, m, Manner { hash: Some(&hash), held, ..Manner::default() })?;
+                }
+                Update::Edited(m) => self.on_edited(m)?,
+                Update::Broken { dkey, source, raw } => self.on_broken(&dkey, &source, &raw)?,
+                Update::Pressed(press) => self.on_press(press)?,
+                _ => {}
             }
-            if !self.admits(&update.source, &update.facts)? {
-                continue; // refused senders are not stored
-            }
-            let (session, text) = self.route(&update.source, &update.text);
-            let session = self.renamed(session, &update.source)?;
-            update.text = text;
-            self.accept(&session, update, Manner::default())?;
         }
         if let Some(value) = &batch.cursor {
             self.store.set_cursor(&batch.channel, &batch.account, value, self.now.wall)?;
@@ -130,12 +137,16 @@ impl State {
 
     /// Stores one message and decides what becomes of it. `None`: the queue is full and the sender can be
     /// told directly; otherwise a refused message is a row too.
-    pub(super) fn accept(&mut self, session: &str, m: Inbound, manner: Manner) -> Result<Option<Row>> {
+    pub(super) fn accept(&mut self, session: &str, mut m: Inbound, manner: Manner) -> Result<Option<Row>> {
+        if let Some(text) = command_list::from_menu(&m.text, self.pi_commands.as_deref().unwrap_or_default()) {
+            m.text = text;
+        }
         let key: Key = session.into();
         self.current = Some(key.clone());
         let command = command_list::parse(&m.text, &self.rules);
         let command = match command {
             Some(c) if c.needs_the_right_to_be_one() && !self.authorised(&m.source)? => None,
+            _ if manner.held => None,
             command => command,
         };
         let prio = match manner.kind {
@@ -152,7 +163,9 @@ impl State {
         if !room && manner.refusable {
             return Ok(None);
         }
-        let key = self.load(session, Some(&m.source))?.unwrap_or(key);
+        let key = self.load_for(session, &m.source, manner.held)?.unwrap_or(key);
+        let waits = command.is_none() && manner.solo.is_none() && manner.kind == Kind::Said;
+        let (place, group) = if waits { self.place_of_message(session, &m) } else { (Place::Queue, None) };
         let full = command.is_none() && self.is_full(&key);
         let row = self.store.add_inbox(&NewInbox {
             dkey: (!m.dkey.is_empty()).then_some(m.dkey.as_str()),
@@ -160,7 +173,11 @@ impl State {
             kind: if command.is_some() { "command" } else { "message" },
             session,
             agent: self.rules.routing.agent_of(session),
-            state: st::QUEUED,
+            state: match place {
+                _ if manner.held => st::HELD,
+                Place::Queue => st::QUEUED,
+                _ => st::ACCEPTED,
+            },
             prio,
             at: self.now.wall,
             clock_ok: self.clock_confirmed,
@@ -169,37 +186,71 @@ impl State {
             images: &m.images,
             body_hash: manner.hash,
             solo: manner.solo,
+            files: &m.files,
+            group: group.as_deref(),
         })?;
         crate::fault::trip(&m.text);
-        self.offer_again(&m.source)?;
-        if command.is_none() {
-            self.acknowledge(&m.source);
-        }
-        self.counters.accepted += 1;
-        *self.counters.channels.entry(m.source.channel.clone()).or_default() += 1;
-        let run = self.store.ext('i', row);
-        self.frame(Frame::Message { session: session.to_owned(), run, text: m.text.clone(), at: self.now.wall });
         self.with(&key, |core, s| {
-            core.expire(s)?;
-            if manner.kind == Kind::Said || s.row.last.is_none() {
-                core.assign_role(s, &m.source);
-                s.row.last = Some(m.source.clone());
-            }
-            s.row.last_at = core.now.wall;
-            s.row.count += 1;
-            core.save(s)?;
-            core.transcribe(&s.key, "prompt", "user_message", &m.text);
             let Some(item) = core.store.inbox(row)? else { return Ok(()) };
+            if !manner.held {
+                core.arrived(s, &item, manner.kind)?;
+            }
             match command {
                 Some(c) => core.command(s, item, c),
+                None if full && manner.held => core.store.set_inbox(row, st::REFUSED, None, None, Some("queue full")),
                 None if full => {
                     core.drop_row(s, &item, "queue full")?;
                     core.notice(s, Some(row), "Too many messages queued. Please wait.", st::DROPPED, Some("queue full"))
                 }
-                None => core.enqueue(s, item, manner.kind),
+                None if place == Place::Queue => core.enqueue(s, item, manner.kind),
+                None => core.take_in(s, item, place),
             }
         })?;
         Ok(Some(row))
+    }
+
+    /// The session of a message; one that the gate may refuse yet makes no new one.
+    fn load_for(&mut self, session: &str, source: &Source, held: bool) -> Result<Option<Key>> {
+        if !held {
+            return self.load(session, Some(source));
+        }
+        if let Some((key, _)) = self.sessions.get_key_value(session) {
+            return Ok(Some(key.clone()));
+        }
+        match self.store.session(session)? {
+            Some(_) => self.load(session, None),
+            None => {
+                let row = self.blank_row(session, source)?;
+                self.remember(row, true).map(Some)
+            }
+        }
+    }
+
+    /// A message was let in: its session is told, and so are those who look on.
+    pub(super) fn arrived(&mut self, s: &mut Session, m: &InboxRow, kind: Kind) -> Result<()> {
+        self.offer_again(&m.source)?;
+        if m.kind == "message" {
+            self.acknowledge(&m.source);
+        }
+        self.counters.accepted += 1;
+        *self.counters.channels.entry(m.source.channel.clone()).or_default() += 1;
+        if s.deleted {
+            (s.row, s.deleted) = (self.new_row(&s.key, &m.source)?, false);
+        }
+        let kinds = m.files.iter().map(|f| format!("[{}]", f.title())).collect::<Vec<_>>().join(" ");
+        let text = if m.text.is_empty() { kinds } else { m.text.clone() };
+        let run = self.store.ext('i', m.id);
+        self.frame(Frame::Message { session: s.key.to_string(), run, text: text.clone(), at: self.now.wall });
+        self.expire(s)?;
+        if kind == Kind::Said || s.row.last.is_none() {
+            self.assign_role(s, &m.source);
+            s.row.last = Some(m.source.clone());
+        }
+        s.row.last_at = self.now.wall;
+        s.row.count += 1;
+        self.save(s)?;
+        self.transcribe(&s.key, "prompt", "user_message", &text);
+        Ok(())
     }
 
     /// A role that nobody chose by hand follows the configuration.
@@ -217,7 +268,7 @@ impl State {
     /// A conversation that is over by the configuration's rules begins anew (config.md 4).
     fn expire(&mut self, s: &mut Session) -> Result<()> {
         let first = self.used.insert(s.key.clone());
-        let busy = !matches!(s.stage, Stage::Idle) || !s.queue.is_empty();
+        let busy = !matches!(s.stage, Stage::Idle) || s.waiting() > 0;
         if busy || s.row.count == 0 {
             return Ok(());
         }
@@ -265,7 +316,10 @@ impl State {
             }
             Event::Inbound { id, batch } => {
                 for u in &batch.updates {
-                    let Update::Message(u) = u else { continue };
+                    if let Update::Pressed(p) = u {
+                        self.answer_press(&Target::from(&p.source), &p.query, "That failed.");
+                    }
+                    let (Update::Message(u) | Update::Edited(u)) = u else { continue };
                     if self.known(Some(&u.dkey))?.is_none() {
                         let (session, _) = self.route(&u.source, &u.text);
                         self.store_failed(&session, Some(&u.dkey), &u.source, &u.text, None)?;
@@ -279,7 +333,7 @@ impl State {
         Ok(std::mem::take(&mut self.out))
     }
 
-    fn store_failed(
+    pub(super) fn store_failed(
         &mut self,
         session: &str,
         dkey: Option<&str>,
@@ -302,6 +356,8 @@ impl State {
             images: &[],
             body_hash: hash,
             solo: None,
+            files: &[],
+            group: None,
         })?;
         self.store.set_inbox(row, st::FAILED, None, None, Some("panic"))?;
         Ok(row)
@@ -314,11 +370,11 @@ impl State {
     }
 
     fn waiting(&self) -> usize {
-        self.sessions.values().map(|s| s.queue.len()).sum()
+        self.sessions.values().map(Session::waiting).sum()
     }
 
     fn is_full(&self, key: &Key) -> bool {
-        let mine = self.sessions.get(key).map_or(0, |s| s.queue.len());
+        let mine = self.sessions.get(key).map_or(0, Session::waiting);
         mine >= self.rules.max_per_session || self.waiting() >= self.rules.max_waiting
     }
 
@@ -366,7 +422,7 @@ impl State {
     }
 
     /// A message of a session: injected, interrupting, or waiting; of a webhook always waiting.
-    fn enqueue(&mut self, s: &mut Session, item: InboxRow, kind: Kind) -> Result<()> {
+    pub(super) fn enqueue(&mut self, s: &mut Session, item: InboxRow, kind: Kind) -> Result<()> {
         if item.solo.is_some() {
             s.queue.push(item);
             return match s.stage {
@@ -374,7 +430,7 @@ impl State {
                 _ => Ok(()),
             };
         }
-        let mode = s.row.mode.as_deref().and_then(Mode::parse).unwrap_or(self.rules.mode);
+        let mode = self.mode(s);
         let can_inject = matches!(&s.stage, Stage::Turn(t) if t.can_inject());
         match mode {
             _ if kind == Kind::Webhook => s.queue.push(item), // what people are at goes on
@@ -389,6 +445,7 @@ impl State {
             _ => s.queue.push(item),
         }
         match s.stage {
+            Stage::Idle if self.closed().is_some() => {} // kept for the next life, or until the store works
             Stage::Idle if self.rules.collect && self.rules.debounce > 0 => {
                 s.stage = Stage::Debounce { due: self.now.mono + self.rules.debounce.min(300) };
             }
@@ -400,6 +457,7 @@ impl State {
 
     /// Begins a turn if something waits and nothing is going on.
     pub(super) fn kick(&mut self, s: &mut Session) -> Result<()> {
+        self.pump_early(s)?;
         match s.stage {
             Stage::Idle if s.switch.is_some() => self.switch_now(s),
             Stage::Idle if !s.queue.is_empty() && self.draining.is_none() && self.degraded.is_none() => {
@@ -437,15 +495,17 @@ impl State {
 #[derive(Default)]
 pub(super) struct Manner<'a> {
     /// Of the request's body.
-    pub(super) hash: Option<&'a str>,
-    pub(super) solo: Option<&'a Solo>,
-    pub(super) kind: Kind,
+    pub hash: Option<&'a str>,
+    pub solo: Option<&'a Solo>,
+    pub kind: Kind,
     /// Its sender can be told directly that the queue is full, or need not be.
-    pub(super) refusable: bool,
+    pub refusable: bool,
+    /// Let in only if another part of the same message is.
+    pub held: bool,
 }
 
 /// 13 characters that stand for a unique key.
-fn short_hash(key: &str) -> String {
+pub(super) fn short_hash(key: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
     let n = digest.as_ref().iter().take(8).fold(0u64, |n, b| n << 8 | u64::from(*b));
     crate::store::external_id("", 'k', (n >> 1) as i64)

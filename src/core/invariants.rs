@@ -11,6 +11,9 @@ impl State {
     pub fn broken_rule(&self) -> Option<String> {
         let mut holders: BTreeMap<ProcId, &Key> = BTreeMap::new();
         for s in self.sessions.values() {
+            if let Some(why) = s.early.iter().find_map(|p| p.broken()) {
+                return Some(format!("{}: {why}", s.key));
+            }
             let Some(id) = s.proc else { continue };
             if let Some(other) = holders.insert(id, &s.key) {
                 return Some(format!("{other} and {} share process {}", s.key, id.0));

@@ -3,12 +3,13 @@
 //! No mark, no send: a row becomes `sending` immediately before its call, here and nowhere else. Live views come
 //! only when no row is ready.
 
-use super::chats::is_large;
+use super::chats::{is_large, says};
 use super::pace::Spent;
+use super::questions::BY_ROW;
 use super::session::Key;
 use super::{Due, State, Todo};
 use crate::message::*;
-use crate::rules::Pace;
+use crate::rules::Rate;
 use crate::store::{is_act, LiveRow, OutboxRow, Result, DELETE, EDIT, MEDIA, PIN, REACT, TEXT, UNPIN};
 
 const BACKOFF_MAX: u64 = 300_000;
@@ -23,15 +24,33 @@ const MANY_TIME: u64 = 10_000;
 #[derive(Debug, Default)]
 pub struct Lane {
     /// The call that is on its way.
-    flying: Option<CallId>,
+    pub(super) flying: Option<CallId>,
     /// Not before this moment.
     not_before: Mono,
     failures: u32,
     /// The head is being rendered; asked again after that moment.
-    rendering: Option<(JobId, Mono)>,
-    spent: Spent,
+    pub(super) rendering: Option<(JobId, Mono)>,
     /// Something last went out then: who sees it needs no sign of typing.
     pub(super) last_out: Mono,
+}
+
+/// What concerns every lane of a chat: its topics share the platform's patience.
+#[derive(Debug, Default)]
+pub struct Chat {
+    frozen_until: Mono,
+    spent: Spent,
+}
+
+impl Chat {
+    /// Until when there is something to remember.
+    fn over(&self, now: Mono) -> Option<Mono> {
+        self.spent.over(now).into_iter().chain(Some(self.frozen_until).filter(|at| *at > now)).max()
+    }
+}
+
+/// The chat of a target.
+fn chat_of(target: &Target) -> Target {
+    Target { thread: String::new(), ..target.clone() }
 }
 
 /// What concerns every lane of an account.
@@ -59,21 +78,16 @@ pub(super) enum Passing {
     Typing(Key),
     /// A reaction of ours to the message with that id.
     Mark(String),
+    /// Out of the lane; the same once more if it does not get through.
+    Press(Option<Op>),
 }
 
 impl State {
-    fn pace(&self, target: &Target) -> Pace {
-        self.rules.account_of(target).map_or(Pace::default(), |a| Pace {
-            chats: a
-                .pace
-                .chats
-                .iter()
-                .find(|(p, _)| target.chat.starts_with(p.as_str()))
-                .cloned()
-                .into_iter()
-                .collect(),
-            account: a.pace.account.clone(),
-        })
+    /// Rates of messages to that chat, and of the account.
+    fn rates(&self, target: &Target) -> (&[Rate], &[Rate]) {
+        let Some(account) = self.rules.account_of(target) else { return (&[], &[]) };
+        let of_chat = account.pace.chats.iter().find(|(prefix, _)| target.chat.starts_with(prefix.as_str()));
+        (of_chat.map_or(&[][..], |(_, rates)| rates), &account.pace.account)
     }
 
     /// When the lane may call; `None`: not before its account works again.
@@ -82,11 +96,11 @@ impl State {
         if account.is_some_and(|a| a.refused) || self.barred(target).is_some() {
             return None;
         }
-        let pace = self.pace(target);
-        let chat = pace.chats.first().map_or(&[][..], |(_, rates)| rates);
-        let of_account = account.map_or(0, |a| a.frozen_until.max(a.spent.next(&pace.account)));
-        let of_lane = self.lanes.get(target).map_or(0, |l| l.not_before.max(l.spent.next(chat)));
-        Some(of_account.max(of_lane))
+        let (chat, all) = self.rates(target);
+        let of_account = account.map_or(0, |a| a.frozen_until.max(a.spent.next(all)));
+        let of_chat = self.chats.get(&chat_of(target)).map_or(0, |c| c.frozen_until.max(c.spent.next(chat)));
+        let of_lane = self.lanes.get(target).map_or(0, |l| l.not_before);
+        Some(of_account.max(of_chat).max(of_lane))
     }
 
     /// The platform asked for patience, or nothing can be sent there.
@@ -95,17 +109,18 @@ impl State {
         let account = self.accounts.get(&(target.channel.clone(), target.account.clone()));
         account.is_some_and(|a| a.refused || a.frozen_until > now)
             || self.barred(target).is_some()
+            || self.chats.get(&chat_of(target)).is_some_and(|c| c.frozen_until > now)
             || self.lanes.get(target).is_some_and(|l| l.not_before > now)
     }
 
     fn spend(&mut self, target: &Target) {
-        let pace = self.pace(target);
+        let (chat, all) = self.rates(target);
+        let (chat, all) = (chat.to_vec(), all.to_vec());
         let now = self.now.mono;
-        let lane = self.lanes.entry(target.clone()).or_default();
-        lane.spent.spend(pace.chats.first().map_or(&[][..], |(_, rates)| rates), now);
-        lane.last_out = now;
+        self.lanes.entry(target.clone()).or_default().last_out = now;
+        self.chats.entry(chat_of(target)).or_default().spent.spend(&chat, now);
         let account = self.accounts.entry((target.channel.clone(), target.account.clone())).or_default();
-        account.spent.spend(&pace.account, now);
+        account.spent.spend(&all, now);
     }
 
     pub(super) fn pump_lane(&mut self, target: &Target) -> Result<()> {
@@ -141,7 +156,9 @@ impl State {
             }
             // Marked by an earlier life, and nobody knows what became of it.
             let doubtful = row.state == "sending" && row.how.as_deref() != Some("edit") && row.kind != DELETE;
-            if doubtful && (!self.may_repeat(target) || is_large(&row)) {
+            // Buttons twice would be two questions.
+            let once = is_large(&row) || (!row.content.buttons.is_empty() && !self.repeat_safe(target));
+            if doubtful && (once || !self.may_repeat(target)) {
                 let why = Some("may have been sent before a crash");
                 self.store.set_outbox(row.id, "skipped", row.attempts, None, why)?;
                 continue;
@@ -162,10 +179,14 @@ impl State {
             return Ok(());
         }
         let now = self.now.mono;
+        let chat = self.chats.get(&chat_of(target)).and_then(|c| c.over(now));
         let Some(lane) = self.lanes.get(target) else { return Ok(()) };
-        match lane.spent.over(now).into_iter().chain(Some(lane.not_before).filter(|at| *at > now)).max() {
+        match chat.into_iter().chain(Some(lane.not_before).filter(|at| *at > now)).max() {
             Some(at) => self.arm(Due::Lane(target.clone()), at), // limits outlive what they were met with
-            None if lane.flying.is_none() => drop(self.lanes.remove(target)),
+            None if lane.flying.is_none() => {
+                self.lanes.remove(target);
+                self.chats.remove(&chat_of(target));
+            }
             None => {}
         }
         Ok(())
@@ -214,13 +235,16 @@ impl State {
             lane.rendering = None;
         }
         let head = self.store.outbox_head(&target)?.filter(|h| h.id == row && h.state == "raw");
-        let Some(head) = head else { return Ok(true) };
+        let Some(head) = head else {
+            self.todo.push_back(Todo::Lane(target)); // it was taken back; another may wait
+            return Ok(true);
+        };
         let mut parts = match done {
             JobDone::Rendered(parts) => parts.clone(),
             // Better without form than not at all.
             _ => vec![Content { plain: None, ..head.content.clone() }],
         };
-        if head.kind == EDIT && parts.len() != 1 {
+        if head.kind == EDIT && parts.len() != 1 && self.store.was_asked_for(head.id)? {
             let why = Some("the text does not fit into one message");
             self.store.set_outbox(head.id, "failed", head.attempts, None, why)?;
             self.todo.push_back(Todo::Lane(target));
@@ -230,6 +254,10 @@ impl State {
         let all = self.rules.account_of(&target).is_some_and(|a| a.reply_to == crate::rules::ReplyTo::All);
         for part in parts.iter_mut().take(if all { usize::MAX } else { 1 }) {
             part.reply_to = reply_to.clone();
+        }
+        if let Some(first) = parts.first_mut() {
+            first.buttons = head.content.buttons.clone();
+            first.wants_reply = head.content.wants_reply;
         }
         self.store.set_rendered(&head, &parts)?;
         if let Some(segment) = head.segment {
@@ -254,6 +282,18 @@ impl State {
 
     /// Marks the row and calls: in the place of the live message that showed it, if there is one.
     fn deliver(&mut self, target: &Target, row: &OutboxRow) -> Result<()> {
+        let edited = match row.message.as_deref().filter(|_| row.kind == EDIT) {
+            Some(message) => match message.strip_prefix(BY_ROW).and_then(|row| row.parse().ok()) {
+                Some(row) => self.store.message_of(row)?,
+                None => Some(message.to_owned()),
+            },
+            None => None,
+        };
+        if row.kind == EDIT && edited.is_none() {
+            self.store.set_outbox(row.id, "skipped", row.attempts, None, Some("nobody knows the message"))?;
+            self.todo.push_back(Todo::Lane(target.clone()));
+            return Ok(());
+        }
         self.store.set_outbox(row.id, "sending", row.attempts + 1, None, None)?;
         let live = match (row.kind.as_str(), row.segment) {
             (TEXT, Some(segment)) => self.store.live_for(segment, row.chunk, target)?,
@@ -263,7 +303,7 @@ impl State {
         let id = row.message.clone().unwrap_or_default();
         let (op, how) = match (row.kind.as_str(), live) {
             (DELETE, _) => (Op::Delete { id }, "edit"),
-            (EDIT, _) => (Op::Edit { id, content }, "edit"),
+            (EDIT, _) => (Op::Edit { id: edited.unwrap_or_default(), content }, "edit"),
             (REACT, _) => {
                 let emoji = content.text.split(' ').filter(|e| !e.is_empty()).map(str::to_owned).collect();
                 (Op::React { id, emoji }, "edit")
@@ -297,7 +337,7 @@ impl State {
         // Not always the head: what another id of the chat was owed may have come before it meanwhile.
         let CallId::Row(row) = call else { return Ok(()) };
         let Some(head) = self.store.outbox_row(row)? else {
-            self.lane_rests(&target, None);
+            self.lane_rests(&target);
             return Ok(());
         };
         let edit = head.how.as_deref() == Some("edit");
@@ -308,7 +348,6 @@ impl State {
             Outcome::Shown { id, .. } => ("sent", id, None),
             Outcome::Grown { .. } => ("ready", None, None), // of no row: a caller's mistake
             Outcome::RateLimited { account_wide, ms } => {
-                wait = Wait::Given(ms);
                 self.limited(&target, account_wide, ms);
                 ("ready", None, Some("rate limited".to_owned()))
             }
@@ -322,7 +361,9 @@ impl State {
             }
             // Once more; a second time it counts as taken.
             Outcome::Ambiguous { why } if head.how.as_deref() == Some(AGAIN) => ("sent", None, Some(why)),
-            Outcome::Ambiguous { why } if self.rules.resend_ambiguous && !is_large(&head) => {
+            Outcome::Ambiguous { why }
+                if self.rules.resend_ambiguous && !is_large(&head) && head.content.buttons.is_empty() =>
+            {
                 self.store.set_outbox_how(head.id, AGAIN)?;
                 wait = Wait::Given(3_000);
                 ("ready", None, Some(why))
@@ -336,6 +377,11 @@ impl State {
                 ("failed", None, Some(why))
             }
             Outcome::Gone if head.kind == DELETE => ("sent", None, None),
+            Outcome::Gone if head.kind == EDIT && head.content.text.is_empty() => ("sent", None, None),
+            Outcome::Gone if head.kind == EDIT && !self.store.was_asked_for(head.id)? => {
+                self.sent_anew(&target, &head)?;
+                ("ready", None, None)
+            }
             Outcome::Gone if is_act(&head.kind) => ("failed", None, Some("the message is not there".into())),
             Outcome::Gone if edit => {
                 if let Some(live) = head.segment.map_or(Ok(None), |s| self.store.live_for(s, head.chunk, &target))? {
@@ -356,7 +402,7 @@ impl State {
                 self.refused(&target.channel, &target.account, &why);
                 ("ready", None, Some(why))
             }
-            Outcome::Refused { why } if is_act(&head.kind) => ("failed", None, Some(why)),
+            Outcome::Refused { why } if !says(&head) => ("failed", None, Some(why)),
             Outcome::Refused { why } => {
                 if head.kind == MEDIA {
                     self.tell_unsent(&head, &why)?;
@@ -368,8 +414,10 @@ impl State {
             }
         };
         self.store.set_outbox(head.id, state, head.attempts, id.as_deref(), error.as_deref())?;
-        if state == "sent" {
-            self.delivered(&head)?;
+        match state {
+            "sent" => self.delivered(&head)?,
+            "failed" => self.question_unsent(head.id, error.as_deref().unwrap_or_default())?,
+            _ => {}
         }
         let now = self.now.mono;
         if let Some(lane) = self.lanes.get_mut(&target) {
@@ -390,6 +438,8 @@ impl State {
     /// A chat was limited; several at once mean the account.
     pub(super) fn limited(&mut self, target: &Target, account_wide: bool, ms: u64) {
         let now = self.now.mono;
+        let chat = self.chats.entry(chat_of(target)).or_default();
+        chat.frozen_until = chat.frozen_until.max(now + ms);
         let a = self.accounts.entry((target.channel.clone(), target.account.clone())).or_default();
         a.limited.retain(|(at, chat)| now.saturating_sub(*at) < MANY_TIME && *chat != target.chat);
         a.limited.push((now, target.chat.clone()));
@@ -419,12 +469,10 @@ impl State {
         }
     }
 
-    /// The lane has no call under way any more, and is not called for a while if need be.
-    pub(super) fn lane_rests(&mut self, target: &Target, wait: Option<u64>) {
-        let now = self.now.mono;
+    /// The lane has no call under way any more.
+    pub(super) fn lane_rests(&mut self, target: &Target) {
         if let Some(lane) = self.lanes.get_mut(target) {
             lane.flying = None;
-            lane.not_before = lane.not_before.max(now + wait.unwrap_or(0));
         }
         self.todo.push_back(Todo::Lane(target.clone()));
     }

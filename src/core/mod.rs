@@ -8,16 +8,23 @@ mod asks;
 mod chats;
 pub mod command_list;
 mod commands;
+mod drain;
+mod early;
+mod edits;
 pub mod failover;
 mod gate;
 mod intake;
 mod invariants;
+mod keys;
 mod lanes;
+mod menus;
 mod pace;
 mod pool;
 mod posts;
+mod presses;
 mod process_events;
 pub mod prompt;
+mod questions;
 mod reactions;
 mod recover;
 mod renew;
@@ -46,8 +53,9 @@ use crate::routing::fleeting;
 use crate::rules::Rules;
 use asks::PendingAsk;
 use failover::Health;
-use lanes::{Account, Lane, Passing};
+use lanes::{Account, Chat, Lane, Passing};
 use pool::Proc;
+use questions::{Ended, Question};
 use session::{Session, Stage};
 use view::ViewState;
 
@@ -61,6 +69,7 @@ enum Due {
     Lane(Target),
     View(Key),
     Dialog(String),
+    Question(String),
     Ask(CmdId),
     Warm,
     Clean,
@@ -90,6 +99,8 @@ pub struct State {
     procs: BTreeMap<ProcId, Proc>,
     lanes: BTreeMap<Target, Lane>,
     accounts: BTreeMap<(String, String), Account>,
+    /// What was sent to a chat lately; its targets have no thread.
+    chats: BTreeMap<Target, Chat>,
     /// Turns that people watch.
     views: BTreeMap<Key, ViewState>,
     /// Calls under way that no row of the outbox stands for.
@@ -107,10 +118,16 @@ pub struct State {
     aliases: Vec<Alias>,
     /// Chats that nothing can be sent to: why, and until when (`None`: until something comes from there).
     barred: BTreeMap<chats::ChatName, (String, Option<Mono>)>,
+    /// What was said in groups since the bot was last spoken to.
+    overheard: BTreeMap<Target, Vec<String>>,
+    /// Who was told lately that nothing writes down what they say.
+    unheard: BTreeMap<Target, Mono>,
     /// Who waits for the fate of which message.
     waiters: BTreeMap<Row, Vec<ReqId>>,
     jobs: BTreeMap<JobId, Key>,
     dialogs: BTreeMap<String, OpenDialog>,
+    /// What the agent asks people in their chats.
+    questions: BTreeMap<String, Question>,
     /// Questions to pi that are no part of a turn.
     asks: BTreeMap<CmdId, PendingAsk>,
     timers: BTreeSet<(Mono, Due)>,
@@ -128,6 +145,8 @@ pub struct State {
     counters: Counters,
     clock_confirmed: bool,
     draining: Option<Mono>,
+    /// The turns are over: so long the lanes still send.
+    sending_until: Option<Mono>,
     drained: bool,
     /// The store cannot be written, or the disk is sick: why.
     degraded: Option<String>,
@@ -188,6 +207,7 @@ impl State {
             procs: BTreeMap::new(),
             lanes: BTreeMap::new(),
             accounts: BTreeMap::new(),
+            chats: BTreeMap::new(),
             views: BTreeMap::new(),
             next_call: legacy.next_call.max(1),
             passing: BTreeMap::new(),
@@ -197,9 +217,12 @@ impl State {
             unmarks: BTreeSet::new(),
             aliases: Vec::new(),
             barred: BTreeMap::new(),
+            overheard: BTreeMap::new(),
+            unheard: BTreeMap::new(),
             waiters: BTreeMap::new(),
             jobs: BTreeMap::new(),
             dialogs: BTreeMap::new(),
+            questions: BTreeMap::new(),
             asks: BTreeMap::new(),
             timers: BTreeSet::new(),
             dues: BTreeMap::new(),
@@ -214,6 +237,7 @@ impl State {
             counters: Counters::default(),
             clock_confirmed: legacy.clock_confirmed,
             draining: legacy.draining,
+            sending_until: None,
             drained: false,
             degraded: legacy.trouble,
             spawn_failures: 0,
@@ -255,6 +279,7 @@ impl State {
                     !ids.is_empty()
                 });
                 self.poster_gone(id);
+                self.chooser_gone(id)?;
             }
             Event::Inbound { id, batch } => self.on_batch(id, *batch)?,
             Event::Outcome { call, outcome } => self.on_outcome(call, *outcome)?,
@@ -276,7 +301,7 @@ impl State {
         }
         self.on_due()?;
         self.work()?;
-        self.check_drained();
+        self.check_drained()?;
         Ok(std::mem::take(&mut self.out))
     }
 
@@ -366,7 +391,8 @@ impl State {
                 Due::Proc(id) => self.on_proc_due(id)?,
                 Due::Lane(target) => self.todo.push_back(Todo::Lane(target)),
                 Due::View(key) => self.tick_view(&key),
-                Due::Dialog(id) => self.close_dialog(&id, UiAnswer::Cancelled),
+                Due::Dialog(id) => self.close_dialog(&id, UiAnswer::Cancelled, Ended::TimedOut)?,
+                Due::Question(id) => self.question_late(&id)?,
                 Due::Ask(cmd) => self.ask_late(cmd)?,
                 Due::Warm => self.keep_warm()?,
                 Due::Clean => self.clean()?,
@@ -402,6 +428,9 @@ impl State {
         match self.due_of(&s) {
             Some(at) => self.arm(Due::Session(key.clone()), at),
             None => self.disarm(&Due::Session(key.clone())),
+        }
+        if matches!(s.stage, Stage::Idle) {
+            self.end_view(key); // whatever it was that people saw of it
         }
         if s.quiet() && fleeting(key) {
             self.todo.push_back(Todo::Fleeting(key.clone()));
@@ -510,20 +539,12 @@ impl State {
         if self.clock_confirmed {
             let day = 86_400_000;
             let before = self.now.wall - self.rules.keep_days * day;
+            self.store.clean_actions(self.now.wall)?;
             if self.store.clean(before, self.now.wall - 2 * day, self.rules.keep_keys)? {
                 again = 1_000;
             }
         }
         self.arm(Due::Clean, self.now.mono + again);
         Ok(())
-    }
-
-    fn check_drained(&mut self) {
-        let Some(deadline) = self.draining else { return };
-        let busy = self.sessions.values().any(|s| matches!(s.stage, Stage::Turn(_)));
-        if !self.drained && (!busy || self.now.mono >= deadline) {
-            self.drained = true;
-            self.emit(Effect::Drained);
-        }
     }
 }

@@ -82,6 +82,9 @@ impl State {
 
     /// Starts to get a process ready for this work.
     pub(super) fn begin(&mut self, s: &mut Session, work: Work) -> Result<()> {
+        if let (Work::Queue, Some(first)) = (&work, s.next_message()) {
+            self.begin_wait(&s.key, &first.source);
+        }
         let wanted = self.wanted_for(s, &work);
         let bound = s.proc.and_then(|id| self.procs.get(&id));
         let same =
@@ -100,6 +103,9 @@ impl State {
     }
 
     pub(super) fn on_job_done(&mut self, s: &mut Session, id: JobId, done: JobDone) -> Result<()> {
+        if self.on_fetched(s, id, &done)? {
+            return Ok(());
+        }
         match (&mut s.stage, done) {
             (Stage::Open(o), JobDone::FileReady { path, len, notice }) if o.step == Step::File(id) => {
                 o.file_len = len;

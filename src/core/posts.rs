@@ -139,9 +139,7 @@ impl State {
         } else {
             let content = content(&req, &home);
             let row = self.owe(TEXT, Some(segment), &target, &content, None)?;
-            if let Some(dkey) = &req.dkey {
-                self.store.set_outbox_key(row, dkey, &req.body_hash)?;
-            }
+            self.store.set_outbox_key(row, req.dkey.as_deref(), &req.body_hash)?;
             self.follow(id, row, Some(segment), false)?;
         }
         let posted = self.store.ext('s', segment);
@@ -189,10 +187,10 @@ impl State {
             self.refuse(id, Code::NotFound, "Session not found");
             return Ok(());
         };
-        self.with(&key, |core, s| core.act(s, id, req))
+        self.with(&key, |core, s| core.act_on(s, id, req))
     }
 
-    fn act(&mut self, s: &mut Session, id: ReqId, req: ActRequest) -> Result<()> {
+    fn act_on(&mut self, s: &mut Session, id: ReqId, req: ActRequest) -> Result<()> {
         let target = s.row.last.as_ref().map(|last| self.target_of(last));
         let Some(target) = target.filter(|t| self.rules.account_of(t).is_some()) else {
             self.refuse(id, Code::Unsupported, "The session's channel cannot do that");
@@ -207,9 +205,7 @@ impl State {
         };
         let content = Content { text, ..Content::default() };
         let row = self.owe(kind, None, &target, &content, Some(&req.message))?;
-        if let Some(dkey) = &req.dkey {
-            self.store.set_outbox_key(row, dkey, &req.body_hash)?;
-        }
+        self.store.set_outbox_key(row, req.dkey.as_deref(), &req.body_hash)?;
         self.follow(id, row, None, false)
     }
 

@@ -28,7 +28,7 @@ impl State {
     pub(super) fn on_exit(&mut self, id: ProcId, info: ExitInfo) -> Result<()> {
         let Some(p) = self.procs.remove(&id) else { return self.on_swept(id) };
         self.disarm(&Due::Proc(id));
-        self.drop_dialogs(id);
+        self.drop_dialogs(id)?;
         self.drop_asks(id)?;
         let starting = matches!(p.state, ProcState::Starting { .. });
         if starting {
@@ -125,7 +125,12 @@ impl State {
                     }
                 }
                 match result {
-                    Ok(PiData::Commands(list)) => self.pi_commands = Some(list.clone()),
+                    Ok(PiData::Commands(list)) => {
+                        if self.pi_commands.as_ref() != Some(list) {
+                            self.emit(Effect::Commands(list.as_slice().into()));
+                        }
+                        self.pi_commands = Some(list.clone());
+                    }
                     Ok(PiData::Models(list)) => {
                         let (names, raw, at) = (list.names.clone(), list.raw.as_str().into(), self.now.mono);
                         self.pi_models = Some(KnownModels { names, raw, at });
@@ -167,6 +172,10 @@ impl State {
             return Ok(());
         }
         if let PiEvent::Notice { level, message } = ev {
+            let to = if s.running() { self.partner(s) } else { None };
+            if let Some(to) = to.filter(|to| self.keys_of(to).is_some() && !message.trim().is_empty()) {
+                self.say(&self.target_of(&to), &message.chars().take(2_000).collect::<String>(), 600_000)?;
+            }
             self.frame(Frame::Notice { session: s.key.to_string(), level, message });
             return Ok(());
         }

@@ -1,5 +1,7 @@
 //! The text pi gets: context lines, merged prompts, notes after a restart (core.md 6, 8.1, 22.4). Pure.
 
+use std::borrow::Cow;
+
 use jiff::tz::TimeZone;
 use jiff::Timestamp;
 
@@ -59,6 +61,31 @@ pub fn context_line(i: &Item, turn: &str, now: Wall, zone: Option<&TimeZone>) ->
     }
     parts.push(format!("turn:{turn}"));
     format!("[{}]", parts.join(" | "))
+}
+
+/// What a message says, with what came with it (telegram.md 8). `tail`: about its files.
+pub fn body<'a>(text: &'a str, tail: &str, images: usize) -> Cow<'a, str> {
+    if tail.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let is_context = |line: &&str| line.starts_with("[Forwarded | ") || line.starts_with("[Reply to");
+    let head: usize = text.split_inclusive('\n').take_while(is_context).map(str::len).sum();
+    let (head, words) = text.split_at(head);
+    let mut out = head.to_owned();
+    let end = |out: &mut String, with: &str| {
+        if !out.is_empty() && !out.ends_with('\n') {
+            out.push_str(with);
+        }
+    };
+    end(&mut out, "\n");
+    match images {
+        0 => {}
+        1 => out += "[media attached: 1 image]\n",
+        n => out += &format!("[media attached: {n} images]\n"),
+    }
+    out += words;
+    end(&mut out, "\n\n");
+    Cow::Owned(out + tail)
 }
 
 /// The prompt of a turn. `dropped`: first characters of messages that had to give way.
@@ -146,6 +173,20 @@ mod tests {
         assert_eq!(line.matches(['[', ']']).count(), 2);
         assert_eq!(line.lines().count(), 1);
         assert_eq!(injection(&line, "evil"), Some(0), "a name may say anything, but only store ids are looked for");
+    }
+
+    #[test]
+    fn what_came_with_a_message_stands_around_its_words() {
+        for (text, tail, images, want) in [
+            ("hi", "", 0, "hi"),
+            ("hi", "[x]", 0, "hi\n\n[x]"),
+            ("", "[x]", 1, "[media attached: 1 image]\n[x]"),
+            ("see", "[x]\n[y]", 2, "[media attached: 2 images]\nsee\n\n[x]\n[y]"),
+            ("[Reply to] a\nwhy?", "[x]", 1, "[Reply to] a\n[media attached: 1 image]\nwhy?\n\n[x]"),
+            ("[Forwarded | from: a]", "[x]", 0, "[Forwarded | from: a]\n[x]"),
+        ] {
+            assert_eq!(body(text, tail, images), want);
+        }
     }
 
     #[test]

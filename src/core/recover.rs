@@ -21,7 +21,11 @@ impl State {
                 self.recover_session(&session)?;
             }
         }
+        for session in self.store.sessions_early()? {
+            self.recover_session(&session)?;
+        }
         self.recover_fleeting()?;
+        self.recover_questions()?;
         for state in ["sending", "ready", "raw"] {
             let mut after = 0;
             loop {
@@ -47,7 +51,8 @@ impl State {
         // session that is gone for another reason was lost, and what waits for it is not.)
         let deleted = self.store.session(session)?.is_none()
             && open.as_ref().is_none_or(|t| t.stop.as_deref() == Some(AbortWhy::Reset.as_str()))
-            && self.store.inbox_waiting(session, st::QUEUED)?.is_empty();
+            && self.store.inbox_waiting(session, st::QUEUED)?.is_empty()
+            && self.store.inbox_early(session)?.iter().all(|r| r.state == st::HELD);
         let key = match deleted {
             true => {
                 let row = self.blank_row(session, &source)?;
@@ -285,8 +290,14 @@ impl State {
             return Ok(());
         }
         let known = |r: &InboxRow| head.contains(&format!("msgId:{} ", self.msg_id(r)));
-        let Some(at) = s.queue.iter().position(known) else { return Ok(()) };
-        let row = s.queue.remove(at);
+        let row = match s.queue.iter().position(known) {
+            Some(at) => s.queue.remove(at),
+            None => {
+                let known = |core: &State, r: &InboxRow| head.contains(&format!("msgId:{} ", core.msg_id(r)));
+                let Some(row) = self.early_known(s, known)?.pop() else { return Ok(()) };
+                row
+            }
+        };
         self.store.set_inbox(row.id, st::IN_TURN, Some(t.row.id), Some(n), None)?;
         t.injected.push(Injected { n, row, seen: false, cmd: None });
         Ok(())
@@ -294,7 +305,8 @@ impl State {
 
     /// Looks whether pi's file knows messages that wait here: their turn was lost with the power.
     pub(super) fn verify(&mut self, s: &mut Session, proc: ProcId, file_len: u64) -> Result<()> {
-        let ids = s.queue.iter().map(|m| self.msg_id(m)).collect();
+        let early = s.early.iter().flat_map(|p| &p.rows);
+        let ids = s.queue.iter().chain(early).map(|m| self.msg_id(m)).collect();
         let job = self.job(&s.key, Job::FindMessages { path: s.row.file.clone(), ids }, false);
         s.stage = Stage::Verify { job, proc, file_len, until: self.now.mono + READ_WAIT };
         Ok(())
@@ -303,9 +315,10 @@ impl State {
     pub(super) fn on_verified(&mut self, s: &mut Session, done: JobDone) -> Result<()> {
         let JobDone::FileRead(mut found) = done else { return Ok(()) }; // failed: again at the deadline
         let Stage::Verify { proc, file_len, .. } = std::mem::replace(&mut s.stage, Stage::Idle) else { return Ok(()) };
-        let (members, rest): (Vec<_>, Vec<_>) =
+        let (mut members, rest): (Vec<_>, Vec<_>) =
             std::mem::take(&mut s.queue).into_iter().partition(|m| found.ids.contains(&self.msg_id(m)));
         s.queue = rest;
+        members.extend(self.early_known(s, |core, m| found.ids.contains(&core.msg_id(m)))?);
         if members.is_empty() {
             s.verify = Verify::Clear;
             return self.prompt_turn(s, Work::Queue, proc, file_len);

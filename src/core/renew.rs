@@ -33,6 +33,8 @@ impl State {
             images: &[],
             body_hash: None,
             solo: Some(&Solo::default()),
+            files: &[],
+            group: None,
         })?;
         s.queue.extend(self.store.inbox(row)?);
         self.todo.push_back(Todo::Kick(s.key.clone()));

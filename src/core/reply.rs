@@ -1,12 +1,13 @@
 //! The end of a turn: reply, fates and what is owed, in one commit (core.md 22.3).
 
+use super::presses::CALLBACK;
 use super::session::{Session, Verify};
 use super::turn::{AbortWhy, Turn};
 use super::view::behind;
 use super::{State, Todo};
 use crate::message::*;
 use crate::rules::ReplyTo;
-use crate::store::{inbox_state as st, InboxRow, NewOutbox, NewSegment, Result, Store, TEXT};
+use crate::store::{inbox_state as st, InboxRow, NewOutbox, NewSegment, Result, Store, EDIT, TEXT};
 
 /// How a turn ended.
 #[derive(Debug)]
@@ -38,6 +39,14 @@ struct Piece {
     last: bool,
     /// Runs that it answers, besides its addressee's.
     runs: Vec<String>,
+    buttons: Vec<Vec<Button>>,
+}
+
+impl Piece {
+    /// A text of the gateway.
+    fn alone(origin: &'static str, last: bool) -> Piece {
+        Piece { turn: None, n: None, origin, last, runs: Vec::new(), buttons: Vec::new() }
+    }
 }
 
 impl State {
@@ -64,9 +73,8 @@ impl State {
                 self.frame(Frame::Error { session: s.key.to_string(), run, code: *code, message: why.clone() });
             }
             self.add_reply(&t, at.as_ref(), &end.text, true)?;
-        } else {
-            self.remove_lives(t.row.id, t.n, 0)?;
         }
+        self.remove_untold(t.row.id)?;
         self.end_view(&s.key);
         let mut back = Vec::new();
         for i in t.injected {
@@ -97,7 +105,7 @@ impl State {
                 p.used = self.now.mono;
             }
         }
-        self.cancel_dialogs(&s.key);
+        self.end_turn_dialogs(&s.key)?;
         s.verify = match s.verify {
             Verify::Clear if code.is_none() => {
                 self.verified.insert(s.key.clone());
@@ -125,7 +133,7 @@ impl State {
         }
         let Some(to) = to else { return Ok(()) };
         let runs = self.covered(t)?;
-        let piece = Piece { turn: Some(t.row.id), n: Some(t.n), origin: "reply", last, runs };
+        let piece = Piece { turn: Some(t.row.id), n: Some(t.n), origin: "reply", last, runs, buttons: Vec::new() };
         self.add_segment(&t.row.session, piece, to, text)
     }
 
@@ -140,7 +148,7 @@ impl State {
     }
 
     fn add_segment(&mut self, key: &str, piece: Piece, to: &InboxRow, text: &str) -> Result<()> {
-        let Piece { turn, n, origin, last, mut runs } = piece;
+        let Piece { turn, n, origin, last, mut runs, buttons } = piece;
         let target = self.target_of(&to.source);
         let blocks = turn.filter(|_| n.is_some()).map_or(Ok(Vec::new()), |turn| self.blocks_of(turn))?;
         let segment = self.store.add_segment(&NewSegment {
@@ -168,7 +176,10 @@ impl State {
         if !self.rules.mailbox(&target.channel) {
             let expires = self.now.wall + self.rules.max_age;
             let mode = self.rules.account(&to.source).map_or(ReplyTo::Off, |a| a.reply_to);
-            let reply_to = reply_to(&self.store, mode, to)?;
+            // What a press led to takes the place of the message that was pressed.
+            let pressed = to.source.message_id.as_deref().filter(|_| to.kind == CALLBACK);
+            let pressed = pressed.filter(|_| target == Target::from(&to.source)); // its id means another one elsewhere
+            let reply_to = if pressed.is_some() { None } else { reply_to(&self.store, mode, to)? };
             let owed = behind(text, &blocks);
             if owed.is_empty() {
                 return self.all_delivered(segment);
@@ -176,10 +187,10 @@ impl State {
             let reply_to = reply_to.filter(|_| blocks.is_empty() || owed == text || mode == ReplyTo::All);
             self.store.add_outbox(&NewOutbox {
                 segment: Some(segment),
-                kind: TEXT,
+                kind: if pressed.is_some() { EDIT } else { TEXT },
                 target: &target,
-                content: &Content { text: owed.to_owned(), reply_to, ..Content::default() },
-                message: None,
+                content: &Content { text: owed.to_owned(), reply_to, buttons, ..Content::default() },
+                message: pressed,
                 at: self.now.wall,
                 clock_ok: self.clock_confirmed,
                 expires,
@@ -201,15 +212,23 @@ impl State {
         let Some(row) = to else { return Ok(()) };
         let Some(to) = self.store.inbox(row)? else { return Ok(()) };
         let origin = if fate == st::COMMAND { "command" } else { "notice" };
-        self.add_segment(&s.key, Piece { turn: None, n: None, origin, last: true, runs: Vec::new() }, &to, text)?;
+        self.add_segment(&s.key, Piece::alone(origin, true), &to, text)?;
         self.store.set_inbox(row, fate, to.turn, to.inj, reason)?;
         self.settled(row)
     }
 
     /// A text of the gateway that changes nobody's fate.
     pub(super) fn remark(&mut self, s: &Session, to: &InboxRow, text: &str) -> Result<()> {
-        let piece = Piece { turn: None, n: None, origin: "notice", last: false, runs: Vec::new() };
-        self.add_segment(&s.key, piece, to, text)
+        self.add_segment(&s.key, Piece::alone("notice", false), to, text)
+    }
+
+    /// The reply of a command, with buttons.
+    pub(super) fn notice_with(&mut self, s: &Session, row: Row, content: Content) -> Result<()> {
+        let Some(to) = self.store.inbox(row)? else { return Ok(()) };
+        let piece = Piece { buttons: content.buttons, ..Piece::alone("command", true) };
+        self.add_segment(&s.key, piece, &to, &content.text)?;
+        self.store.set_inbox(row, st::COMMAND, to.turn, to.inj, None)?;
+        self.settled(row)
     }
 
     /// Tells everybody who waits for this message's fate.

@@ -4,7 +4,7 @@ use super::asks::{Ask, Asker};
 use super::intake::Kind;
 use super::session::{Stage, Who};
 use super::turn::AbortWhy;
-use super::{Due, KnownModels, OpenDialog, State};
+use super::{Due, Ended, KnownModels, OpenDialog, State};
 use crate::message::*;
 use crate::routing::fleeting;
 use crate::store::{inbox_state, Result};
@@ -130,6 +130,7 @@ impl State {
             Request::Place(whose) => return self.on_place(id, whose),
             Request::Post(post) => return self.on_post(id, *post),
             Request::Act(act) => return self.on_act(id, *act),
+            Request::Choose(choice) => return self.on_choose(id, *choice),
             Request::Models => {
                 let live = self.procs.values().find(|p| p.usable()).map(|p| p.id);
                 let young = |m: &KnownModels| self.now.mono.saturating_sub(m.at) < MODELS_AGE;
@@ -159,7 +160,7 @@ impl State {
             }
             Request::Ui { id: dialog, answer } => {
                 let first = self.dialogs.contains_key(&dialog);
-                self.close_dialog(&dialog, answer);
+                self.close_dialog(&dialog, answer, Ended::Elsewhere)?;
                 self.answer(id, Answer::Bool(first), false);
             }
             Request::Dialogs { session } => {
@@ -244,11 +245,12 @@ impl State {
             queues: self
                 .sessions
                 .values()
-                .filter(|s| !s.queue.is_empty() || s.busy())
-                .map(|s| (s.key.to_string(), s.queue.len(), s.busy()))
+                .filter(|s| s.waiting() > 0 || s.busy())
+                .map(|s| (s.key.to_string(), s.waiting(), s.busy()))
                 .collect(),
             sessions: self.store.count_sessions()?,
             outbox_ready: owed,
+            owed: self.store.outbox_owed_by_account()?,
             outbox_oldest_ms: oldest.map_or(0, |at| (self.now.wall - at).max(0)),
             counters: self.counters.clone(),
             problems: self.degraded.iter().chain(&self.store.salvaged).cloned().collect(),
@@ -278,8 +280,8 @@ impl State {
     pub(super) fn open_dialog(&mut self, proc: ProcId, d: &PiDialog) -> Result<()> {
         let session = self.procs.get(&proc).and_then(|p| p.session.clone());
         let answerable = session.as_ref().and_then(|k| self.sessions.get(k)).is_some_and(|s| {
-            let channel = s.row.last.as_ref().map(|l| l.channel.as_str());
-            s.running() && channel == Some("webchat")
+            let partner = self.partner(s);
+            s.running() && partner.is_some_and(|p| p.channel == "webchat" || self.keys_of(&p).is_some())
         });
         let Some(session) = session.filter(|_| answerable && self.dialogs.len() < DIALOGS) else {
             self.write(proc, PiCmd::UiResponse { id: d.id.clone(), answer: UiAnswer::Cancelled });
@@ -300,34 +302,58 @@ impl State {
         self.frame(Frame::Dialog(dialog.clone()));
         let until = self.now.mono + ttl;
         self.arm(Due::Dialog(d.id.clone()), until);
-        self.dialogs.insert(d.id.clone(), OpenDialog { proc, dialog, until });
-        Ok(())
+        self.dialogs.insert(d.id.clone(), OpenDialog { proc, dialog: dialog.clone(), until });
+        self.ask_dialog(&session, &dialog)
     }
 
-    pub(super) fn close_dialog(&mut self, id: &str, answer: UiAnswer) {
-        let Some(d) = self.dialogs.remove(id) else { return };
+    /// Answers pi; the pages and the chat see how it ended.
+    pub(super) fn close_dialog(&mut self, id: &str, answer: UiAnswer, how: Ended) -> Result<()> {
+        let Some(d) = self.dialogs.remove(id) else { return Ok(()) };
         self.disarm(&Due::Dialog(id.to_owned()));
         if self.procs.contains_key(&d.proc) {
             self.write(d.proc, PiCmd::UiResponse { id: id.to_owned(), answer: answer.fit(&d.dialog.method) });
         }
         self.frame(Frame::DialogDone { session: d.dialog.session, id: id.to_owned() });
+        self.dialog_view_ends(id, &how)
     }
 
-    /// Answers all open dialogs of a session with cancelled; how many there were.
-    pub(super) fn cancel_dialogs(&mut self, session: &str) -> usize {
-        let ids: Vec<String> =
-            self.dialogs.values().filter(|d| d.dialog.session == session).map(|d| d.dialog.id.clone()).collect();
+    /// Answers all open dialogs and keyboards of a session with cancelled: R7, before anything else ends.
+    pub(super) fn cancel_dialogs(&mut self, session: &str) -> Result<()> {
+        self.end_dialogs(session, None)?;
+        self.cancel_choices(session, None, false).map(|_| ())
+    }
+
+    /// The same for those of the turn, which is over.
+    pub(super) fn end_turn_dialogs(&mut self, session: &str) -> Result<()> {
+        self.end_dialogs(session, None)?;
+        self.cancel_choices(session, None, true).map(|_| ())
+    }
+
+    /// `/cancel`: what its sender may answer; how many there were.
+    pub(super) fn cancel_for(&mut self, session: &str, by: &Source) -> Result<usize> {
+        let sender = (by.chat_type != ChatType::Dm).then_some(by.sender.as_str());
+        Ok(self.end_dialogs(session, sender)? + self.cancel_choices(session, sender, false)?)
+    }
+
+    fn end_dialogs(&mut self, session: &str, sender: Option<&str>) -> Result<usize> {
+        let mine = |id: &str| sender.is_none_or(|s| self.dialog_is_for(id).is_none_or(|f| f == s));
+        let of_it = self.dialogs.values().map(|d| &d.dialog).filter(|d| d.session == session && mine(&d.id));
+        let ids: Vec<String> = of_it.map(|d| d.id.clone()).collect();
         for id in &ids {
-            self.close_dialog(id, UiAnswer::Cancelled);
+            // An extension keeps its own time, and the turn may end before ours is over.
+            let late = self.dialogs.get(id).is_some_and(|d| d.until <= self.now.mono + 500);
+            let how = if late { Ended::TimedOut } else { Ended::Cancelled };
+            self.close_dialog(id, UiAnswer::Cancelled, how)?;
         }
-        ids.len()
+        Ok(ids.len())
     }
 
     /// The process that asked is gone.
-    pub(super) fn drop_dialogs(&mut self, proc: ProcId) {
+    pub(super) fn drop_dialogs(&mut self, proc: ProcId) -> Result<()> {
         let ids: Vec<String> = self.dialogs.values().filter(|d| d.proc == proc).map(|d| d.dialog.id.clone()).collect();
         for id in ids {
-            self.close_dialog(&id, UiAnswer::Cancelled);
+            self.close_dialog(&id, UiAnswer::Cancelled, Ended::Cancelled)?;
         }
+        Ok(())
     }
 }

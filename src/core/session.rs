@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::asks::Ask;
+use super::early::Parcel;
 use super::roles::Switch;
 use super::tasks::Task;
 use super::turn::Turn;
@@ -18,6 +19,8 @@ pub struct Session {
     pub row: SessionRow,
     /// Rows in state `queued`, in order of arrival.
     pub queue: Vec<InboxRow>,
+    /// Messages that are not complete yet, in order of arrival.
+    pub early: Vec<Parcel>,
     /// First characters of messages that gave way, for the next prompt.
     pub dropped: Vec<String>,
     /// The user was told that messages are being dropped (once per burst).
@@ -152,12 +155,17 @@ impl Session {
     pub fn quiet(&self) -> bool {
         matches!(self.stage, Stage::Idle)
             && self.queue.is_empty()
+            && self.early.is_empty()
             && self.dropped.is_empty()
             && self.tasks.is_empty()
             && self.switch.is_none()
     }
     pub fn running(&self) -> bool {
         !matches!(self.stage, Stage::Idle | Stage::Debounce { .. })
+    }
+    /// Messages that wait for a turn.
+    pub fn waiting(&self) -> usize {
+        self.queue.len() + self.early.iter().map(|p| p.rows.len()).sum::<usize>()
     }
     /// A turn or a command is under way.
     pub fn busy(&self) -> bool {
@@ -220,12 +228,14 @@ impl State {
     pub(super) fn remember(&mut self, row: SessionRow, deleted: bool) -> Result<Key> {
         let key = row.key.as_str();
         let queue = self.store.inbox_waiting(key, st::QUEUED)?;
+        let early = self.early_of(key)?;
         let key: Key = key.into();
         let proc = self.procs.values().find(|p| p.session.as_ref() == Some(&key)).map(|p| p.id);
         let s = Session {
             key: key.clone(),
             row,
             queue,
+            early,
             dropped: Vec::new(),
             told_full: false,
             stage: Stage::Idle,
@@ -242,7 +252,7 @@ impl State {
     }
 
     /// Stores a new session. One that had the key before it is over: nothing of it is history.
-    fn new_row(&mut self, key: &str, source: &Source) -> Result<SessionRow> {
+    pub(super) fn new_row(&mut self, key: &str, source: &Source) -> Result<SessionRow> {
         let row = self.blank_row(key, source)?;
         self.store.put_session(&row)?;
         Ok(row)
@@ -301,7 +311,8 @@ impl State {
     /// The session's next due time.
     pub(super) fn due_of(&self, s: &Session) -> Option<Mono> {
         let tasks = s.tasks.iter().map(|t| t.until);
-        tasks.chain(s.switch.as_ref().map(|w| w.until)).chain(self.stage_due(s)).min()
+        let early = self.early_due(s);
+        tasks.chain(s.switch.as_ref().map(|w| w.until)).chain(early).chain(self.stage_due(s)).min()
     }
 
     fn stage_due(&self, s: &Session) -> Option<Mono> {
@@ -325,6 +336,7 @@ impl State {
 
     pub(super) fn on_session_due(&mut self, s: &mut Session) -> Result<()> {
         self.late_tasks(s)?;
+        self.pump_early(s)?;
         if s.switch.as_ref().is_some_and(|w| w.until <= self.now.mono) {
             self.switch_failed(s)?;
         }
@@ -400,7 +412,7 @@ impl State {
             last: row.last.clone(),
             model: row.model.clone(),
             thinking: row.thinking.clone(),
-            waiting: live.map_or(0, |s| s.queue.len()),
+            waiting: live.map_or(0, Session::waiting),
             title: row.title.clone(),
             compacting: live.is_some_and(|s| matches!(s.stage, Stage::Compact { .. })),
         }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::keys::Menu;
 use super::session::{Session, Stage, Who};
 use super::State;
 use crate::message::*;
@@ -56,7 +57,10 @@ impl State {
             (Doing::Text, JobDone::Text(text)) => text,
             (Doing::ListRoles, JobDone::Roles(dirs)) => {
                 let now = s.row.role.as_deref().unwrap_or("default");
-                format!("Role: {now}. There are: {}.", self.role_names(dirs).join(", "))
+                let names = self.role_names(dirs);
+                let text = format!("Role: {now}. There are: {}.", names.join(", "));
+                let Some(row) = self.store.inbox(row)? else { return Ok(()) };
+                return self.offer(s, &row, Menu::Roles(names), text);
             }
             (Doing::SetRole(role), JobDone::Roles(dirs)) => {
                 let names = self.role_names(dirs);

@@ -263,10 +263,11 @@ impl State {
         };
         let ids: Vec<String> =
             members.iter().map(|m| m.source.message_id.clone().unwrap_or_else(|| self.store.ext('i', m.id))).collect();
+        let texts: Vec<_> = members.iter().map(|m| prompt::body(&m.text, &m.tail, m.images.len())).collect();
         let items: Vec<Item> = members
             .iter()
-            .zip(&ids)
-            .map(|(m, id)| Item { source: &m.source, msg_id: id, at: m.at, text: &m.text, images: m.images.len() })
+            .zip(ids.iter().zip(&texts))
+            .map(|(m, (id, text))| Item { source: &m.source, msg_id: id, at: m.at, text, images: m.images.len() })
             .collect();
         let text = match (plain, &members[..]) {
             (true, [one]) => one.text.trim().to_owned(),
@@ -316,8 +317,8 @@ impl State {
         };
         let marker = format!("{}.{n}", t.ext);
         let msg_id = self.msg_id(&item);
-        let line =
-            Item { source: &item.source, msg_id: &msg_id, at: item.at, text: &item.text, images: item.images.len() };
+        let text = prompt::body(&item.text, &item.tail, item.images.len());
+        let line = Item { source: &item.source, msg_id: &msg_id, at: item.at, text: &text, images: item.images.len() };
         let message = prompt::prompt(&[line], &[], &marker, now.wall, zone.as_ref());
         let images = item.images.clone();
         self.store.set_inbox(item.id, st::IN_TURN, Some(t.row.id), Some(n), None)?;
@@ -337,7 +338,7 @@ impl State {
 
     /// Ends the running turn; what it said so far is its reply.
     pub(super) fn abort_turn(&mut self, s: &mut Session, why: AbortWhy) -> Result<()> {
-        self.cancel_dialogs(&s.key);
+        self.cancel_dialogs(&s.key)?;
         let (new_pi, until) = (self.new_pi, self.now.mono + ABORT_WAIT);
         let Some(t) = s.turn() else { return Ok(()) };
         let id = t.row.id;

@@ -24,7 +24,7 @@ const TYPING_ENDS: u64 = 600_000;
 /// Between two changes at most, however often the platform asks for patience.
 const SLOWEST: u64 = 10_000;
 
-/// The view of one turn's current segment.
+/// The view of one turn's current segment; before the turn begins only that somebody is typing.
 #[derive(Debug)]
 pub(super) struct ViewState {
     target: Target,
@@ -80,6 +80,32 @@ impl State {
         self.views.insert(key.clone(), view);
         self.tick_view(key);
         Ok(())
+    }
+
+    /// Somebody is going to work on that message: its sender sees a sign of it, long before pi is ready.
+    pub(super) fn begin_wait(&mut self, key: &Key, to: &Source) {
+        let typing = self.rules.account(to).map_or(0, |a| a.typing);
+        if typing == 0 || self.views.contains_key(key) {
+            return;
+        }
+        let now = self.now.mono;
+        let view = ViewState {
+            target: self.target_of(to),
+            turn: 0,
+            n: 0,
+            run: String::new(),
+            reply_to: None,
+            shown: Vec::new(),
+            full: false,
+            begun: now,
+            every: 0,
+            next: Mono::MAX,
+            typing_next: now,
+            typing_failures: 0,
+            taken: None,
+        };
+        self.views.insert(key.clone(), view);
+        self.tick_view(key);
     }
 
     pub(super) fn end_view(&mut self, key: &Key) {
@@ -171,6 +197,10 @@ impl State {
                 self.on_mark(target, message, outcome);
                 Ok(())
             }
+            Some((target, Passing::Press(again))) => {
+                self.on_press_answered(&target, again, &outcome);
+                Ok(())
+            }
             None => Ok(()),
         }
     }
@@ -240,7 +270,6 @@ impl State {
     fn on_view(&mut self, key: &Key, target: &Target, mut place: LiveRow, outcome: Outcome) -> Result<()> {
         let new = place.message.is_empty();
         let now = self.now.mono;
-        let mut wait = None;
         let (mut id, mut full, mut slower, mut gone) = (None, false, false, false);
         match outcome {
             Outcome::Sent { id: sent } => id = Some(sent),
@@ -254,7 +283,6 @@ impl State {
             }
             Outcome::RateLimited { account_wide, ms } => {
                 self.limited(target, account_wide, ms);
-                wait = Some(ms);
                 slower = true;
             }
             Outcome::Gone => gone = true,
@@ -296,7 +324,7 @@ impl State {
             None if !place.message.is_empty() => self.settle_live(&place)?,
             None => {}
         }
-        self.lane_rests(target, wait);
+        self.lane_rests(target);
         self.tick_view(key);
         Ok(())
     }
@@ -341,6 +369,16 @@ impl State {
     pub(super) fn remove_surplus(&mut self, segment: Row, parts: i64) -> Result<()> {
         let Some((turn, n)) = self.store.place_of(segment)? else { return Ok(()) };
         self.remove_lives(turn, n, parts)
+    }
+
+    /// The turn is over: live messages of segments that came to no text go.
+    pub(super) fn remove_untold(&mut self, turn: Row) -> Result<()> {
+        for live in self.store.lives(turn)? {
+            if self.store.segment_at(turn, live.n)?.is_none() {
+                self.remove_live(&live)?;
+            }
+        }
+        Ok(())
     }
 
     /// Live messages of a segment from that index on go.

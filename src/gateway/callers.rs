@@ -106,8 +106,13 @@ impl Desk {
 
     fn give(self: &Arc<Self>, id: CallId, call: Box<Call>) {
         let mut s = self.lock();
-        s.calls.push_back((id, call));
-        if s.idle >= s.calls.len() || s.threads >= MOST {
+        // Who pressed a button waits in front of it: before everything else, and if need be by a thread of its own.
+        let urgent = matches!(call.op, Op::AnswerPress { .. });
+        match urgent {
+            true => s.calls.push_front((id, call)),
+            false => s.calls.push_back((id, call)),
+        }
+        if s.idle >= s.calls.len() || s.threads >= MOST + usize::from(urgent) {
             self.bell.notify_one();
             return;
         }

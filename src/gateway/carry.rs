@@ -9,6 +9,7 @@ use super::callers::Callers;
 use super::channels::Accounts;
 use super::doors::Doors;
 use super::hands::Hands;
+use super::inbound::Files;
 use super::operator::Operator;
 use super::settings;
 use crate::agent::process::PiProcess;
@@ -61,11 +62,12 @@ impl Carrier {
         store_id: String,
         drained: Sender<()>,
         operator: Arc<Operator>,
+        files: Arc<Files>,
     ) -> Carrier {
         Carrier {
             answers,
             callers: Callers::new(mind.clone()),
-            accounts: Accounts::new(mind.clone(), board.clone()),
+            accounts: Accounts::new(mind.clone(), board.clone(), files, operator.roster.clone()),
             mind,
             children,
             hands,
@@ -116,6 +118,7 @@ impl Carrier {
                 log::warn!("{text}");
                 self.observe(Observation::new(Level::Warn, Area::System, "notice", text));
             }
+            Effect::Commands(list) => self.accounts.menus.commands(&list),
             Effect::Observed(seen) => self.observe(*seen),
             Effect::Drained => {
                 let _ = self.drained.try_send(()); // once is enough

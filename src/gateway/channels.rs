@@ -2,19 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use crossbeam_channel::{bounded, RecvTimeoutError, Sender};
 
 use crate::access::{Access, DmPolicy, GroupAccess, GroupPolicy, TopicAccess};
 use crate::ask::Mind;
+use crate::channels::audio::Transcriber;
 use crate::channels::telegram;
-use crate::config::types::{self, StreamMode, TelegramAccount, TelegramGroup, TelegramTopic};
+use crate::clock;
+use crate::config::types::{self, EditedMessages, StreamMode, TelegramAccount, TelegramGroup, TelegramTopic};
 use crate::config::Config;
 use crate::live::Board;
-use crate::message::{Content, Target};
-use crate::net::{Net, Route};
-use crate::rules::{AccountRules, ChannelRules, Pace, Rate, ReplyTo, ViewRules};
+use crate::message::{Content, Mono, Target};
+use crate::net::{Net, Purpose, Route};
+use crate::roster::{Roster, Stage};
+use crate::rules::{AccountRules, ChannelRules, Inflow, Keys, Pace, Rate, ReplyTo, ViewRules};
 
 use super::callers::Callers;
+use super::inbound::Files;
+use super::menus::Menus;
 
 /// Chats of groups have ids below zero.
 const GROUP: &str = "-";
@@ -64,6 +72,18 @@ fn telegram_rules(a: &TelegramAccount) -> AccountRules {
         }),
         typing: TYPING,
         ack: a.ack_reaction.clone(),
+        mode: a.message_mode.map(super::settings::mode),
+        keys: Keys { per_row: 8, most: 100 }, // telegram.md 11
+        // telegram.md 8.7, 8.9, 8.10
+        inflow: Inflow {
+            album: 1_000,
+            album_most: 5_000,
+            long_text: 3_900,
+            long_wait: 1_500,
+            forwards: 500,
+            typing: a.debounce.as_millis() as u64,
+            resend_edits: a.edited_messages == EditedMessages::Resend,
+        },
     }
 }
 
@@ -91,6 +111,7 @@ fn group(g: &TelegramGroup) -> GroupAccess {
         policy: g.group_policy.map(group_policy),
         allow: g.allow_from.clone(),
         topics: g.topics.iter().map(|(id, t)| (id.clone(), topic(t))).collect(),
+        history: g.history_limit,
     }
 }
 
@@ -116,7 +137,12 @@ pub fn render(c: &Config, target: &Target, content: Content, cwd: Option<&Path>)
 pub struct Accounts {
     mind: Mind,
     board: Arc<Board>,
-    running: Mutex<BTreeMap<String, Running>>,
+    files: Arc<Files>,
+    roster: Arc<Roster>,
+    pub menus: Arc<Menus>,
+    running: Arc<Mutex<BTreeMap<String, Running>>>,
+    /// Ends the watch when it goes.
+    watch: Mutex<Option<Sender<()>>>,
 }
 
 struct Running {
@@ -124,15 +150,24 @@ struct Running {
     config: TelegramAccount,
 }
 
+/// How often the readers are looked at. Together with everything else that is less than 20 wake-ups a minute.
+const WATCH: Duration = Duration::from_secs(10);
+
 impl Accounts {
-    pub fn new(mind: Mind, board: Arc<Board>) -> Accounts {
-        Accounts { mind, board, running: Mutex::default() }
+    pub fn new(mind: Mind, board: Arc<Board>, files: Arc<Files>, roster: Arc<Roster>) -> Accounts {
+        let menus = Arc::default();
+        Accounts { mind, board, files, roster, menus, running: Arc::default(), watch: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
+        self.running.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Opens, closes and reopens accounts so that they are what the configuration says. One that cannot be opened
-    /// stops no other.
+    /// stops no other. One that waits for its credentials to be accepted tries them at once.
     pub fn apply(&self, c: &Config, callers: &Callers) {
-        let mut running = self.running.lock().unwrap_or_else(|e| e.into_inner());
+        self.menus.configure(c);
+        let mut running = self.lock();
         let wanted: BTreeMap<&str, &TelegramAccount> = c.channels.telegram.active().collect();
         let changed: Vec<String> = running
             .iter()
@@ -141,9 +176,16 @@ impl Accounts {
             .collect();
         for id in changed {
             if let Some(old) = running.remove(&id) {
+                self.roster.set_inlet(telegram::NAME, &id, None);
                 old.account.close();
                 callers.remove(telegram::NAME, &id);
+                self.files.set(telegram::NAME, &id, None);
+                self.menus.remove(&id);
+                self.roster.remove(telegram::NAME, &id);
             }
+        }
+        for (_, held) in running.iter_mut().filter(|(_, r)| r.account.is_held()) {
+            held.account.renew();
         }
         let mut net = None;
         let mut bots: Vec<String> = running.values().filter_map(|r| r.config.bot_id().map(str::to_owned)).collect();
@@ -151,38 +193,102 @@ impl Accounts {
             if running.contains_key(id) {
                 continue;
             }
+            let standing = self.roster.standing(telegram::NAME, id);
             let bot = account.bot_id().unwrap_or_default().to_owned();
             if bots.contains(&bot) {
-                log::error!("telegram {id}: another account has the same bot; this one is not started");
+                let why = "another account has the same bot; this one is not started";
+                standing.failed(Stage::Stopped, why);
+                log::error!("telegram {id}: {why}");
                 continue;
             }
+            let menus = self.menus.clone();
             let opened = net.get_or_insert_with(|| Net::open(&c.network)).clone().and_then(|net| {
+                // Not the platform's: the account's own proxy is not for it.
+                let agent = net.agent(Purpose::Files).route(Route::new(&c.network, None)?).build();
                 let parts = telegram::Parts {
                     net,
+                    transcriber: Transcriber::new(&account.audio, agent),
                     mind: self.mind.clone(),
                     board: self.board.clone(),
                     show_thinking: c.agent.show_thinking,
                     files: super::files::opener(c),
                     guard: c.security.ssrf.clone(),
+                    standing: standing.clone(),
+                    ready: Arc::new(move |id| menus.wanted(id)),
                 };
                 telegram::open(id, account, Route::new(&c.network, account.proxy.as_ref())?, parts)
             });
             match opened {
-                Ok((opened, caller)) => {
+                Ok((opened, caller, fetcher)) => {
+                    self.files.set(telegram::NAME, id, Some(Arc::new(fetcher)));
                     callers.set(telegram::NAME, id, Arc::new(caller));
+                    self.roster.set_inlet(telegram::NAME, id, opened.inlet());
+                    self.menus.set(id, account, opened.bot());
                     running.insert(id.to_owned(), Running { account: opened, config: account.clone() });
                     bots.push(bot);
                 }
-                Err(why) => log::error!("telegram {id} cannot be started: {why}"),
+                Err(why) => {
+                    standing.failed(Stage::Stopped, &why);
+                    log::error!("telegram {id} cannot be started: {why}");
+                }
             }
         }
+        if !running.is_empty() {
+            self.watch();
+        }
+    }
+
+    /// Begins to look after the readers, once.
+    fn watch(&self) {
+        let mut watch = self.watch.lock().unwrap_or_else(|e| e.into_inner());
+        if watch.is_some() {
+            return;
+        }
+        let (stop, stopped) = bounded::<()>(0);
+        let running = self.running.clone();
+        let run = move || {
+            let mut sleep = telegram::Sleep::default();
+            while stopped.recv_timeout(WATCH) == Err(RecvTimeoutError::Timeout) {
+                let slept = sleep.noticed_now();
+                look_after(&running, slept, clock::mono());
+            }
+        };
+        match std::thread::Builder::new().name("channels".into()).stack_size(256 << 10).spawn(run) {
+            Ok(_) => *watch = Some(stop), // it ends by itself when the sender goes
+            Err(e) => log::error!("no thread to look after the channels: {e}"),
+        }
+    }
+
+    /// Begins an account anew, or all of the channel; false: there is none of that name.
+    pub fn restart(&self, channel: &str, account: Option<&str>) -> bool {
+        let mut running = self.lock();
+        let mut found = false;
+        let wanted = |id: &str| channel == telegram::NAME && account.is_none_or(|a| a == id);
+        for (_, r) in running.iter_mut().filter(|(id, _)| wanted(id)) {
+            r.account.renew();
+            found = true;
+        }
+        found
     }
 
     /// Nothing more comes in (shutdown). What is owed still goes out.
     pub fn close(&self) {
-        let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(|e| e.into_inner()));
-        for (_, r) in running {
+        self.watch.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let running = std::mem::take(&mut *self.lock());
+        for (id, r) in running {
+            self.roster.set_inlet(telegram::NAME, &id, None);
             r.account.close();
+        }
+    }
+}
+
+/// Begins anew who gave no sign of life in time, and after a sleep of the machine everybody (telegram.md 4.1).
+fn look_after(running: &Mutex<BTreeMap<String, Running>>, slept: bool, now: Mono) {
+    for (id, r) in running.lock().unwrap_or_else(|e| e.into_inner()).iter_mut() {
+        if slept || r.account.is_stuck(now) {
+            let why = if slept { "the machine slept" } else { "its reader gave no sign of life in time" };
+            log::warn!("telegram {id} is begun anew: {why}");
+            r.account.renew();
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::carry::SharedConfig;
+use super::inbound::Files;
 use super::operator::Operator;
 use super::programs::{Programs, Ran};
 use crate::http::Operator as _;
@@ -22,6 +23,7 @@ pub struct Chores {
     pub programs: Arc<Programs>,
     pub operator: Arc<Operator>,
     pub config: SharedConfig,
+    pub files: Arc<Files>,
     pub roles_dir: PathBuf,
     pub data_root: PathBuf,
 }
@@ -41,6 +43,7 @@ impl Chores {
             Job::ShowConfig { path } => JobDone::Text(section(&self.operator.config(), &path)),
             Job::System => JobDone::Text(system(&self.data_root)),
             Job::Render { target, content, cwd } => JobDone::Rendered(self.render(&target, *content, cwd)),
+            Job::Fetch { parts, within } => self.files.fetch(&parts, within),
             other => JobDone::Failed { why: format!("nobody does {other:?}") },
         }
     }

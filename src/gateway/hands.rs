@@ -42,6 +42,9 @@ impl Hands {
     /// Queues a job. One that cannot be queued is not reported: the mind's deadline for it passes, and it asks
     /// again.
     pub fn give(&self, session: &Arc<str>, id: JobId, job: Job) {
+        // A download lets nothing else of its session wait.
+        let apart: Option<Arc<str>> = matches!(job, Job::Fetch { .. }).then(|| format!("{session} files").into());
+        let session = apart.as_ref().unwrap_or(session);
         let mut threads = self.threads.lock().unwrap_or_else(|e| e.into_inner());
         let job = match threads.get(session) {
             // A thread leaves the table under this lock and only with an empty queue: nothing is lost (C4).
@@ -229,6 +232,7 @@ mod tests {
         let chores = Chores {
             programs: Arc::new(crate::gateway::programs::Programs::new(children)),
             operator: Arc::default(),
+            files: Arc::default(),
             config: Arc::new(std::sync::RwLock::new(Arc::new(defaults(dir.path())))),
             roles_dir: dir.path().join("roles"),
             data_root: dir.path().to_owned(),

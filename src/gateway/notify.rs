@@ -1,15 +1,18 @@
 //! Words to the service manager: ready, alive, stopping (sd_notify(3)); silent where there is none.
 //!
-//! Alive means that the mind has answered since the last word. A long turn and a slow disk do not hold its answers
+//! Alive means that the mind has answered since the last word, and that every reader gave its sign of life in time. A long turn and a slow disk do not hold its answers
 //! up; a mind that is stuck does, and then the service manager starts the gateway anew (core.md 20, "Liveness").
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ask::{Mind, Pending};
+use crate::clock;
 use crate::message::Request;
+use crate::roster::Roster;
 
 /// The service manager's socket.
 #[derive(Clone)]
@@ -59,13 +62,14 @@ fn period(usec: Option<&str>, pid: Option<&str>, own: u32) -> Option<Duration> {
 pub struct Watchdog {
     manager: Manager,
     mind: Mind,
+    roster: Arc<Roster>,
     asked: Option<Pending>,
 }
 
 impl Watchdog {
-    pub fn new(manager: Manager, mind: Mind) -> Watchdog {
+    pub fn new(manager: Manager, mind: Mind, roster: Arc<Roster>) -> Watchdog {
         let asked = mind.submit(Request::Ping).ok();
-        Watchdog { manager, mind, asked }
+        Watchdog { manager, mind, roster, asked }
     }
 
     pub fn tick(&mut self) {
@@ -74,16 +78,64 @@ impl Watchdog {
                 log::warn!("the core has not answered since the last word to the service manager");
                 return;
             }
+            // A reader that is stuck is begun anew elsewhere; if that is stuck too, the manager has to act.
+            Some(_) if self.reader_is_stuck() => {}
             Some(_) => self.manager.tell("WATCHDOG=1"),
             None => {} // the inbox was full
         }
         self.asked = self.mind.submit(Request::Ping).ok();
+    }
+
+    fn reader_is_stuck(&self) -> bool {
+        let stuck = self.roster.overdue(clock::mono());
+        if let Some((channel, account)) = &stuck {
+            log::warn!("the reader of {channel} {account} has been silent for too long");
+        }
+        stuck.is_some()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn c29_a_reader_that_is_stuck_keeps_the_word_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let heard = UnixDatagram::bind(&path).unwrap();
+        heard.set_nonblocking(true).unwrap();
+        let word = || {
+            let mut text = [0; 64];
+            heard.recv(&mut text).ok().map(|n| String::from_utf8_lossy(&text[..n]).into_owned())
+        };
+        let (inbox, events) = crossbeam_channel::bounded(9);
+        let answers = Arc::<crate::ask::Answers>::default();
+        let answer = || {
+            if let Ok(crate::message::Event::Request { id, .. }) = events.try_recv() {
+                answers.give(id, crate::message::Answer::Ok);
+            }
+        };
+        let roster = Arc::<Roster>::default();
+        let reader = roster.standing("telegram", "default");
+        reader.expect(60_000);
+        let manager = Manager { socket: path.display().to_string() };
+        let mut dog = Watchdog::new(manager, Mind::new(inbox, answers.clone()), roster.clone());
+        answer();
+        dog.tick();
+        assert_eq!(word().as_deref(), Some("WATCHDOG=1"));
+        reader.expect(0);
+        while !reader.is_overdue(clock::mono()) {
+            std::thread::yield_now(); // until the clock shows the next millisecond
+        }
+        answer();
+        dog.tick();
+        assert_eq!(word(), None, "silent for too long");
+        reader.expect(60_000);
+        answer();
+        dog.tick();
+        assert_eq!(word().as_deref(), Some("WATCHDOG=1"), "a fresh one took its place");
+    }
 
     #[test]
     fn c29_the_watchdog_is_for_the_process_it_names() {

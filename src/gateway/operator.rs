@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::reload::Reloader;
 use crate::http;
 use crate::message::{Area, Level, Observation};
+use crate::roster::Roster;
 
 /// Made before the parts it speaks for.
 #[derive(Default)]
@@ -17,6 +18,8 @@ pub struct Operator {
     /// A stop has begun; another signal would end the process at once.
     stopping: AtomicBool,
     restarting: AtomicBool,
+    /// How the channels' accounts stand.
+    pub roster: Arc<Roster>,
 }
 
 impl Operator {
@@ -52,6 +55,14 @@ impl http::Operator for Operator {
 
     fn reload(&self) -> Result<(), String> {
         self.reloader.get().map_or(Err("the gateway is starting".into()), |r| r.apart())
+    }
+
+    fn roster(&self) -> Arc<Roster> {
+        self.roster.clone()
+    }
+
+    fn restart_channel(&self, channel: &str, account: Option<&str>) -> bool {
+        self.reloader.get().is_some_and(|r| r.restart_channel(channel, account))
     }
 
     fn restart(&self) -> Result<(), http::NoRestart> {

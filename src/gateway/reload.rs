@@ -93,6 +93,11 @@ impl Reloader {
         done
     }
 
+    /// Begins an account of a channel anew; false: there is none.
+    pub fn restart_channel(&self, channel: &str, account: Option<&str>) -> bool {
+        self.carrier.accounts.restart(channel, account)
+    }
+
     /// For the operator's list of what happened.
     pub fn observe(&self, seen: Observation) {
         self.doors.observe(seen);

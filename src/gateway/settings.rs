@@ -41,11 +41,7 @@ pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
         max_fallbacks: c.agent.model_failover.max_retries as usize,
         cooldown: ms(c.agent.model_failover.cooldown),
         thinking: c.agent.thinking_level.as_str().to_owned(),
-        mode: match c.agent.message_mode {
-            MessageMode::Steer => Mode::Steer,
-            MessageMode::FollowUp => Mode::FollowUp,
-            MessageMode::Interrupt => Mode::Interrupt,
-        },
+        mode: mode(c.agent.message_mode),
         pool_min: c.agent.pool.min as usize,
         pool_max: c.agent.pool.max as usize,
         pool_idle: ms(c.agent.pool.idle_timeout),
@@ -80,6 +76,14 @@ pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
         transcripts: c.logging.transcripts != Transcripts::Off,
         zone: Some(zone(env)),
         generation,
+    }
+}
+
+pub fn mode(m: MessageMode) -> Mode {
+    match m {
+        MessageMode::Steer => Mode::Steer,
+        MessageMode::FollowUp => Mode::FollowUp,
+        MessageMode::Interrupt => Mode::Interrupt,
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Shutdown {
     pub log: Log,
 }
 
+/// Beyond the drain: lanes send for ten seconds at most (core.md 20, step 5).
+const SENDING: Duration = Duration::from_secs(11);
 const PI_TERM: Duration = Duration::from_secs(3);
 const PI_KILL: Duration = Duration::from_secs(1);
 const STORE: Duration = Duration::from_secs(5);
@@ -48,7 +50,7 @@ impl Shutdown {
         self.doors.drain(if again { "restarting" } else { "stopping" }, None);
         let deadline = clock::mono() + drain.as_millis() as u64;
         self.mind.tell(Event::Drain { deadline });
-        let _ = self.drained.recv_timeout(drain + Duration::from_secs(1)); // the rest is left to recovery
+        let _ = self.drained.recv_timeout(drain + SENDING); // the rest is left to recovery
         self.stop_pi();
         self.doors.close(again);
         self.mind.tell(Event::End);

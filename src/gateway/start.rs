@@ -12,13 +12,14 @@ use super::carry::Carrier;
 use super::chores::Chores;
 use super::doors::{Doors, Shut};
 use super::hands::Hands;
+use super::inbound::Files;
 use super::mailbox::StoreMailbox;
 use super::notify::{watchdog_period, Manager, Watchdog};
 use super::operator::Operator;
 use super::programs::Programs;
 use super::reload::Reloader;
 use super::shutdown::Shutdown;
-use super::{lock, logging, settings, watch, Options};
+use super::{lock, logging, people, settings, watch, Options};
 use crate::agent::profile;
 use crate::ask::{Answers, Mind};
 use crate::children::{ChildId, Children, MainEvent};
@@ -167,6 +168,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     step("locked");
     let (main, handle) = Children::new().map_err(|e| (exit::INTERNAL, format!("cannot watch processes: {e}")))?;
     let store = open_store(&paths.store())?;
+    people::take_over(&store, &config, &paths);
     let store_id = store.id.clone();
     let reader = Reader::open(&paths.store()).map_err(|e| (exit::INTERNAL, e.to_string()))?;
     step("store open");
@@ -179,7 +181,9 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     let operator = Arc::new(Operator::default());
     let programs = Arc::new(Programs::new(handle.clone()));
     let shared = Arc::new(RwLock::new(config.clone()));
+    let files = Arc::new(Files::new(paths.media_dir()));
     let chores = Chores {
+        files: files.clone(),
         programs: programs.clone(),
         operator: operator.clone(),
         config: shared.clone(),
@@ -198,6 +202,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
         store_id,
         drained_tx,
         operator.clone(),
+        files,
     ));
 
     // The port first: health is visible while the rest comes up. Requests wait in the inbox.
@@ -258,6 +263,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     if let Err(e) = pid_lock.write(&url) {
         log::warn!("{}: {e}", pid_file.display());
     }
+    mind.tell(Event::Poke); // what was changed while nobody could be poked
     step("started");
 
     let reloader = Reloader::new(loaded, options, env.clone(), carrier.clone(), doors.clone());
@@ -293,7 +299,7 @@ fn serve(
     if let Some(manager) = &manager {
         manager.tell("READY=1");
         if let Some(period) = watchdog_period() {
-            let mut watchdog = Watchdog::new(manager.clone(), mind.clone());
+            let mut watchdog = Watchdog::new(manager.clone(), mind.clone(), carrier.operator.roster.clone());
             main.every(period, move || watchdog.tick());
         }
     }
@@ -306,6 +312,9 @@ fn serve(
                 mind.tell(Event::Swept { proc: id });
             }
             MainEvent::Reload => reloader.soon(),
+            MainEvent::Poke => {
+                mind.tell_now(Event::Poke); // a full inbox: the next poke, or the next start
+            }
             MainEvent::Stop => match shutdown.take() {
                 Some(s) => {
                     manager.iter().for_each(|m| m.tell("STOPPING=1"));

@@ -7,7 +7,7 @@ use super::exchange::{Exchange, Handled, Reply};
 use super::fault::Fault;
 use super::json::{session_key, Members};
 use super::port::Port;
-use super::{agent, shapes};
+use super::{agent, channels, shapes};
 use crate::message::{Answer, Request};
 
 /// GET `/api/models`: of any live pi, or the last known list (R77).
@@ -52,7 +52,7 @@ pub fn reload(port: &Port, ex: &mut dyn Exchange) -> Handled {
 
 /// GET `/api/plugins` (R24).
 pub fn plugins(port: &Port, _: &mut dyn Exchange) -> Handled {
-    let channels = &port.settings.get().channels;
+    let channels = channels::ids(port);
     Ok(Reply::json(&json!({
         "channels": channels, "tools": [], "commands": [], "hooks": [], "hookDetails": [], "services": [],
     })))
@@ -60,7 +60,7 @@ pub fn plugins(port: &Port, _: &mut dyn Exchange) -> Handled {
 
 /// `plugins.list`
 pub fn plugins_method(port: &Port) -> Value {
-    json!({"channels": port.settings.get().channels, "tools": [], "commands": [], "cliRegistrars": 0})
+    json!({"channels": channels::ids(port), "tools": [], "commands": [], "cliRegistrars": 0})
 }
 
 /// `{tools:[…]}`
@@ -92,31 +92,6 @@ pub fn call_tool(_: &Port, ex: &mut dyn Exchange) -> Handled {
     tool_method(&m).map(|result| Reply::json(&result))
 }
 
-/// `channels.status`: pages are the one channel there is.
-pub fn channel_list(port: &Port) -> Value {
-    let channel = |id: &String| {
-        let capabilities = json!({"direct": true, "group": false, "thread": false, "media": true, "streaming": true});
-        json!({"id": id, "label": "WebChat", "capabilities": capabilities})
-    };
-    port.settings.get().channels.iter().map(channel).collect()
-}
-
-/// `channels.restart`
-pub fn restart_method(port: &Port, m: &Members) -> Result<Value, Fault> {
-    let id = m.text("channel")?.filter(|id| !id.is_empty()).ok_or_else(|| Fault::invalid("channel is required"))?;
-    m.text("accountId")?;
-    match port.settings.get().channels.iter().any(|known| known == id) {
-        true => Err(Fault::new(400, "unsupported", format!("Channel {id} has no connection that could be restarted"))),
-        false => Err(Fault::new(404, "not_found", format!("Channel not found: {}", short(id)))),
-    }
-}
-
-/// POST `/api/channels/restart`
-pub fn restart_channel(port: &Port, ex: &mut dyn Exchange) -> Handled {
-    let m = Members::body(&ex.call().body, "Invalid JSON body")?;
-    restart_method(port, &m).map(|done| Reply::json(&done))
-}
-
 /// `plugins.reload`
 pub fn plugin_method(m: &Members) -> Result<Value, Fault> {
     let id = m.text("pluginId")?.filter(|id| !id.is_empty());
@@ -131,6 +106,6 @@ pub fn reload_plugin(_: &Port, ex: &mut dyn Exchange) -> Handled {
 }
 
 /// The beginning of a name that a client made up.
-fn short(name: &str) -> String {
+pub fn short(name: &str) -> String {
     name.chars().take(64).collect()
 }

@@ -8,6 +8,7 @@
 
 mod agent;
 mod body;
+mod channels;
 mod chat;
 mod door;
 mod exchange;
@@ -17,7 +18,9 @@ mod head;
 mod history;
 mod hooks;
 mod images;
+mod inlet;
 mod json;
+mod keyboard;
 mod lists;
 mod logins;
 mod media;

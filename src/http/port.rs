@@ -9,6 +9,7 @@ use crate::ask::Mind;
 use crate::live::Board;
 use crate::message::{Answer, Frame, PostedFile, Request, Snapshot, Wall};
 use crate::observe::{self, Observer};
+use crate::roster::Roster;
 
 use super::guard::{wall, Guard};
 use super::history::History;
@@ -61,6 +62,15 @@ pub trait Operator: Send + Sync {
     fn config(&self) -> serde_json::Value;
     /// Reads the configuration again. `Err`: what is wrong with it.
     fn reload(&self) -> Result<(), String>;
+    /// How the channels' accounts stand, and what platforms deliver to.
+    fn roster(&self) -> Arc<Roster> {
+        Arc::default()
+    }
+    /// Begins an account of a channel anew, or all of it; false: there is none.
+    fn restart_channel(&self, channel: &str, account: Option<&str>) -> bool {
+        let _ = (channel, account);
+        false
+    }
     /// Begins to stop; the gateway is started anew then.
     fn restart(&self) -> Result<(), NoRestart>;
 }
@@ -107,6 +117,7 @@ pub(crate) struct Port {
     pub board: Arc<Board>,
     pub mailbox: Arc<dyn Mailbox>,
     pub operator: Arc<dyn Operator>,
+    pub roster: Arc<Roster>,
     pub hub: Hub,
     pub guard: Guard,
     /// One for both doors.
@@ -154,6 +165,7 @@ impl Port {
             mind: parts.mind,
             board: parts.board,
             mailbox: parts.mailbox,
+            roster: parts.operator.roster(),
             operator: parts.operator,
             hub: Hub::default(),
             meter,

@@ -6,7 +6,8 @@ use super::head::percent;
 use super::port::Port;
 use super::settings::Limits;
 use super::{
-    agent, chat, hooks, lists, media, memory, observability, openai, operate, page, send, status, transcripts, ws,
+    agent, channels, chat, hooks, inlet, keyboard, lists, media, memory, observability, openai, operate, page, send,
+    status, transcripts, ws,
 };
 
 /// Who may call a route.
@@ -31,6 +32,8 @@ pub enum Size {
     Small,
     /// Webhooks.
     Hook,
+    /// What platforms deliver.
+    Delivery,
     Chat,
 }
 
@@ -40,6 +43,7 @@ impl Size {
             Size::Tiny => 8 << 10,
             Size::Small => l.body,
             Size::Hook => 256 << 10,
+            Size::Delivery => 1 << 20,
             Size::Chat => l.chat_body,
         }
     }
@@ -75,6 +79,9 @@ const fn health(pattern: &'static str, handler: Handler) -> Route {
 const fn tool(method: &'static str, pattern: &'static str, handler: Handler) -> Route {
     route(method, pattern, Door::Pi, handler)
 }
+
+/// What platforms deliver: at the paths of the channels' accounts, for who has an account's key.
+pub static DELIVERY: Route = Route { size: Size::Delivery, ..route("POST", "{channel}", Door::Open, inlet::take) };
 
 /// At the public door.
 pub static PUBLIC: &[Route] = &[
@@ -113,7 +120,8 @@ pub static PUBLIC: &[Route] = &[
     route("GET", "/api/observability/summary", Door::Key, observability::summary),
     route("GET", "/api/plugins", Door::Key, lists::plugins),
     route("POST", "/api/plugins/reload", Door::Key, lists::reload_plugin),
-    route("POST", "/api/channels/restart", Door::Key, lists::restart_channel),
+    route("GET", "/api/channels", Door::Key, channels::list),
+    route("POST", "/api/channels/restart", Door::Key, channels::restart),
     route("GET", "/api/tools", Door::Key, lists::tools),
     route("POST", "/api/tools/call", Door::Key, lists::call_tool),
     hook("{hooks}/wake", hooks::wake),
@@ -123,7 +131,7 @@ pub static PUBLIC: &[Route] = &[
     route("POST", "/api/send", Door::Key, send::send),
     route("POST", "/api/message/send", Door::Key, send::message),
     route("POST", "/api/message/action", Door::Key, send::action),
-    route("POST", "/api/keyboard", Door::Key, send::keyboard),
+    route("POST", "/api/keyboard", Door::Key, keyboard::keyboard),
     route("POST", "/api/media/send", Door::Key, send::media),
     route("GET", "/api/events", Door::Key, ws::stream::events),
     chat("/api/chat", chat::whole),
@@ -144,7 +152,7 @@ pub static AGENT: &[Route] = &[
     tool("POST", "/api/gateway/restart", operate::restart),
     tool("POST", "/api/message/send", send::message),
     tool("POST", "/api/message/action", send::action),
-    tool("POST", "/api/keyboard", send::keyboard),
+    tool("POST", "/api/keyboard", keyboard::keyboard),
     tool("POST", "/api/media/send", send::media),
 ];
 

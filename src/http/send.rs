@@ -1,4 +1,4 @@
-//! What pi's tools and API clients send to the people of a session: messages, files, actions, keyboards
+//! What pi's tools and API clients send to the people of a session: messages, files, actions
 //! (gateway-api.md 1.7). WebChat's mailbox is the store; other channels are called, and what they say is waited for.
 
 use std::time::Duration;
@@ -20,15 +20,13 @@ use crate::message::*;
 const WEBCHAT: &str = "webchat";
 const KINDS: [&str; 5] = ["photo", "audio", "video", "document", "sticker"];
 const PARSE_MODES: [&str; 3] = ["Markdown", "HTML", "plain"];
-const MOST_OPTIONS: usize = 50;
-const LONGEST_OPTION: usize = 50;
 
-fn body(call: &Call) -> Result<Members, Fault> {
+pub(super) fn body(call: &Call) -> Result<Members, Fault> {
     Members::body(&call.body, "Invalid JSON")
 }
 
 /// The session that the caller may send to: a pi process its own, others the one they name.
-fn place(port: &Port, call: &Call, m: &Members) -> Result<Place, Fault> {
+pub(super) fn place(port: &Port, call: &Call, m: &Members) -> Result<Place, Fault> {
     let inactive = || Fault::new(403, "forbidden", "Invalid or inactive session");
     let key = match call.access {
         Access::Pi(_) => agent::session(port, call)?,
@@ -343,40 +341,4 @@ pub fn action(port: &Port, ex: &mut dyn Exchange) -> Handled {
         value["queued"] = true.into();
     }
     answered(&value, told.replayed)
-}
-
-/// POST `/api/keyboard`: WebChat has dialogs instead.
-pub fn keyboard(port: &Port, ex: &mut dyn Exchange) -> Handled {
-    let call = ex.call();
-    let m = body(call)?;
-    if m.text("title")?.is_none_or(|title| title.trim().is_empty()) {
-        return Err(Fault::invalid("Missing title"));
-    }
-    let options = match m.get("options") {
-        Some(Value::Array(list)) if !list.is_empty() => list,
-        None | Some(Value::Array(_)) => return Err(Fault::invalid("Missing options")),
-        Some(_) => return Err(Fault::invalid("options must be an array")),
-    };
-    if options.len() > MOST_OPTIONS {
-        return Err(Fault::invalid(format!("Too many options (max {MOST_OPTIONS})")));
-    }
-    for option in options {
-        let part = |key| option.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let (Some(id), Some(_)) = (part("id"), part("text")) else {
-            return Err(Fault::invalid("Each option must have id and text"));
-        };
-        if id.chars().count() > LONGEST_OPTION {
-            let id: String = id.chars().take(64).collect();
-            return Err(Fault::invalid(format!("Option id too long (max {LONGEST_OPTION} chars): {id}")));
-        }
-    }
-    let within = |key: &str, low: u64, high: u64| match m.number(key)? {
-        Some(n) if !(low..=high).contains(&n) => Err(Fault::invalid(format!("{key} must be {low} to {high}"))),
-        _ => Ok(()),
-    };
-    within("columns", 1, 8)?;
-    within("timeout", 5_000, 300_000)?;
-    let place = place(port, call, &m)?;
-    let channel = channel(port, &place, "Cannot resolve channel", "Cannot resolve chatId", "Channel not found")?;
-    Err(Fault::invalid(format!("Channel {channel} does not support inline keyboards")))
 }

@@ -14,6 +14,7 @@ use super::fault::{Fault, Shape};
 use super::guard::{self, Access, Peer};
 use super::head::{self, Head, Length};
 use super::hooks;
+use super::inlet;
 use super::logins::random;
 use super::pi_tokens::PiTokens;
 use super::port::{Entry, Port};
@@ -151,6 +152,10 @@ impl<'a> Request<'a> {
     /// All checks that need no body.
     fn admit(&mut self) -> Result<Admitted, Fault> {
         let (s, head, peer) = (&self.s, &self.call.head, &self.call.peer);
+        if let Some(admitted) = inlet::admit(self.port, head) {
+            self.call.head.keep &= !self.port.draining();
+            return admitted.map(Admitted::Route);
+        }
         guard::host(s, peer, head)?;
         let port = self.port;
         if let Entry::Agent(tokens) = &port.entry {

@@ -14,7 +14,7 @@ use super::logins::hash;
 use super::meter::{rss_kb, BOUNDS};
 use super::paging::{self, Page};
 use super::port::Port;
-use super::{agent, page, shapes};
+use super::{agent, channels, page, shapes};
 
 /// `/health`: counts for everybody nearby, names only for those with the key (R59).
 pub fn health(port: &Port, ex: &mut dyn Exchange) -> Handled {
@@ -30,6 +30,7 @@ pub fn health_body(port: &Port, full: bool, counts: bool) -> (u16, Value) {
     let snapshot = port.snapshot();
     let draining = port.draining() || snapshot.as_ref().is_some_and(|s| s.draining);
     let mut problems = snapshot.as_ref().map(|s| s.problems.clone()).unwrap_or_default();
+    problems.extend(channels::problems(port));
     if snapshot.is_none() {
         problems.push("The core does not answer".into());
     }
@@ -45,7 +46,7 @@ pub fn health_body(port: &Port, full: bool, counts: bool) -> (u16, Value) {
         body["pool"] = shapes::pool(snapshot);
         body["queue"] = shapes::queue(snapshot, port.history.rate(), full);
         body["sessions"] = json!(snapshot.sessions);
-        body["channels"] = json!(s.channels);
+        body["channels"] = json!(channels::ids(port));
     }
     body["version"] = json!(s.version);
     if full {
@@ -164,6 +165,7 @@ fn text(port: &Port, o: &mut String) -> std::fmt::Result {
             false => gauge(o, name, value)?,
         }
     }
+    channels::metrics(port, o)?;
     let f = port.meter.figures();
     counter(o, "events_total")?;
     writeln!(o, "pigw_events_total {}", f.events)?;

@@ -49,6 +49,7 @@ pub struct Press {
     /// The message with the button.
     pub message: Option<String>,
     pub data: String,
+    pub facts: Facts,
 }
 
 /// Somebody set or took back a reaction.
@@ -75,6 +76,10 @@ pub struct Inbound {
     pub files: Vec<FileRef>,
     /// Parts of one message come apart: this names it.
     pub group: Option<String>,
+    /// Somebody else's words: it may be one of several that mean one thing.
+    pub forwarded: bool,
+    /// Of an edit: the key under which the message first came.
+    pub original: Option<String>,
     pub facts: Facts,
 }
 
@@ -103,6 +108,63 @@ pub struct FileRef {
     pub note: String,
 }
 
+impl FileRef {
+    /// `Video Note`
+    pub fn title(&self) -> &'static str {
+        match self.kind.as_str() {
+            "photo" => "Photo",
+            "video" => "Video",
+            "video_note" => "Video Note",
+            "audio" => "Audio",
+            "animation" => "Animation/GIF",
+            "voice" => "Voice message",
+            "sticker" => "Sticker",
+            _ => "Document",
+        }
+    }
+
+    /// What the agent is told of a file that is not there.
+    pub fn missing(&self, why: &str) -> String {
+        match &self.name {
+            Some(name) => format!("[{}: {name} — {why}]", self.title()),
+            None => format!("[{} — {why}]", self.title()),
+        }
+    }
+}
+
+/// Files of one message of a person.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attached {
+    pub row: Row,
+    pub source: Source,
+    /// When it came.
+    pub at: Wall,
+    pub files: Vec<FileRef>,
+}
+
+/// What became of the files of one message.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fetched {
+    pub row: Row,
+    /// For the model.
+    pub images: Vec<Image>,
+    /// What the agent is told: where each file is, what it says, or why it is not there.
+    pub tail: String,
+    /// What their sender should know.
+    pub tell: Vec<Trouble>,
+}
+
+/// Why a file did not come as its sender meant it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Megabytes that are taken at most.
+    TooLarge { limit: u64 },
+    /// A voice message, and nothing that writes it down.
+    NoTranscription,
+    /// It could not be written down.
+    TranscriptionFailed,
+}
+
 /// What the access gate needs to know beside the source.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
@@ -110,6 +172,8 @@ pub struct Facts {
     pub mentioned: bool,
     /// Topic by which a group's settings are looked up, where that is not the thread of the conversation.
     pub topic: Option<String>,
+    /// The message that this one answers.
+    pub replies: Option<String>,
 }
 
 /// What a reader hands over in one piece; answered with [`Answer::Ok`] when it is on disk.
@@ -148,7 +212,7 @@ pub enum Op {
         content: Content,
         nonce: String,
     },
-    /// Another text for a message of ours.
+    /// Another text for a message of ours. An empty one: only its buttons change.
     Edit {
         id: String,
         content: Content,
@@ -209,6 +273,9 @@ pub struct Content {
     /// Rows of buttons under it; an edit without any removes them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub buttons: Vec<Vec<Button>>,
+    /// People are shown that a reply to this message is wanted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub wants_reply: bool,
     /// A file on this machine, or the address of one; the text is its caption then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<OutFile>,

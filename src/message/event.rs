@@ -194,9 +194,11 @@ pub enum Effect {
     Restart,
     /// For the log and the operator.
     Notice(Box<str>),
+    /// Slash commands that pi knows, with what they do: when the list changes, or was asked for.
+    Commands(Arc<[(String, String)]>),
     /// For the operator's list of what happened.
     Observed(Box<Observation>),
-    /// Every turn ended or the drain's deadline passed: the next shutdown step may begin.
+    /// Every turn ended and what was ready was sent, or the time for that passed: the next shutdown step may begin.
     Drained,
 }
 

@@ -283,6 +283,8 @@ pub enum Job {
     /// A text in the form of that platform, cut into messages, with the files it names. Result: `Rendered`. `cwd`:
     /// the workspace of the conversation; `None`: it names no files.
     Render { target: Target, content: Box<Content>, cwd: Option<PathBuf> },
+    /// The files of a message's parts, from the account by which they came. Result: `Fetched`.
+    Fetch { parts: Vec<Attached>, within: std::time::Duration },
     /// Puts the session's transcript aside: it was deleted. No result.
     ForgetTranscript,
     /// Names of the roles that have a directory. Result: `Roles`.
@@ -314,6 +316,8 @@ pub enum JobDone {
     },
     FileRead(Found),
     Rendered(Vec<Content>),
+    /// In the order of the parts.
+    Fetched(Vec<Fetched>),
     Roles(Vec<String>),
     Text(String),
     Done,

@@ -53,6 +53,9 @@ pub enum Request {
     Post(Box<PostRequest>),
     /// Something is done to a message. Answer: `Delivered`, or `Error`.
     Act(Box<ActRequest>),
+    /// A choice with buttons for the people of a session; the answer is held until somebody chose. Answer: `Choice`, or
+    /// `Error`.
+    Choose(Box<ChoiceRequest>),
     /// Models of any live pi, else the last known list. Answer: `Models`, or `Error(no_active_session)`.
     Models,
     /// Slash commands of the gateway and of pi. Answer: `Commands`.
@@ -134,6 +137,7 @@ pub enum Answer {
         replayed: bool,
     },
     Delivered(Box<Delivered>),
+    Choice(Choice),
     /// pi's own JSON: an array.
     Models(Arc<str>),
     Commands(Vec<CommandInfo>),
@@ -283,6 +287,8 @@ pub struct Snapshot {
     pub queues: Vec<(String, usize, bool)>,
     pub sessions: usize,
     pub outbox_ready: i64,
+    /// The same by channel and account.
+    pub owed: Vec<(String, String, i64)>,
     pub outbox_oldest_ms: i64,
     pub counters: Counters,
     pub problems: Vec<String>,
@@ -323,6 +329,32 @@ pub struct Counters {
     pub recovered: u64,
     pub merged: u64,
     pub errors: u64,
+}
+
+/// What people are to choose from (gateway-api.md 1.7, `/api/keyboard`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChoiceRequest {
+    pub session: String,
+    /// Markdown.
+    pub title: String,
+    /// Texts of the buttons.
+    pub options: Vec<String>,
+    /// Buttons in a row.
+    pub columns: usize,
+    /// Milliseconds.
+    pub timeout: u64,
+}
+
+/// How a [`ChoiceRequest`] ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Choice {
+    /// That option; the platform's id of the message with the buttons.
+    Made {
+        option: usize,
+        message: Option<String>,
+    },
+    TimedOut,
+    Cancelled,
 }
 
 // ---------------------------------------------------------------- dialogs

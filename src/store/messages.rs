@@ -13,14 +13,14 @@ impl Store {
         let id = self.ids.next(Table::Inbox);
         self.db()?
             .prepare_cached(
-                "INSERT INTO inbox(id, dkey, dkey2, kind, session, agent, state, prio, at, clock_ok, source, text, media, body_hash, solo)
-                 VALUES(:id, :dkey, :dkey2, :kind, :session, :agent, :state, :prio, :at, :ok, :source, :text, :media, :hash, :solo)",
+                "INSERT INTO inbox(id, dkey, dkey2, kind, session, agent, state, prio, at, clock_ok, source, text, media, body_hash, solo, files, grp)
+                 VALUES(:id, :dkey, :dkey2, :kind, :session, :agent, :state, :prio, :at, :ok, :source, :text, :media, :hash, :solo, :files, :grp)",
             )?
             .execute(named_params! {
                 ":id": id, ":dkey": m.dkey, ":dkey2": m.dkey2, ":kind": m.kind, ":session": m.session, ":agent": m.agent,
                 ":state": m.state, ":prio": m.prio, ":at": m.at, ":ok": m.clock_ok, ":source": json(m.source),
                 ":text": m.text, ":media": json(m.images), ":hash": m.body_hash,
-                ":solo": m.solo.map(json),
+                ":solo": m.solo.map(json), ":files": (!m.files.is_empty()).then(|| json(m.files)), ":grp": m.group,
             })?;
         Ok(id)
     }
@@ -46,7 +46,7 @@ impl Store {
     }
 
     pub fn inbox_of_turn(&self, turn: Row) -> Result<Vec<InboxRow>> {
-        let sql = format!("SELECT {INBOX} FROM inbox WHERE turn = ? ORDER BY id LIMIT 1000");
+        let sql = format!("SELECT {INBOX} FROM inbox WHERE turn = ? AND lead IS NULL ORDER BY id LIMIT 1000");
         Ok(self.db()?.prepare_cached(&sql)?.query_map([turn], inbox)?.collect::<rusqlite::Result<_>>()?)
     }
 
@@ -78,7 +78,10 @@ impl Store {
             .execute((state, inj, reason, id))?;
         // An index of its own: not written anew for what stays.
         db.prepare_cached("UPDATE inbox SET turn = ?1 WHERE id = ?2 AND turn IS NOT ?1")?.execute((turn, id))?;
-        Ok(())
+        match inbox_state::terminal(state) {
+            true => self.end_parts(id, state, turn, reason),
+            false => Ok(()),
+        }
     }
 
     // ---- turns

@@ -3,8 +3,12 @@
 //! `Store` is core's connection: cheap commits that survive a kill. The sync thread ([`sync`]) makes them
 //! survive a power cut. Typed rows and queries are in [`rows`].
 
+mod actions;
+mod beside;
 mod chats;
+mod early;
 mod messages;
+pub mod original;
 mod outgoing;
 mod people;
 mod posts;
@@ -24,6 +28,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::message::Row;
 
+pub use actions::{Action, ASK, MENU, USED};
+pub use beside::{Allowed, Approval, Asked, Beside, Which};
 pub use chats::Alias;
 pub use people::{Approved, NewPairing, Pairing, PAIRING_LIFE};
 pub use posts::{Known, Part};

@@ -18,7 +18,7 @@ impl Store {
             )?
             .execute((
                 id, o.segment, &t.channel, &t.account, &t.chat, &t.thread, o.kind, json(o.content),
-                if matches!(o.kind, TEXT | EDIT) { "raw" } else { "ready" }, o.message, o.expires, o.at, o.clock_ok,
+                first_state(o), o.message, o.expires, o.at, o.clock_ok,
             ))?;
         Ok(id)
     }
@@ -39,7 +39,7 @@ impl Store {
                 "INSERT INTO outbox(id, base, chunk, body, state, segment, channel, account, chat, thread, kind, expires_at, at, clock_ok)
                  SELECT ?, id, ?, ?, 'ready', segment, channel, account, chat, thread, ?, expires_at, at, clock_ok FROM outbox WHERE id = ?",
             )?
-            .execute((self.ids.next(Table::Outbox), n as i64 + 1, json(part), kind_of(row, part), row.id))?;
+            .execute((self.ids.next(Table::Outbox), n as i64 + 1, json(part), rest_kind(row, part), row.id))?;
         }
         Ok(())
     }
@@ -117,6 +117,52 @@ impl Store {
         Ok(())
     }
 
+    /// The message that was to be edited is gone: its new text is sent.
+    pub fn set_outbox_sent_anew(&self, id: Row) -> Result<()> {
+        let sql = "UPDATE outbox SET kind = 'send', platform_id = NULL WHERE id = ?";
+        self.db()?.prepare_cached(sql)?.execute([id])?;
+        Ok(())
+    }
+
+    /// Edits of a message that is gone are meant for the one that row `by` becomes.
+    pub fn redirect_edits(&self, target: &Target, gone: &str, by: Row) -> Result<()> {
+        let db = self.db()?;
+        let (channel, account) = (&target.channel, &target.account);
+        let mut q = db.prepare_cached(
+            "SELECT id FROM outbox INDEXED BY outbox_platform WHERE channel = ? AND account = ? AND platform_id = ? AND chat = ? AND kind = 'send'",
+        )?;
+        let sent = q.query_map((channel, account, gone, &target.chat), |r| r.get::<_, Row>(0))?;
+        let sent: Vec<Row> = sent.collect::<rusqlite::Result<_>>()?;
+        for name in sent.iter().map(|id| format!("row:{id}")).chain([gone.to_owned()]) {
+            db.prepare_cached(
+                "UPDATE outbox SET platform_id = ? WHERE channel = ? AND account = ? AND platform_id = ? AND chat = ? AND kind = 'edit' AND state IN ('raw', 'ready')",
+            )?
+            .execute((format!("row:{by}"), channel, account, name, &target.chat))?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what nobody has been sent yet; false: too late.
+    pub fn unsend(&self, id: Row) -> Result<bool> {
+        let sql = "UPDATE outbox SET state = 'skipped', error = 'taken back' WHERE id = ? AND state IN ('raw', 'ready') AND attempts = 0";
+        Ok(self.db()?.prepare_cached(sql)?.execute([id])? > 0)
+    }
+
+    /// The platform's message that a row became.
+    pub fn message_of(&self, id: Row) -> Result<Option<String>> {
+        let sql = "SELECT platform_id FROM outbox WHERE id = ?";
+        Ok(self.db()?.prepare_cached(sql)?.query_row([id], |r| r.get(0)).optional()?.flatten())
+    }
+
+    /// Where a row goes.
+    pub fn target_of(&self, id: Row) -> Result<Option<Target>> {
+        let sql = "SELECT channel, account, chat, thread FROM outbox WHERE id = ?";
+        let target = |r: &rusqlite::Row| {
+            Ok(Target { channel: r.get(0)?, account: r.get(1)?, chat: r.get(2)?, thread: r.get(3)? })
+        };
+        Ok(self.db()?.prepare_cached(sql)?.query_row([id], target).optional()?)
+    }
+
     // ---- messages that show a turn's text while it grows
 
     pub fn set_live(&self, l: &LiveRow, at: Wall) -> Result<()> {
@@ -127,15 +173,20 @@ impl Store {
         Ok(())
     }
 
-    /// Live messages of a turn's segment, by index.
-    pub fn live_of(&self, turn: Row, n: i64) -> Result<Vec<LiveRow>> {
-        let sql = "SELECT idx, channel, account, chat, thread, platform_id FROM live WHERE turn = ? AND n = ? ORDER BY idx LIMIT 100";
+    /// Live messages of a turn, by segment and index.
+    pub fn lives(&self, turn: Row) -> Result<Vec<LiveRow>> {
+        let sql = "SELECT n, idx, channel, account, chat, thread, platform_id FROM live WHERE turn = ? ORDER BY n, idx LIMIT 1000";
         let mut q = self.db()?.prepare_cached(sql)?;
-        let rows = q.query_map((turn, n), |r| {
-            let target = Target { channel: r.get(1)?, account: r.get(2)?, chat: r.get(3)?, thread: r.get(4)? };
-            Ok(LiveRow { turn, n, index: r.get(0)?, target, message: r.get(5)? })
+        let rows = q.query_map([turn], |r| {
+            let target = Target { channel: r.get(2)?, account: r.get(3)?, chat: r.get(4)?, thread: r.get(5)? };
+            Ok(LiveRow { turn, n: r.get(0)?, index: r.get(1)?, target, message: r.get(6)? })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Those of one segment.
+    pub fn live_of(&self, turn: Row, n: i64) -> Result<Vec<LiveRow>> {
+        Ok(self.lives(turn)?.into_iter().filter(|l| l.n == n).collect())
     }
 
     /// Turn and number of a segment of a reply.
@@ -172,6 +223,16 @@ impl Store {
         Ok(())
     }
 
+    /// Rows that are not delivered, by channel and account; counted up to 10 000 in all.
+    pub fn outbox_owed_by_account(&self) -> Result<Vec<(String, String, i64)>> {
+        let mut q = self.db()?.prepare_cached(
+            "SELECT channel, account, count(*) FROM (SELECT channel, account FROM outbox INDEXED BY outbox_open
+             WHERE state IN ('raw', 'ready', 'sending') LIMIT 10000) GROUP BY channel, account",
+        )?;
+        let rows = q.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// `(rows, oldest time)` still owed.
     pub fn outbox_owed(&self) -> Result<(i64, Option<Wall>)> {
         let mut q = self.db()?.prepare_cached(
@@ -185,5 +246,23 @@ fn kind_of<'a>(row: &'a OutboxRow, part: &Content) -> &'a str {
     match part.file {
         Some(_) => MEDIA,
         None => &row.kind,
+    }
+}
+
+/// Parts behind the first stand for themselves: one that replaces the text of a message cannot do that twice.
+fn rest_kind<'a>(row: &'a OutboxRow, part: &Content) -> &'a str {
+    match kind_of(row, part) {
+        EDIT => TEXT,
+        kind => kind,
+    }
+}
+
+/// Only what says something has to be rendered.
+fn first_state(o: &NewOutbox) -> &'static str {
+    let says = !o.content.text.is_empty() || o.content.files().next().is_some();
+    if says && matches!(o.kind, TEXT | EDIT) {
+        "raw"
+    } else {
+        "ready"
     }
 }

@@ -31,12 +31,18 @@ impl Part {
 }
 
 impl Store {
-    /// The key of a row, and the hash of what it stands for.
-    pub fn set_outbox_key(&self, row: Row, dkey: &str, body_hash: &str) -> Result<()> {
+    /// Somebody asked for that row: its key, and the hash of what it stands for.
+    pub fn set_outbox_key(&self, row: Row, dkey: Option<&str>, body_hash: &str) -> Result<()> {
         self.db()?
             .prepare_cached("UPDATE outbox SET dkey = ?, body_hash = ? WHERE id = ?")?
             .execute((dkey, body_hash, row))?;
         Ok(())
+    }
+
+    /// Did a tool or an API client ask for that row?
+    pub fn was_asked_for(&self, row: Row) -> Result<bool> {
+        let sql = "SELECT body_hash IS NOT NULL FROM outbox WHERE id = ?";
+        Ok(self.db()?.prepare_cached(sql)?.query_row([row], |r| r.get(0)).optional()?.unwrap_or(false))
     }
 
     pub fn post_by_key(&self, dkey: &str) -> Result<Option<Known>> {

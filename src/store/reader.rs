@@ -188,7 +188,7 @@ impl Reader {
             Ok(db.query_row(&sql, [], |r| r.get(0))?)
         };
         Ok(Owed {
-            waiting: count("inbox", "state IN ('queued', 'in_turn', 'executing')")?,
+            waiting: count("inbox", "state IN ('queued', 'in_turn', 'executing', 'accepted', 'held')")?,
             turns: count("turn", "state = 'prompting'")?,
             replies: count("outbox", "state IN ('raw', 'ready', 'sending')")?,
         })

@@ -6,10 +6,16 @@ use rusqlite::Row as SqlRow;
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 
-use crate::message::{Content, Image, Row, Solo, Source, Target, Wall};
+use crate::message::{Content, FileRef, Image, Row, Solo, Source, Target, Wall};
 
 /// States of an inbox row (core.md 22.1, 22.3).
 pub mod inbox_state {
+    /// Its files are still to be fetched, or it waits for parts of the same message.
+    pub const ACCEPTED: &str = "accepted";
+    /// As `ACCEPTED`, and the gate has not let it in: another part may name the bot.
+    pub const HELD: &str = "held";
+    /// Said with another row, whose fate becomes its own.
+    pub const JOINED: &str = "joined";
     pub const QUEUED: &str = "queued";
     pub const IN_TURN: &str = "in_turn";
     pub const EXECUTING: &str = "executing";
@@ -20,6 +26,8 @@ pub mod inbox_state {
     pub const SILENT: &str = "silent";
     pub const DROPPED: &str = "dropped";
     pub const FAILED: &str = "failed";
+    /// A held row that the gate did not let in. Nobody is told.
+    pub const REFUSED: &str = "refused";
     /// Reason of `dropped`: `/stop all`, `/new all`.
     pub const BY_COMMAND: &str = "dropped by command";
     /// Reason of `dropped` and `silent`: its session was deleted.
@@ -27,7 +35,7 @@ pub mod inbox_state {
 
     /// The row's fate is recorded.
     pub fn terminal(s: &str) -> bool {
-        !matches!(s, QUEUED | IN_TURN | EXECUTING)
+        !matches!(s, ACCEPTED | HELD | JOINED | QUEUED | IN_TURN | EXECUTING)
     }
 }
 
@@ -48,6 +56,10 @@ pub struct NewInbox<'a> {
     pub images: &'a [Image],
     pub body_hash: Option<&'a str>,
     pub solo: Option<&'a Solo>,
+    /// Still with the platform.
+    pub files: &'a [FileRef],
+    /// Rows of one message have it in common.
+    pub group: Option<&'a str>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +79,14 @@ pub struct InboxRow {
     pub body_hash: Option<String>,
     pub reason: Option<String>,
     pub solo: Option<Solo>,
+    /// Still with the platform.
+    pub files: Vec<FileRef>,
+    /// Rows of one message have it in common.
+    pub group: Option<String>,
+    /// What the agent is told of the files that came with it.
+    pub tail: String,
+    /// How often its files were asked for.
+    pub fetches: i64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -114,7 +134,8 @@ pub struct NewSegment<'a> {
     pub at: Wall,
 }
 
-/// Kinds of an outbox row: a text or a file, and what is done to a message that stands there.
+/// Kinds of an outbox row: a text or a file, and what is done to a message that stands there: it is removed, gets
+/// another text (or, with an empty one, other buttons), a reaction, a pin.
 pub const TEXT: &str = "send";
 pub const MEDIA: &str = "media";
 pub const DELETE: &str = "delete";
@@ -219,7 +240,7 @@ pub(super) fn images(column: &str) -> Vec<PathBuf> {
 }
 
 pub(super) const INBOX: &str =
-    "id, session, kind, state, prio, at, source, text, media, turn, inj, attempts, body_hash, reason, solo";
+    "id, session, kind, state, prio, at, source, text, media, turn, inj, attempts, body_hash, reason, solo, files, grp, tail, fetches";
 
 pub(super) fn inbox(r: &SqlRow) -> rusqlite::Result<InboxRow> {
     Ok(InboxRow {
@@ -238,6 +259,10 @@ pub(super) fn inbox(r: &SqlRow) -> rusqlite::Result<InboxRow> {
         body_hash: r.get(12)?,
         reason: r.get(13)?,
         solo: r.get::<_, Option<String>>(14)?.map(|text| parse(&text)),
+        files: r.get::<_, Option<String>>(15)?.map(|text| parse(&text)).unwrap_or_default(),
+        group: r.get(16)?,
+        tail: r.get::<_, Option<String>>(17)?.unwrap_or_default(),
+        fetches: r.get(18)?,
     })
 }
 
@@ -328,6 +353,8 @@ mod tests {
     fn statements() -> Vec<String> {
         let mut found = Vec::new();
         let files = [
+            include_str!("actions.rs"),
+            include_str!("early.rs"),
             include_str!("messages.rs"),
             include_str!("outgoing.rs"),
             include_str!("people.rs"),
@@ -338,7 +365,7 @@ mod tests {
         for piece in files.iter().flat_map(|f| f.split('"').skip(1).step_by(2)) {
             let text = piece.split_whitespace().collect::<Vec<_>>().join(" ");
             if ["SELECT ", "UPDATE ", "DELETE "].iter().any(|w| text.starts_with(w)) && text.len() > 10 {
-                let columns = ["{INBOX}", "{TURN}", "{SEGMENT}", "{OUTBOX}", "{SESSION}"];
+                let columns = ["{INBOX}", "{TURN}", "{SEGMENT}", "{OUTBOX}", "{SESSION}", "{COLUMNS}"];
                 found.push(columns.iter().fold(text, |t, c| t.replace(c, "*")));
             }
         }

@@ -372,7 +372,9 @@ impl Copy {
             return format!("{head}; nothing in it could be read, an empty store was begun; {end}");
         }
         let owed = |sql: &str| self.new.db.query_row(sql, [], |r| r.get::<_, i64>(0)).optional().ok().flatten();
-        let waiting = owed("SELECT count(*) FROM inbox WHERE state IN ('queued', 'in_turn', 'executing')").unwrap_or(0);
+        let waiting =
+            owed("SELECT count(*) FROM inbox WHERE state IN ('queued', 'in_turn', 'executing', 'accepted', 'held')")
+                .unwrap_or(0);
         let names = [
             ("inbox", "messages"),
             ("turn", "turns"),

@@ -42,6 +42,8 @@ fn house() -> House {
                 images: &[],
                 body_hash: None,
                 solo: None,
+                files: &[],
+                group: None,
             })
             .unwrap();
         let file = format!("/data/sessions/x/{}.jsonl", external_id(ID, 'f', n));

@@ -84,6 +84,13 @@ CREATE TABLE pairing(channel TEXT NOT NULL, account TEXT NOT NULL, sender TEXT N
     PRIMARY KEY(channel, account, sender)) WITHOUT ROWID;
 CREATE INDEX alias_at ON alias(at);
 CREATE INDEX outbox_failed ON outbox(channel, account, chat, id) WHERE state = 'failed';
+CREATE INDEX action_account ON action(channel, account, expires);
+CREATE INDEX action_ask ON action(id) WHERE kind = 'ask';
+ALTER TABLE inbox ADD COLUMN tail TEXT;
+ALTER TABLE inbox ADD COLUMN lead INTEGER;
+ALTER TABLE inbox ADD COLUMN fetches INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX inbox_early ON inbox(session, id) WHERE state IN ('accepted', 'held');
+CREATE INDEX inbox_lead ON inbox(lead) WHERE lead IS NOT NULL;
 ",
 ];
 

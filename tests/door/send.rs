@@ -29,6 +29,18 @@ impl Doors {
         let mut sent: Vec<(Option<String>, String)> = Vec::new();
         let mind = move |request: &Request| match request {
             Request::SessionOf { .. } => Some(Answer::Session(Some(WEB.into()))),
+            Request::Choose(c) => {
+                let error = |code, why: &str| Answer::Error { code, message: why.into() };
+                Some(match c.title.as_str() {
+                    "made" => Answer::Choice(Choice::Made { option: 1, message: Some("77".into()) }),
+                    "named" => Answer::Choice(Choice::Made { option: 0, message: Some("om_1".into()) }),
+                    "late" => Answer::Choice(Choice::TimedOut),
+                    "stopped" => Answer::Choice(Choice::Cancelled),
+                    "lost" => error(Code::UpstreamFailed, "the chat is gone"),
+                    "off" => error(Code::NotFound, "Channel not found: telegram"),
+                    _ => error(Code::Unsupported, "no buttons"),
+                })
+            }
             Request::Post(p) => {
                 let known = sent.iter().find(|(key, _)| key.is_some() && *key == p.dkey);
                 let id = "seg1".to_owned();
@@ -143,7 +155,7 @@ fn a_channel_that_cannot_be_sent_to_is_named() {
     assert_eq!(refused(&d.tool(SEND, json!({"text": "x"}))), no_plugin);
     assert_eq!(refused(&d.tool(FILE, json!({"path": "a.png"}))), no_plugin);
     assert_eq!(refused(&d.tool("/api/message/action", json!({"action": "read"}))), no_plugin);
-    let keyboard = json!({"title": "t", "options": [{"id": "a", "text": "A"}]});
+    let keyboard = json!({"title": "off", "options": [{"id": "a", "text": "A"}]});
     assert_eq!(refused(&d.tool("/api/keyboard", keyboard)), (404, "Channel not found: telegram".into()));
     assert!(d.posts().is_empty());
 }
@@ -247,6 +259,30 @@ fn what_webchat_cannot_do_is_said() {
         assert_eq!(keyboard(body), (400, why.into()));
     }
     assert!(keyboard(json!({"title": "t", "options": long})).1.starts_with("Option id too long (max 50 chars): xxx"));
+}
+
+#[test]
+fn a_keyboard_is_held_and_answered_as_the_people_chose() {
+    let d = Doors::of("telegram");
+    let options = json!([{"id": "a", "text": "A"}, {"id": "b", "text": "B"}]);
+    let ask = |title: &str| {
+        let r = d.tool("/api/keyboard", json!({"title": title, "options": options, "columns": 2, "timeout": 300000}));
+        (r.status, r.json())
+    };
+    let chosen = |id: &str, text: &str, message: Value| {
+        (200, json!({"ok": true, "selected": {"id": id, "text": text}, "messageId": message}))
+    };
+    assert_eq!(ask("made"), chosen("b", "B", json!(77)));
+    assert_eq!(ask("named"), chosen("a", "A", json!("om_1")));
+    assert_eq!(ask("late"), (200, json!({"ok": false, "error": "timeout"})));
+    assert_eq!(ask("stopped"), (200, json!({"ok": false, "error": "cancelled"})));
+    assert_eq!(ask("lost").0, 500);
+    let asked = d.h.asked.lock().unwrap();
+    let choices = asked.iter().filter_map(|r| if let Request::Choose(c) = r { Some((**c).clone()) } else { None });
+    for c in choices {
+        assert_eq!((c.session.as_str(), c.columns, c.timeout), (WEB, 2, 290_000), "no answer is held longer");
+        assert_eq!(c.options, ["A", "B"]);
+    }
 }
 
 #[test]

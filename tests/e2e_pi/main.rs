@@ -15,6 +15,7 @@ mod limits;
 mod midrun;
 mod openai;
 mod recovery;
+mod telegram;
 mod world;
 
 /// Each scenario as a test on old and on new pi.
@@ -41,7 +42,8 @@ on_both! {
         b7_b8_interrupts_lose_nothing, b8_new_keeps_what_waits, messages_at_every_moment_of_a_run_reach_the_model,
         a_message_in_a_retry_wait_is_answered;
     failures:
-        b9_only_the_answer_after_the_retries_is_shown, after_retries_the_ends_of_message_and_turn_are_told_once, the_error_of_a_model_that_keeps_failing_is_told,
+        b9_only_the_answer_after_the_retries_is_shown, after_retries_the_ends_of_message_and_turn_are_told_once,
+        the_error_of_a_model_that_keeps_failing_is_told,
         another_model_takes_over_when_the_first_keeps_failing,
         b12_pi_killed_in_mid_answer_is_resumed_and_answers_once, pi_killed_during_a_tool_is_resumed_without_repeating_it,
         a_gateway_killed_in_mid_answer_answers_once, pi_that_cannot_start_says_why,
@@ -64,4 +66,8 @@ on_both! {
     dialogs:
         a_tool_asks_and_the_page_answers, the_first_answer_wins_and_the_other_page_is_told,
         c37_stop_while_a_dialog_is_open, nobody_to_ask_means_cancelled;
+    telegram:
+        on_telegram_a_long_answer_grows_over_several_messages_and_its_code_is_whole,
+        on_telegram_a_message_during_a_tool_steers_and_stop_ends_the_turn,
+        on_telegram_a_gateway_killed_in_mid_answer_answers_once;
 }

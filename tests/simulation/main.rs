@@ -7,12 +7,13 @@
 
 mod model_pi;
 mod platform;
+mod presses;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use world::{World, API};
+use world::{World, API, BUTTONS};
 
 /// Seeds that once failed, each with the fault it found.
 const KEPT: &str = include_str!("../simulation.seeds");
@@ -91,6 +92,17 @@ fn b13_c39_given_more_sessions_than_processes_then_none_is_shared_or_taken_from_
 #[test]
 fn requests_of_the_api_keep_the_promise() {
     for seed in API..API + number("PI_GW_SEEDS").unwrap_or(4000) / 4 {
+        if let Err(why) = run(seed, false) {
+            panic!("seed {seed}: {why}\n  repeat it with: make simulate SEED={seed}");
+        }
+    }
+}
+
+/// People press the buttons of menus and questions: their own and others', once, twice, late, with the delivery
+/// repeated. Each press is answered, what it does is done once, and no question stays open.
+#[test]
+fn presses_of_buttons_keep_the_promise() {
+    for seed in BUTTONS..BUTTONS + number("PI_GW_SEEDS").unwrap_or(4000) / 4 {
         if let Err(why) = run(seed, false) {
             panic!("seed {seed}: {why}\n  repeat it with: make simulate SEED={seed}");
         }

@@ -16,6 +16,7 @@ pub struct Posted {
     /// It shows a turn's growing text.
     pub live: bool,
     pub gone: bool,
+    pub buttons: Vec<Button>,
 }
 
 #[derive(Debug, Default)]
@@ -39,11 +40,32 @@ impl Platforms {
             text: text.to_owned(),
             live: nonce.is_none(),
             gone: false,
+            buttons: Vec::new(),
         });
         if nonce.is_none() {
             self.young.push(id.clone());
         }
         id
+    }
+
+    fn set_buttons(&mut self, id: &str, content: &Content) {
+        if let Some(p) = self.find(id) {
+            p.buttons = content.buttons.concat();
+        }
+    }
+
+    /// Messages that have buttons.
+    pub fn with_buttons(&self) -> Vec<&Posted> {
+        self.posted.iter().filter(|p| !p.gone && !p.buttons.is_empty()).collect()
+    }
+
+    /// Somebody removes a message with buttons.
+    pub fn remove_keyboard(&mut self, rng: &mut Rng) {
+        let mut all: Vec<&mut Posted> = self.posted.iter_mut().filter(|p| !p.gone && !p.buttons.is_empty()).collect();
+        let n = all.len() as u64;
+        if n > 0 {
+            all[rng.below(n) as usize].gone = true;
+        }
     }
 
     fn find(&mut self, id: &str) -> Option<&mut Posted> {
@@ -59,11 +81,15 @@ impl Platforms {
                     Some(id) => id,
                     None => self.post(&call.target, Some(nonce), &content.text),
                 };
+                self.set_buttons(&id, content);
                 Outcome::Sent { id }
             }
             Op::Edit { id, content } => match self.find(id) {
                 Some(p) => {
-                    p.text = content.text.clone();
+                    if !content.text.is_empty() {
+                        p.text = content.text.clone();
+                    }
+                    p.buttons = content.buttons.concat();
                     p.live = false;
                     Outcome::Sent { id: id.clone() }
                 }

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use pi_gateway::access::{Access, DmPolicy};
 use pi_gateway::core::{Legacy, State};
 use pi_gateway::message::*;
-use pi_gateway::rules::{AccountRules, ChannelRules, DropPolicy, Mode, Pace, Rate, ReplyTo, Rules, ViewRules};
+use pi_gateway::rules::{
+    AccountRules, ChannelRules, DropPolicy, Inflow, Keys, Mode, Pace, Rate, ReplyTo, Rules, ViewRules,
+};
 use pi_gateway::store::{inbox_state, Store};
 
 use super::model_pi::{tokens, Entry, Files, ModelPi};
 use super::platform::Platforms;
+use super::presses::Presses;
 
 /// splitmix64: small, and the same everywhere.
 #[derive(Clone, Debug)]
@@ -54,32 +57,47 @@ struct Msg {
     stranger: bool,
     /// By `/v1`: a turn of its own, perhaps with a model of its own.
     solo: Option<Solo>,
+    shape: Shape,
 }
+
+/// What else a platform's message brings.
+#[derive(Clone, Debug, Default)]
+struct Shape {
+    files: usize,
+    album: Option<String>,
+    forwarded: bool,
+    /// In a group; whether it speaks to the bot.
+    group: Option<bool>,
+}
+
+const GROUP: &str = "g1";
 
 /// Bytes of one page in the log.
 const FRAME: u64 = 1024 + 24;
-const PLATFORMS: [&str; 2] = ["pa", "pb"];
-const SENDERS: [&str; 2] = ["u1", "u2"];
+pub(super) const PLATFORMS: [&str; 2] = ["pa", "pb"];
+pub(super) const SENDERS: [&str; 2] = ["u1", "u2"];
 const TABS: [&str; 3] = ["a", "b", "c"];
 /// Seeds from here on have requests of `/v1` among the messages.
 pub const API: u64 = 1_000_000_000;
+/// Seeds from here on have buttons, and people who press them.
+pub const BUTTONS: u64 = 2_000_000_000;
 /// How sessions of single requests begin.
 const FLEETING: &str = "agent:main:api:req:";
 
 pub struct World {
-    rng: Rng,
+    pub(super) rng: Rng,
     trace: bool,
     log: VecDeque<String>,
     hash: u64,
-    now: Now,
+    pub(super) now: Now,
     rules: Arc<Rules>,
     new_pi: bool,
     dir: tempfile::TempDir,
     lives: u32,
     path: PathBuf,
-    state: Option<State>,
+    pub(super) state: Option<State>,
     synced: u64,
-    power_cuts: u32,
+    pub(super) power_cuts: u32,
     durable: Vec<Effect>,
     calls: Vec<(CallId, Call)>,
     jobs: Vec<(JobId, Job)>,
@@ -97,15 +115,16 @@ pub struct World {
     asks: BTreeMap<ReqId, Vec<usize>>,
     /// `/api/chat` callers that wait.
     waits: BTreeSet<ReqId>,
-    next_req: u64,
-    platforms: Platforms,
-    may_repeat: BTreeSet<String>,
+    pub(super) next_req: u64,
+    pub(super) platforms: Platforms,
+    pub(super) may_repeat: BTreeSet<String>,
     /// Taken since the last sync: a power cut undoes their marks.
     young: Vec<String>,
-    refused_sends: BTreeSet<String>,
-    faults: bool,
-    crash_now: bool,
+    pub(super) refused_sends: BTreeSet<String>,
+    pub(super) faults: bool,
+    pub(super) crash_now: bool,
     api: bool,
+    pub(super) presses: Option<Presses>,
     /// Files of a single request may stay: nobody removed them in time.
     unforgotten: bool,
     /// What tools send, and who waits for which of it.
@@ -140,6 +159,7 @@ impl World {
             max_per_session: 3 + rng.below(12) as usize,
             drop_policy: [DropPolicy::Summarize, DropPolicy::Old, DropPolicy::New][rng.below(3) as usize],
             resend_ambiguous: rng.one_in(2),
+            max_age: 100 * 86_400_000, // the clock is set forward, often more than once
             ..Rules::default()
         };
         rules.pool_max = pool.unwrap_or(rules.pool_max);
@@ -157,6 +177,17 @@ impl World {
                 view: (!rng.one_in(3)).then_some(view),
                 typing: 4_500 * rng.below(2),
                 ack: rng.one_in(3).then(|| "👀".to_owned()),
+                mode: None,
+                keys: if seed >= BUTTONS { Keys { per_row: 3, most: 20 } } else { Keys::default() },
+                inflow: Inflow {
+                    album: 200,
+                    album_most: 600,
+                    long_text: 30,
+                    long_wait: 300,
+                    forwards: 100,
+                    typing: 100 * rng.below(2),
+                    resend_edits: false,
+                },
             };
             rules.accounts.insert((name.to_string(), String::new()), account);
         }
@@ -199,7 +230,8 @@ impl World {
             refused_sends: BTreeSet::new(),
             faults: true,
             crash_now: false,
-            api: seed >= API,
+            api: (API..BUTTONS).contains(&seed),
+            presses: (seed >= BUTTONS).then(Presses::default),
             unforgotten: false,
             sends: Vec::new(),
             sending: BTreeMap::new(),
@@ -328,6 +360,9 @@ impl World {
         self.exits.clear();
         self.asks.clear();
         self.waits.clear();
+        if let Some(p) = &mut self.presses {
+            p.die();
+        }
         for m in &mut self.msgs {
             m.asked = None;
         }
@@ -337,7 +372,7 @@ impl World {
     }
 
     /// One batch of the loop in core/run.rs.
-    fn feed(&mut self, event: Event) -> Result<(), String> {
+    pub(super) fn feed(&mut self, event: Event) -> Result<(), String> {
         self.note(format!("> {}", short(&event)));
         let now = self.now;
         let Some(state) = self.state.as_mut() else { return Ok(()) };
@@ -398,9 +433,17 @@ impl World {
             self.note(format!("  < {}", text.chars().take(150).collect::<String>()));
         }
         match effect {
-            Effect::Answer { id, answer, .. } => self.answered(id, *answer.0),
+            Effect::Answer { id, answer, .. } => {
+                if let Some(p) = &mut self.presses {
+                    p.told(id, &answer.0)?;
+                }
+                self.answered(id, *answer.0);
+            }
             Effect::Call { id, call, .. } => {
-                let aside = |c: &Call| matches!(c.op, Op::Typing | Op::React { .. });
+                if let (Op::AnswerPress { query, .. }, Some(p)) = (&call.op, &mut self.presses) {
+                    p.answered(query);
+                }
+                let aside = |c: &Call| matches!(c.op, Op::Typing | Op::React { .. } | Op::AnswerPress { .. });
                 let in_lane = |c: &Call| !aside(c) && c.target == call.target;
                 if in_lane(&call) && self.calls.iter().any(|(_, c)| in_lane(c)) {
                     return Err(format!("two requests in flight in one lane: {:?}", call.target));
@@ -439,7 +482,12 @@ impl World {
             }
             Effect::Sweep { proc, .. } => self.sweeps.push(proc),
             Effect::Restart => return Err("nobody asked for a restart".into()),
-            Effect::Show { .. } | Effect::Frame(_) | Effect::Notice(_) | Effect::Observed(_) | Effect::Drained => {}
+            Effect::Show { .. }
+            | Effect::Frame(_)
+            | Effect::Notice(_)
+            | Effect::Observed(_)
+            | Effect::Commands(_)
+            | Effect::Drained => {}
         }
         Ok(())
     }
@@ -502,6 +550,9 @@ impl World {
         if std::mem::take(&mut self.crash_now) {
             return self.crash();
         }
+        if self.presses.is_some() && self.rng.one_in(4) {
+            return self.press();
+        }
         match self.rng.below(100) {
             0..=11 if self.msgs.len() < 14 => self.somebody_writes(),
             12..=19 => self.deliver(),
@@ -521,6 +572,7 @@ impl World {
             97 if self.rng.one_in(2) => self.tool_sends(),
             97 => self.repeat_nonsense(),
             98 if self.rng.one_in(2) => self.broken_batch(),
+            99 if self.rng.one_in(2) => self.somebody_edits(),
             98 => self.set_clock(),
             _ => match self.rng.below(4) {
                 0 => self.chat_moves(),
@@ -539,6 +591,10 @@ impl World {
         self.now.mono += 5;
         self.now.wall += 5;
         self.deliver()?;
+        if self.presses.as_mut().is_some_and(Presses::once_more) {
+            self.press()?;
+        }
+        self.deliver_presses()?;
         self.sync()?;
         self.finish_job()?;
         self.outcome()?;
@@ -562,7 +618,7 @@ impl World {
 
     fn somebody_writes(&mut self) -> Result<(), String> {
         let n = self.msgs.len();
-        let command = self.rng.one_in(7);
+        let command = self.rng.one_in(7) || (self.presses.is_some() && self.rng.one_in(2));
         let web = self.rng.one_in(2);
         let sender = SENDERS[self.rng.below(2) as usize].to_owned();
         let platform = (!web).then(|| self.rng.below(2) as usize);
@@ -572,13 +628,21 @@ impl World {
             None => format!("agent:main:webchat:{}", TABS[self.rng.below(3) as usize]),
             Some(p) => format!("agent:main:{}:dm:{sender}", PLATFORMS[p]),
         };
+        let shape = if web || command || stranger { Shape::default() } else { self.shape(&sender, platform) };
+        let session = match (platform, shape.group) {
+            (Some(p), Some(_)) => self.rules.routing.session_key("main", &self.source(p, &sender, n, &shape)),
+            _ => session,
+        };
+        let long = !web && self.rng.one_in(6);
         let text = match (command, self.rng.below(12)) {
+            (false, _) if long => format!("{{m{n};{}", "long ".repeat(8)),
             (false, _) => format!("{{m{n};"),
             (true, 0) => "/new".into(),
             (true, 1 | 2) => "/stop".into(),
             (true, 3) => "/retry".into(),
             (true, 4) => "/role set boss".into(),
             (true, 5) => format!("/role create r{n}"),
+            (true, 6..=8) if self.presses.is_some() => ["/role", "/think", "/help"][self.rng.below(3) as usize].into(),
             (true, 6) => "/context".into(),
             (true, 7) => "/compact".into(),
             (true, 8) => "/model".into(),
@@ -603,8 +667,90 @@ impl World {
             excused,
             stranger,
             solo,
+            shape,
         });
         self.deliver()
+    }
+
+    fn shape(&mut self, sender: &str, platform: Option<usize>) -> Shape {
+        let group = self.rng.one_in(4).then(|| self.rng.one_in(2));
+        let mut shape = Shape { group, ..Shape::default() };
+        match self.rng.below(8) {
+            0 | 1 => shape.files = 1 + self.rng.below(2) as usize,
+            2 | 3 => {
+                // A further part of the album before, or a new one.
+                let last = self.msgs.iter().rev().find(|m| m.platform == platform && m.sender == sender);
+                let last =
+                    last.filter(|m| m.shape.album.is_some() && !self.rng.clone().one_in(3)).map(|m| m.shape.clone());
+                let n = self.msgs.len();
+                if let Some(last) = last {
+                    shape.album = last.album;
+                    shape.group = last.group.map(|_| group.unwrap_or(false));
+                } else {
+                    shape.album = Some(format!("album{n}"));
+                }
+                shape.files = 1;
+            }
+            4 => shape.forwarded = true,
+            _ => {}
+        }
+        shape
+    }
+
+    fn source(&self, platform: usize, sender: &str, n: usize, shape: &Shape) -> Source {
+        let (chat_type, chat) = match shape.group {
+            Some(_) => (ChatType::Group, GROUP.to_owned()),
+            None => (ChatType::Dm, self.chat_of(platform, sender)),
+        };
+        Source {
+            channel: PLATFORMS[platform].into(),
+            chat_type,
+            chat,
+            sender: sender.into(),
+            message_id: Some(n.to_string()),
+            ..Source::default()
+        }
+    }
+
+    fn inbound(&self, n: usize, platform: usize) -> Inbound {
+        let m = &self.msgs[n];
+        let file = |k: usize| FileRef { kind: "photo".into(), id: format!("f{n}.{k}"), ..FileRef::default() };
+        Inbound {
+            dkey: format!("{}:{}", PLATFORMS[platform], m.key),
+            dkey2: Some(format!("{}:2:{}", PLATFORMS[platform], m.key)),
+            source: self.source(platform, &m.sender, n, &m.shape),
+            text: m.text.clone(),
+            files: (0..m.shape.files).map(file).collect(),
+            group: m.shape.album.clone(),
+            forwarded: m.shape.forwarded,
+            facts: Facts { mentioned: m.shape.group == Some(true), ..Facts::default() },
+            ..Inbound::default()
+        }
+    }
+
+    /// Somebody changes what they wrote: it counts while it waits, and is nothing to answer later.
+    fn somebody_edits(&mut self) -> Result<(), String> {
+        let mine = (0..self.msgs.len()).filter(|n| self.msgs[*n].platform.is_some() && self.msgs[*n].acked);
+        let mine: Vec<usize> = mine.filter(|n| !self.msgs[*n].command && !self.msgs[*n].stranger).collect();
+        let Some(n) = mine.get(self.rng.below(mine.len() as u64) as usize).copied() else { return Ok(()) };
+        let Some(p) = self.msgs[n].platform else { return Ok(()) };
+        let id = ReqId(self.next_req);
+        self.next_req += 1;
+        let before = self.inbound(n, p);
+        let edited = Inbound {
+            dkey: format!("{}:e{}", PLATFORMS[p], id.0),
+            dkey2: Some(format!("{}:2:{}:{}", PLATFORMS[p], self.msgs[n].key, id.0)),
+            text: if self.rng.one_in(3) { before.text.clone() } else { format!("{} better", before.text) },
+            original: before.dkey2.clone(),
+            ..before
+        };
+        let batch = Batch {
+            channel: PLATFORMS[p].into(),
+            account: String::new(),
+            updates: vec![Update::Edited(edited)],
+            cursor: None,
+        };
+        self.feed(Event::Inbound { id, batch: Box::new(batch) })
     }
 
     /// A command that ends the session's turn without an answer: whoever may be in it.
@@ -662,22 +808,7 @@ impl World {
                 if self.faults && self.rng.one_in(3) {
                     open.reverse();
                 }
-                let updates = open.iter().map(|i| {
-                    let m = &self.msgs[*i];
-                    let chat = self.chat_of(p, &m.sender);
-                    Update::Message(Inbound {
-                        dkey: format!("{}:{}", PLATFORMS[p], m.key),
-                        source: Source {
-                            channel: PLATFORMS[p].into(),
-                            chat,
-                            sender: m.sender.clone(),
-                            message_id: Some(m.key.clone()),
-                            ..Source::default()
-                        },
-                        text: m.text.clone(),
-                        ..Inbound::default()
-                    })
-                });
+                let updates = open.iter().map(|i| Update::Message(self.inbound(*i, p)));
                 let batch = Batch {
                     channel: PLATFORMS[p].into(),
                     account: String::new(),
@@ -725,6 +856,21 @@ impl World {
                 let content = |t: &str| Content { text: t.into(), plain: Some(t.into()), ..Content::default() };
                 JobDone::Rendered(parts.into_iter().map(content).collect())
             }
+            Job::Fetch { .. } if self.faults && self.rng.one_in(6) => JobDone::Failed { why: "panic".into() },
+            Job::Fetch { parts, .. } => {
+                let fetched = parts.into_iter().map(|p| {
+                    let seen = p.files.iter().filter(|_| self.rng.one_in(2));
+                    let image =
+                        |f: &FileRef| Image { path: format!("/media/{}", f.id).into(), mime: "image/png".into() };
+                    Fetched {
+                        row: p.row,
+                        images: seen.map(image).collect(),
+                        tail: p.files.iter().map(|f| format!("[Photo {}]", f.id)).collect::<Vec<_>>().join("\n"),
+                        tell: if self.rng.clone().one_in(4) { vec![Trouble::TooLarge { limit: 1 }] } else { vec![] },
+                    }
+                });
+                JobDone::Fetched(fetched.collect())
+            }
             Job::Transcript { .. } | Job::CopySession { .. } | Job::ForgetTranscript => JobDone::Done,
             Job::ForgetFiles { dir } => {
                 if let Some((id, _)) = self.procs.iter().find(|(_, p)| p.file.starts_with(&dir)) {
@@ -733,6 +879,7 @@ impl World {
                 self.files.retain(|path, _| !path.starts_with(&dir));
                 JobDone::Done
             }
+            Job::ListRoles if self.presses.is_some() => JobDone::Roles(vec!["old".into(), "boss".into()]),
             Job::ListRoles => JobDone::Roles(vec!["boss".into()]),
             Job::CreateRole { role } => {
                 if self.roles.contains(&role) {
@@ -741,7 +888,12 @@ impl World {
                 self.roles.push(role);
                 JobDone::Roles(self.roles.clone())
             }
-            Job::DeleteRole { .. } => JobDone::Roles(self.roles.clone()),
+            Job::DeleteRole { role } => {
+                if let Some(p) = &mut self.presses {
+                    p.deleted(&role)?;
+                }
+                JobDone::Roles(self.roles.clone())
+            }
             Job::Shell { .. } | Job::ShowConfig { .. } | Job::System => JobDone::Text("done".into()),
         };
         if self.faults && self.rng.one_in(30) {
@@ -924,6 +1076,9 @@ impl World {
                 self.exits.push(*id);
             }
         }
+        if let Some(p) = &mut self.presses {
+            p.die();
+        }
         self.jobs.clear(); // answers to the old state's jobs find nobody
         self.boot(legacy)
     }
@@ -995,6 +1150,10 @@ impl World {
     // ---- judgement
 
     fn quiet(&mut self) -> Result<bool, String> {
+        if self.presses.as_ref().is_some_and(Presses::waiting) {
+            self.leap()?; // its time has to be over
+            return Ok(false);
+        }
         if self.msgs.iter().any(|m| !m.acked && !m.refused) || !self.durable.is_empty() {
             return Ok(false);
         }
@@ -1059,7 +1218,18 @@ impl World {
             if m.refused {
                 continue;
             }
+            if row.is_none() && m.shape.group == Some(false) {
+                continue; // not spoken to
+            }
             let Some(row) = row else { return Err(format!("acknowledged message m{n} is lost")) };
+            let mates = self.msgs.iter().filter(|o| o.shape.album.is_some() && o.shape.album == m.shape.album);
+            let spoken = m.shape.group != Some(false) || mates.clone().any(|o| o.shape.group == Some(true));
+            if row.state == inbox_state::REFUSED && m.shape.group != Some(false) {
+                return Err(format!("m{n} was refused although it speaks to the bot"));
+            }
+            if m.shape.album.is_some() && !spoken && row.state != inbox_state::REFUSED {
+                return Err(format!("m{n} came in although no part of its album speaks to the bot: {}", row.state));
+            }
             if !inbox_state::terminal(&row.state) {
                 return Err(format!("m{n} has no fate: {}", row.state));
             }
@@ -1096,6 +1266,9 @@ impl World {
         arrived.retain(|text| !text.contains("could not be delivered"));
         if let Some(p) = self.platforms.stale() {
             return Err(format!("a live message stays: {p:?}"));
+        }
+        if let Some(p) = &self.presses {
+            p.judge(&self.platforms, self.power_cuts, &self.refused_sends, &self.may_repeat)?;
         }
         let lossy = !self.refused_sends.is_empty() || (!self.rules.resend_ambiguous && !self.may_repeat.is_empty());
         self.judge_tools(lossy)?;
@@ -1199,6 +1372,7 @@ impl World {
     /// A switch to another role may have stopped its turn.
     fn switched(&self, m: &Msg) -> bool {
         self.msgs.iter().any(|o| o.session == m.session && o.text == "/role set boss")
+            || self.presses.as_ref().is_some_and(|p| p.switched.contains(&m.session))
     }
 
     fn retried(&self, m: &Msg) -> bool {

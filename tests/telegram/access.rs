@@ -47,3 +47,24 @@ fn an_answer_stays_in_its_topic_and_general_has_no_number() {
     assert_eq!(h.api.wait_text(GROUP, "in general").topic(), None);
     h.api.assert_clean();
 }
+
+#[test]
+fn a_plain_command_in_a_group_is_for_the_bot_and_what_was_said_before_is_context_if_wanted() {
+    let h = House::new(json!({"streamMode": "off", "groups": {"*": {"historyLimit": 2}}}));
+    h.api.privacy(false);
+    h.api.add_supergroup(GROUP, "The group");
+    h.api.user_says(GROUP, ANN).text("/whoami").send();
+    h.api.wait_message(GROUP, |m| m.text().starts_with("Sender 7"));
+    for text in ["one", "two", "three"] {
+        h.api.user_says(GROUP, ANN).text(text).send();
+    }
+    h.api.user_says(GROUP, ANN).text("@fake_gateway_bot [[say:done]]").send();
+    h.api.wait_text(GROUP, "done");
+    let prompt = &h.pi.prompts()[0];
+    assert!(
+        prompt.contains("not to you]\n") && prompt.contains(": two\n") && prompt.contains(": three\n\n"),
+        "{prompt}"
+    );
+    assert!(!prompt.contains(": one"));
+    h.api.assert_clean();
+}

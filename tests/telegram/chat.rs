@@ -65,3 +65,19 @@ fn given_a_kill_and_a_restart_then_what_came_meanwhile_is_answered_once() {
     assert_eq!(h.said(ANN), ["one", "two", "three"]);
     h.api.assert_clean();
 }
+
+#[test]
+fn somebody_is_typing_as_soon_as_a_message_is_accepted_and_not_after_its_answer() {
+    let h = House::new(json!({"streamMode": "off"}));
+    h.api.user_writes(ANN, "[[gate:g]] [[say:done]]");
+    h.api.wait_calls("sendChatAction", 1);
+    h.pi.wait_gate("g");
+    h.pi.open("g");
+    h.api.wait_text(ANN, "done");
+    h.settled();
+    let calls = h.api.all_calls();
+    let last = calls.iter().rposition(|c| c.method == "sendChatAction").unwrap();
+    let answer = calls.iter().position(|c| c.method == "sendMessage").unwrap();
+    assert!(last < answer);
+    h.api.assert_clean();
+}

@@ -30,7 +30,10 @@ impl House {
         for (key, value) in telegram.as_object().unwrap() {
             all[key] = value.clone();
         }
-        let config = json!({"agent": {"piCliPath": pi.program()}, "channels": {"telegram": all}});
+        let config = json!({
+            "agent": {"piCliPath": pi.program()}, "session": {"dmScope": "per-channel-peer"},
+            "channels": {"telegram": all},
+        });
         let g = Gateway::new(config).start();
         let house = House { api, pi, g };
         house.api.wait_polling();
@@ -39,10 +42,14 @@ impl House {
 
     /// Waits until everything owed is known to have been taken: a kill before that may repeat a message.
     pub fn settled(&self) {
-        self.g.wait_until("nothing is owed", |g| {
+        self.counts("SELECT count(*) FROM outbox WHERE state IN ('raw', 'ready', 'sending')", 0);
+    }
+
+    /// Waits until a query gives that number.
+    pub fn counts(&self, sql: &str, number: i64) {
+        self.g.wait_until(sql, |g| {
             let db = rusqlite::Connection::open(g.data().join("gateway.db")).unwrap();
-            let sql = "SELECT count(*) FROM outbox WHERE state IN ('raw', 'ready', 'sending')";
-            db.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap() == 0
+            db.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap() == number
         });
     }
 

@@ -5,10 +5,22 @@
 mod support;
 
 mod access;
+mod buttons;
+mod buttons_ask;
 mod chat;
 mod drafts;
 mod faults;
 mod house;
+mod inbound;
+mod inbound_parts;
+mod inbound_voice;
+mod load;
+mod operation;
+mod operation_doctor;
+mod operation_hook;
+mod operation_menu;
+mod operation_readme;
+mod operation_state;
 mod outbound;
 mod outbound_chats;
 mod outbound_media;

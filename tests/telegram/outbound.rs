@@ -5,7 +5,7 @@ use serde_json::{json, Value};
 use crate::house::{House, ANN};
 use crate::support::bot_api::{Line, Rule, Trouble};
 
-pub const ANNS: &str = "agent:main:telegram:account:default:main";
+pub const ANNS: &str = "agent:main:telegram:account:default:dm:7";
 
 /// A session in which Ann has written, and the id of her message.
 fn spoken(h: &House) -> i64 {

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::config::types::{StreamMode, TelegramAccount};
+
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 pub struct User {
@@ -52,6 +54,9 @@ pub struct File {
     pub file_name: Option<String>,
     pub mime_type: Option<String>,
     pub file_size: Option<u64>,
+    /// Pixels.
+    pub width: u64,
+    pub height: u64,
     pub duration: Option<u64>,
     pub title: Option<String>,
     pub performer: Option<String>,
@@ -169,6 +174,13 @@ pub struct Message {
     pub contact: Option<Contact>,
     pub poll: Option<Poll>,
     pub dice: Option<Dice>,
+    /// Things that cannot be told.
+    pub story: Option<serde::de::IgnoredAny>,
+    pub paid_media: Option<serde::de::IgnoredAny>,
+    pub checklist: Option<serde::de::IgnoredAny>,
+    pub invoice: Option<serde::de::IgnoredAny>,
+    pub game: Option<serde::de::IgnoredAny>,
+    pub rich_message: Option<serde::de::IgnoredAny>,
     pub migrate_to_chat_id: Option<i64>,
     pub migrate_from_chat_id: Option<i64>,
     pub forum_topic_created: Option<serde_json::Value>,
@@ -248,8 +260,16 @@ pub struct Update {
 }
 
 /// The kinds of updates that are asked for; without naming them they do not come (telegram.md 4.1).
-pub const ALLOWED: [&str; 6] =
+const ALLOWED: [&str; 6] =
     ["message", "edited_message", "callback_query", "my_chat_member", "message_reaction", "stopped_message_generation"];
+
+/// Those that an account asks for.
+pub fn kinds(c: &TelegramAccount) -> &'static [&'static str] {
+    match c.stream_mode {
+        StreamMode::Draft | StreamMode::Auto => &ALLOWED,
+        _ => &ALLOWED[..ALLOWED.len() - 1], // the last one comes of drafts alone
+    }
+}
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]

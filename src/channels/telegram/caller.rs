@@ -1,6 +1,6 @@
 //! The caller: one operation of the mind, one call of the Bot API (telegram.md 13–19).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,13 +11,15 @@ use super::api::Message;
 use super::client::{Bot, Fail};
 use super::drafts::{self, Drafts};
 use super::media::Media;
-use super::{preview, reactions};
+use super::{markup, preview, reactions};
 use crate::channels::Caller;
 use crate::config::types::TelegramAccount;
 use crate::live::Board;
 use crate::message::*;
 
 const TEXT_CALL: Duration = Duration::from_secs(30);
+/// Later an answer to a press is of no use.
+const PRESS_CALL: Duration = Duration::from_secs(10);
 /// What live messages showed last: so many are remembered.
 const REMEMBERED: usize = 500;
 
@@ -30,6 +32,8 @@ pub struct TelegramCaller {
     drafts: Drafts,
     /// By chat and message: what it showed last.
     shown: Mutex<HashMap<(String, String), u64>>,
+    /// Chat and message: edited to be without buttons.
+    bare: Mutex<HashSet<(String, String)>>,
 }
 
 impl TelegramCaller {
@@ -49,6 +53,7 @@ impl TelegramCaller {
             media,
             drafts: Drafts::new(c.stream_mode),
             shown: Mutex::default(),
+            bare: Mutex::default(),
         }
     }
 
@@ -62,6 +67,9 @@ impl TelegramCaller {
         p.insert("text".into(), content.text.as_str().into());
         if content.plain.is_some() {
             p.insert("parse_mode".into(), "HTML".into());
+        }
+        if let Some(markup) = markup::of(content) {
+            p.insert("reply_markup".into(), markup);
         }
         if !self.link_preview {
             p.insert("link_preview_options".into(), json!({"is_disabled": true}));
@@ -100,9 +108,14 @@ impl TelegramCaller {
 
     /// `Ok`: it shows that text now.
     fn edit(&self, target: &Target, id: &str, content: &Content) -> Result<(), Fail> {
-        let mut p = self.text(target, content);
+        let key = (target.chat.clone(), id.to_owned());
+        let (method, mut p) = match content.text.is_empty() {
+            true if content.buttons.is_empty() && self.bare().contains(&key) => return Ok(()),
+            true => ("editMessageReplyMarkup", at(target)),
+            false => ("editMessageText", self.text(target, content)),
+        };
         p.insert("message_id".into(), number(id));
-        let edited = match self.call::<Value>("editMessageText", p.clone()) {
+        let edited = match self.call::<Value>(method, p.clone()) {
             // A file: its caption.
             Err(fail) if fail.says("there is no text in the message to edit") => {
                 p.remove("link_preview_options");
@@ -113,9 +126,23 @@ impl TelegramCaller {
             other => other,
         };
         match edited {
-            Err(fail) if fail.says("message is not modified") => Ok(()),
-            other => other.map(|_| ()),
+            Err(fail) if fail.says("message is not modified") => {}
+            other => drop(other?),
         }
+        let mut bare = self.bare();
+        if !content.buttons.is_empty() {
+            bare.remove(&key);
+        } else {
+            if bare.len() >= REMEMBERED {
+                bare.clear(); // worth an edit that changes nothing
+            }
+            bare.insert(key);
+        }
+        Ok(())
+    }
+
+    fn bare(&self) -> std::sync::MutexGuard<'_, HashSet<(String, String)>> {
+        self.bare.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     fn react(&self, target: &Target, id: &str, emoji: &[String]) -> Result<(), Fail> {
@@ -139,6 +166,18 @@ impl TelegramCaller {
         let mut p = at(target);
         p.insert("message_id".into(), number(id));
         self.call::<bool>("deleteMessage", p).map(|_| ())
+    }
+
+    fn answer_press(&self, query: &str, text: &str, alert: bool) -> Result<(), Fail> {
+        let mut p = Map::from_iter([("callback_query_id".to_owned(), Value::from(query))]);
+        if !text.is_empty() {
+            p.insert("text".into(), text.into());
+            p.insert("show_alert".into(), alert.into());
+        }
+        match self.bot.call::<bool>("answerCallbackQuery", &Value::Object(p), PRESS_CALL) {
+            Err(fail) if fail.says("query is too old") => Ok(()),
+            other => other.map(|_| ()),
+        }
     }
 
     fn typing(&self, target: &Target) -> Result<(), Fail> {
@@ -239,7 +278,9 @@ impl Caller for TelegramCaller {
                 Err(why) => return Outcome::Refused { why },
             },
             Op::Pin { id, on } => self.pin(target, id, *on).map(|()| Outcome::Sent { id: id.clone() }),
-            Op::AnswerPress { .. } => return Outcome::Refused { why: "not done on Telegram yet".into() },
+            Op::AnswerPress { query, text, alert } => {
+                self.answer_press(query, text, *alert).map(|()| Outcome::Sent { id: String::new() })
+            }
             Op::Typing => self.typing(target).map(|()| Outcome::Sent { id: String::new() }),
         };
         done.unwrap_or_else(Fail::outcome)

@@ -1,5 +1,6 @@
 //! Calls of the Bot API: one method, one JSON body, one answer (telegram.md 1, 19).
 
+use std::io::Write;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -25,6 +26,8 @@ const MUTED_TIME: u64 = 600_000;
 pub struct Bot {
     /// `https://api.telegram.org/bot<token>`
     base: String,
+    /// `https://api.telegram.org/file/bot<token>`
+    files: String,
     agent: Agent,
 }
 
@@ -53,7 +56,8 @@ struct Reply<'a> {
 
 impl Bot {
     pub fn new(root: &str, token: &str, agent: Agent) -> Bot {
-        Bot { base: format!("{}/bot{token}", root.trim_end_matches('/')), agent }
+        let root = root.trim_end_matches('/');
+        Bot { base: format!("{root}/bot{token}"), files: format!("{root}/file/bot{token}"), agent }
     }
 
     /// Longest answers are batches of updates.
@@ -94,6 +98,20 @@ impl Bot {
         }
         let result = reply.result.map_or("null", |raw| raw.get());
         serde_json::from_str(result).map_err(|e| Fail::Unknown { why: format!("{method}: unexpected answer: {e}") })
+    }
+
+    /// A file by its path; the status. A body goes into `sink` if that is good.
+    pub fn download(&self, path: &str, within: Duration, limit: u64, sink: &mut dyn Write) -> Result<u16, Error> {
+        let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'.' | b'_' | b'~');
+        let path: String =
+            path.bytes().map(|b| if fine(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect();
+        let url = format!("{}/{}", self.files, path.trim_start_matches('/'));
+        let request = Request::get(&url).within(within).limit(limit);
+        let answer = self.agent.fetch(&request, sink);
+        if answer.as_ref().is_err_and(|e| !matches!(e, Error::TooLarge { .. })) {
+            self.agent.drop_idle();
+        }
+        answer.map(|a| a.status)
     }
 
     /// Ends a call that is under way, and all later ones.

@@ -7,7 +7,7 @@ use super::parse::{for_another_bot, Me};
 const QUOTED: usize = 300;
 
 /// The text for the agent; `None`: nothing that is to be answered.
-pub fn of(m: &Message, me: &Me, text: &str) -> Option<String> {
+pub fn of(m: &Message, me: &Me, text: &str, files: bool) -> Option<String> {
     if for_another_bot(m, me) {
         return None;
     }
@@ -15,7 +15,7 @@ pub fn of(m: &Message, me: &Me, text: &str) -> Option<String> {
     let head: Vec<String> = lines.into_iter().flatten().collect();
     let tail = described(m);
     let text = match text {
-        "" if !tail.is_empty() => String::new(),
+        "" if files || !tail.is_empty() => String::new(),
         // Only a mention: what it replied to is what is meant.
         "" if m.text.is_some() || m.caption.is_some() => match &m.reply_to_message {
             Some(to) if !to.words().0.is_empty() => to.words().0.to_owned(),
@@ -23,11 +23,11 @@ pub fn of(m: &Message, me: &Me, text: &str) -> Option<String> {
         },
         text => text.to_owned(),
     };
-    if text.is_empty() && tail.is_empty() {
+    if text.is_empty() && tail.is_empty() && !files {
         return None; // a service message
     }
     let body = [text, tail].into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join("\n\n");
-    Some(head.into_iter().chain([body]).collect::<Vec<_>>().join("\n"))
+    Some(head.into_iter().chain([body].into_iter().filter(|b| !b.is_empty())).collect::<Vec<_>>().join("\n"))
 }
 
 /// `[Forwarded | from: … | date: …]`
@@ -76,10 +76,12 @@ fn reply(m: &Message, me: &Me) -> Option<String> {
     Some(format!("[Reply to] {said} {hints}").trim_end().to_owned())
 }
 
+/// On one line: what comes after it is the sender's.
 fn head(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     match text.char_indices().nth(QUOTED) {
         Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
+        None => text,
     }
 }
 
@@ -122,5 +124,16 @@ fn described(m: &Message) -> String {
     if let Some(d) = &m.dice {
         return format!("[Dice {}: {}]", d.emoji, d.value);
     }
-    String::new()
+    let unsupported = [
+        ("story", &m.story),
+        ("paid_media", &m.paid_media),
+        ("checklist", &m.checklist),
+        ("invoice", &m.invoice),
+        ("game", &m.game),
+        ("rich_message", &m.rich_message),
+    ];
+    if let Some((field, _)) = unsupported.into_iter().find(|(_, there)| there.is_some()) {
+        return format!("[Unsupported message: {field}]");
+    }
+    super::files::unseen(m).unwrap_or_default()
 }

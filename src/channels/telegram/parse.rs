@@ -2,8 +2,9 @@
 
 use super::api::{Entity, Message, Update, User};
 use super::content;
+use super::files;
 use super::utf16;
-use crate::message::{ChatType, Facts, Inbound, Source};
+use crate::message::{ChatType, Facts, Inbound, Source, Update as Incoming};
 
 /// Who this bot is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,22 +20,35 @@ const TELEGRAM: i64 = 777_000;
 const TOO_OLD: i64 = 24 * 3600;
 
 /// What of an update is for the mind; `None`: nothing.
-pub fn update(u: &Update, me: &Me, account: &str, now: i64) -> Option<Inbound> {
-    let m = u.message.as_ref()?;
+pub fn update(u: &Update, me: &Me, account: &str, now: i64) -> Option<Incoming> {
+    match (&u.message, &u.edited_message) {
+        (Some(m), _) => message(u.update_id, m, me, account, now).map(Incoming::Message),
+        (None, Some(m)) => message(u.update_id, m, me, account, now).map(Incoming::Edited),
+        (None, None) => None,
+    }
+}
+
+fn message(update: i64, m: &Message, me: &Me, account: &str, now: i64) -> Option<Inbound> {
     let source = source(m, me, account)?;
     if now - m.date > TOO_OLD {
         log::warn!("telegram: message {} in {} is older than a day and was passed over", m.message_id, m.chat.id);
         return None;
     }
     let (text, mentioned) = spoken(m, me);
-    let content = content::of(m, me, &text)?;
+    let files = files::of(m);
+    let content = content::of(m, me, &text, !files.is_empty())?;
+    let key = |edit: i64| format!("tg:{}:{}:{}:{edit}", me.id, m.chat.id, m.message_id);
     let topic = (m.chat.is_forum && !m.is_topic_message).then(|| "1".to_owned());
     Some(Inbound {
-        dkey: format!("tg:{}:{}", me.id, u.update_id),
-        dkey2: Some(format!("tg:{}:{}:{}:{}", me.id, m.chat.id, m.message_id, m.edit_date.unwrap_or(0))),
+        dkey: format!("tg:{}:{update}", me.id),
+        dkey2: Some(key(m.edit_date.unwrap_or(0))),
         source,
         text: content,
-        facts: Facts { mentioned, topic },
+        files,
+        group: m.media_group_id.clone(),
+        forwarded: m.forward_origin.is_some(),
+        original: m.edit_date.map(|_| key(0)),
+        facts: Facts { mentioned, topic, replies: m.reply_to_message.as_ref().map(|to| to.message_id.to_string()) },
         ..Inbound::default()
     })
 }
@@ -129,6 +143,22 @@ fn spoken(m: &Message, me: &Me) -> (String, bool) {
 fn replies_to(m: &Message, me: &Me) -> bool {
     let target = m.reply_to_message.as_ref();
     target.is_some_and(|t| t.from.as_ref().is_some_and(|f| f.id == me.id) && t.forum_topic_created.is_none())
+}
+
+/// Where an update came from that cannot be read, as far as it says that.
+pub fn origin(raw: &serde_json::Value, account: &str) -> Source {
+    let message = ["message", "edited_message"].iter().map(|kind| &raw[kind]).find(|m| !m.is_null());
+    let id = |v: &serde_json::Value| v.as_i64().map(|n| n.to_string()).unwrap_or_default();
+    let (chat, from) = message.map_or(Default::default(), |m| (id(&m["chat"]["id"]), id(&m["from"]["id"])));
+    let private = message.is_none_or(|m| m["chat"]["type"] == "private");
+    Source {
+        channel: super::NAME.into(),
+        account: Some(account.to_owned()),
+        chat_type: if private { ChatType::Dm } else { ChatType::Group },
+        chat,
+        sender: from,
+        ..Source::default()
+    }
 }
 
 /// Is it a command for another bot?

@@ -16,7 +16,10 @@ fn read(message: Value) -> Option<Inbound> {
         message.as_object_mut().unwrap().entry(k.clone()).or_insert(v.clone());
     }
     let u: Update = serde_json::from_value(json!({"update_id": 100, "message": message})).unwrap();
-    update(&u, &me(), "default", NOW)
+    match update(&u, &me(), "default", NOW)? {
+        Incoming::Message(m) => Some(m),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn group(message: Value) -> Option<Inbound> {
@@ -109,6 +112,29 @@ fn forwards_places_and_people_are_told() {
     assert_eq!(m.text, "[Contact: A, +1]");
     let m = read(json!({"poll": {"question": "q", "options": [{"text": "a"}, {"text": "b"}]}})).unwrap();
     assert_eq!(m.text, "[Poll: q — a / b]");
+}
+
+#[test]
+fn an_edit_names_the_message_that_it_replaces() {
+    let message = json!({"message_id": 7, "date": NOW, "edit_date": NOW + 5, "chat": {"id": 9, "type": "private"},
+        "from": {"id": 9, "first_name": "Ann"}, "text": "new"});
+    let u: Update = serde_json::from_value(json!({"update_id": 101, "edited_message": message})).unwrap();
+    let Some(Incoming::Edited(m)) = update(&u, &me(), "default", NOW) else { panic!() };
+    assert_eq!(m.original.as_deref(), Some("tg:42:9:7:0"));
+    assert_eq!(m.dkey2, Some(format!("tg:42:9:7:{}", NOW + 5)));
+}
+
+#[test]
+fn files_albums_and_what_cannot_be_told_are_messages_too() {
+    let m = read(json!({"photo": [{"file_id": "p"}], "media_group_id": "1"})).unwrap();
+    assert_eq!((m.text.as_str(), m.files.len(), m.group.as_deref()), ("", 1, Some("1")));
+    let m = read(json!({"photo": [{"file_id": "p"}], "caption": "a cat"})).unwrap();
+    assert_eq!(m.text, "a cat");
+    let m = read(json!({"text": "x", "forward_origin": {"type": "hidden_user", "sender_user_name": "B"}})).unwrap();
+    assert!(m.forwarded);
+    let m = read(json!({"text": "y", "reply_to_message": {"from": {"id": 9}, "text": "a\nb"}})).unwrap();
+    assert_eq!(m.text, "[Reply to] a b\ny");
+    assert_eq!(read(json!({"story": {"id": 1}})).unwrap().text, "[Unsupported message: story]");
 }
 
 #[test]

@@ -143,14 +143,30 @@ fn head(items: &[Item], style: &Style) -> Rich {
     }
     for tool in tools.iter().skip(tools.len().saturating_sub(TOOLS)) {
         b.text(&format!("{} {}", if tool.error { "✗" } else { "→" }, tool.name));
-        let asked: String = tool.label.lines().next().unwrap_or_default().chars().take(ASKED).collect();
-        if !asked.is_empty() && asked != tool.name {
+        let asked = asked(tool);
+        if !asked.is_empty() {
             b.text(" ");
             b.code(&asked);
         }
         b.line_break();
     }
     b.finish()
+}
+
+/// What the tool was asked, on one line: its label, else the argument that says most.
+fn asked(tool: &Tool) -> String {
+    let args = || {
+        let args: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&tool.args).unwrap_or_default();
+        let named = ["command", "path", "file_path", "pattern", "query", "url"].iter().find_map(|name| args.get(*name));
+        named.or_else(|| args.values().find(|v| v.is_string())).and_then(|v| v.as_str().map(str::to_owned))
+    };
+    let label = Some(tool.label.clone()).filter(|l| !l.is_empty() && *l != tool.name);
+    let text = label.or_else(args).unwrap_or_default();
+    let line = text.trim().lines().next().unwrap_or_default();
+    match line.char_indices().nth(ASKED) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
 }
 
 fn content(rich: &Rich, grows: bool) -> Content {
@@ -210,6 +226,13 @@ mod tests {
         let wanted = Style { show_thinking: true, ..style() };
         let (c, _) = of(&items, &view(Some("1"), 0, 0), &wanted).unwrap();
         assert!(c.text.starts_with("<blockquote expandable>💭 hm</blockquote>"), "{}", c.text);
+    }
+
+    #[test]
+    fn a_tool_without_a_label_shows_what_it_was_asked() {
+        let args = r#"{"timeout":3,"command":"cat a\ncat b"}"#.to_owned();
+        let tool = Item::Tool(Tool { name: "bash".into(), label: "bash".into(), args, ..Tool::default() });
+        assert_eq!(shown(&[tool], &view(None, 0, 0)), Some(("→ bash <code>cat a</code> ▌".into(), false)));
     }
 
     #[test]

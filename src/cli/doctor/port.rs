@@ -63,21 +63,32 @@ fn reachable(url: &str) -> Option<SocketAddr> {
     Some(at)
 }
 
-/// What the running gateway says about itself.
-fn running(context: &Context, pid: i32, url: &str) -> Check {
-    let Some(at) = reachable(url) else {
-        return Check::error("gateway", format!("runs (pid {pid}), but its address {url} is not understood"));
-    };
+/// What the running gateway gives at a path, if it answers.
+pub fn ask(context: &Context, path: &str) -> Option<Value> {
+    let Ok(Instance::Running { url, .. }) = &context.instance else { return None };
+    let (status, body) = get(context, reachable(url)?, path).ok()?;
+    (status == 200).then(|| serde_json::from_str(&body).ok())?
+}
+
+/// With the secret, to the holder of our own lock only, on this machine only.
+fn get(context: &Context, at: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     let auth = &context.loaded.config.gateway.auth;
     let stored = || token::stored(&context.paths.gateway_token()).ok().flatten();
-    // To the holder of our own lock only, on this machine only.
     let secret = match auth.mode {
         _ if !at.ip().is_loopback() => None,
         AuthMode::Off => None,
         AuthMode::Token => auth.token.clone().or_else(stored),
         AuthMode::Password => auth.password.clone(),
     };
-    let answer = instance::get(at, "/health", secret.as_ref().map(|secret| secret.expose()), HEALTH);
+    instance::get(at, path, secret.as_ref().map(|secret| secret.expose()), HEALTH)
+}
+
+/// What the running gateway says about itself.
+fn running(context: &Context, pid: i32, url: &str) -> Check {
+    let Some(at) = reachable(url) else {
+        return Check::error("gateway", format!("runs (pid {pid}), but its address {url} is not understood"));
+    };
+    let answer = get(context, at, "/health");
     let (status, body) = match answer {
         Ok((status, body)) => (status, serde_json::from_str::<Value>(&body).unwrap_or_default()),
         Err(error) => {

@@ -8,7 +8,7 @@ use super::methods::{Given, Session};
 use super::sessions::needed;
 use crate::http::fault::Fault;
 use crate::http::json::{session_key, Members};
-use crate::http::{lists, memory, observability, roles, transcripts};
+use crate::http::{channels, lists, memory, observability, roles, transcripts};
 use crate::message::Request;
 
 /// Names of these methods, for `features`. `cron.*` is not among them: there is no cron yet.
@@ -56,8 +56,8 @@ impl Session {
             "plugins.reload" => now(lists::plugin_method(m)),
             "tools.list" => now(Ok(lists::tool_list())),
             "tools.call" => now(lists::tool_method(m)),
-            "channels.status" => now(Ok(lists::channel_list(port))),
-            "channels.restart" => now(lists::restart_method(port, m)),
+            "channels.status" => now(Ok(channels::of(port))),
+            "channels.restart" => now(channels::restart_method(port, m)),
             _ if method.starts_with("cron.") => now(Err(Fault::new(404, "unsupported", "Cron not enabled"))),
             _ => None,
         }

@@ -1,0 +1,520 @@
+//! Questions of the agent in the chat where its turn is: dialogs of pi's extensions and `keyboard_select` (core.md 8.5,
+//! telegram.md 12).
+//!
+//! What is open lives here; the store knows only which message asks, so that a later life can close it.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::keys::{self, Data};
+use super::presses::{CALLBACK, KEYS_LIFE};
+use super::session::{Key, Session, Stage};
+use super::{Due, State, Todo};
+use crate::message::*;
+use crate::store::{inbox_state as st, Action, NewInbox, NewOutbox, OutboxRow, Result, ASK, TEXT};
+
+/// A held answer ends after that long, ms (gateway-api.md 1.7).
+const HELD: u64 = 290_000;
+/// Questions of tools and clients open at once, all sessions together.
+const MOST: usize = 256;
+/// Characters of what is asked: with a result behind it one message.
+const TITLE: usize = 3_000;
+const SAID: usize = 300;
+
+/// Who waits for the answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Asking {
+    /// An extension of pi, by its dialog.
+    Dialog(String),
+    /// A tool or a client.
+    Caller(ReqId),
+}
+
+/// How it ended, as the message shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Ended {
+    /// That option.
+    Chosen(usize),
+    /// Words, or several options.
+    Said(String),
+    /// By the next message, which everybody sees.
+    Written,
+    Cancelled,
+    TimedOut,
+    Elsewhere,
+}
+
+pub(super) struct Question {
+    pub asking: Asking,
+    pub session: Key,
+    pub sender: String,
+    target: Target,
+    dm: bool,
+    /// It ends with the turn.
+    in_turn: bool,
+    /// The outbox row of the message.
+    row: Row,
+    /// The message, as a press named it.
+    message: Option<String>,
+    title: String,
+    options: Vec<String>,
+    columns: usize,
+    /// Several may be chosen: those that are.
+    several: Option<BTreeSet<usize>>,
+    may_cancel: bool,
+    /// The answer is a text.
+    words: bool,
+    page: usize,
+}
+
+/// What the store keeps of it.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Kept {
+    row: Row,
+    title: String,
+}
+
+impl State {
+    /// Whom the session's agent talks to: who is being answered, else who wrote last.
+    pub(super) fn partner(&self, s: &Session) -> Option<Source> {
+        match &s.stage {
+            Stage::Turn(t) => t.addressee().map(|m| m.source.clone()).or_else(|| s.row.last.clone()),
+            _ => s.row.last.clone(),
+        }
+    }
+
+    /// Asks a dialog of pi in the chat of the turn, if that has buttons.
+    pub(super) fn ask_dialog(&mut self, key: &Key, d: &Dialog) -> Result<()> {
+        let partner = self.sessions.get(key).and_then(|s| self.partner(s));
+        let Some(to) = partner.filter(|p| self.keys_of(p).is_some()) else { return Ok(()) };
+        let words = matches!(d.method.as_str(), "input" | "editor");
+        let (title, message) = (prose(&d.title), prose(&d.message));
+        let title = match (title.is_empty(), message.is_empty()) {
+            (false, false) => format!("{title}\n\n{message}"),
+            (false, true) => title,
+            (true, _) => message,
+        };
+        let title = if title.is_empty() { "?".to_owned() } else { title };
+        let options = match d.method.as_str() {
+            "confirm" => vec!["Yes".to_owned(), "No".to_owned()],
+            _ if words => Vec::new(),
+            _ => d.options.clone(),
+        };
+        let short = options.iter().all(|o| o.chars().count() <= 12);
+        self.put_question(
+            Question {
+                asking: Asking::Dialog(d.id.clone()),
+                session: key.clone(),
+                sender: to.sender.clone(),
+                target: self.target_of(&to),
+                dm: to.chat_type == ChatType::Dm,
+                in_turn: true,
+                row: 0,
+                message: None,
+                title,
+                columns: if short && (d.method == "confirm" || options.len() > 6) { 2 } else { 1 },
+                options,
+                several: (d.method == "multiselect").then(BTreeSet::new),
+                may_cancel: d.method != "confirm",
+                words,
+                page: 0,
+            },
+            to.message_id,
+        )?;
+        Ok(())
+    }
+
+    /// `keyboard_select`: the caller is answered when somebody chose.
+    pub(super) fn on_choose(&mut self, id: ReqId, req: ChoiceRequest) -> Result<()> {
+        if let Some((code, why)) = self.closed() {
+            self.refuse(id, code, why);
+            return Ok(());
+        }
+        let Some(key) = self.load(&req.session, None)? else {
+            self.refuse(id, Code::NotFound, "Session not found");
+            return Ok(());
+        };
+        let (mut partner, mut in_turn) = (None, false);
+        self.with(&key, |core, s| {
+            (partner, in_turn) = (core.partner(s), matches!(s.stage, Stage::Turn(_)));
+            Ok(())
+        })?;
+        if let Some(p) = partner.as_ref().filter(|p| !self.rules.channels.contains_key(&p.channel)) {
+            let channel = p.channel.clone();
+            if !self.rules.mailbox(&channel) {
+                self.refuse(id, Code::NotFound, format!("Channel not found: {channel}"));
+                return Ok(());
+            }
+        }
+        let Some(to) = partner.filter(|p| self.keys_of(p).is_some()) else {
+            self.refuse(id, Code::Unsupported, "no inline keyboards");
+            return Ok(());
+        };
+        if self.questions.len() >= MOST {
+            self.refuse(id, Code::Busy, "Too many questions are open");
+            return Ok(());
+        }
+        let question = Question {
+            asking: Asking::Caller(id),
+            session: key,
+            sender: to.sender.clone(),
+            target: self.target_of(&to),
+            dm: to.chat_type == ChatType::Dm,
+            in_turn,
+            row: 0,
+            message: None,
+            title: req.title.chars().take(TITLE).collect(),
+            options: req.options,
+            columns: req.columns.max(1),
+            several: None,
+            may_cancel: false,
+            words: false,
+            page: 0,
+        };
+        let asked = self.put_question(question, to.message_id)?;
+        self.arm(Due::Question(asked), self.now.mono + req.timeout.min(HELD));
+        Ok(())
+    }
+
+    fn put_question(&mut self, mut q: Question, reply_to: Option<String>) -> Result<String> {
+        let id = (self.random)(8);
+        let content = Content {
+            text: q.title.clone(),
+            buttons: self.buttons(&id, &q),
+            // In groups it is plain whom it is for, and whose client opens a reply.
+            reply_to: reply_to.filter(|_| !q.dm),
+            wants_reply: q.words,
+            ..Content::default()
+        };
+        q.row = self.store.add_outbox(&NewOutbox {
+            segment: None,
+            kind: TEXT,
+            target: &q.target,
+            content: &content,
+            message: None,
+            at: self.now.wall,
+            clock_ok: self.clock_confirmed,
+            expires: self.now.wall + HELD as i64,
+        })?;
+        let kept = Kept { row: q.row, title: q.title.clone() };
+        self.store.add_action(&Action {
+            id: id.clone(),
+            kind: ASK.into(),
+            channel: q.target.channel.clone(),
+            account: q.target.account.clone(),
+            chat: q.target.chat.clone(),
+            sender: Some(q.sender.clone()),
+            session: q.session.to_string(),
+            data: serde_json::to_string(&kept).unwrap_or_default(), // plain data: never fails
+            expires: self.now.wall + KEYS_LIFE,
+        })?;
+        self.todo.push_back(Todo::Lane(q.target.clone()));
+        self.questions.insert(id.clone(), q);
+        Ok(id)
+    }
+
+    fn buttons(&self, id: &str, q: &Question) -> Vec<Vec<Button>> {
+        if q.words {
+            return Vec::new();
+        }
+        let keys = self.rules.account_of(&q.target).map(|a| a.keys).unwrap_or_default();
+        let pages = keys::pages(&q.options, keys);
+        let page = q.page.min(pages.len() - 1); // there is always one
+        let option = |n: usize| {
+            let text = match &q.several {
+                Some(chosen) if chosen.contains(&n) => format!("☑ {}", q.options[n]),
+                Some(_) => format!("☐ {}", q.options[n]),
+                None => q.options[n].clone(),
+            };
+            keys::button(id, &n.to_string(), &text)
+        };
+        let shown: Vec<Button> = pages[page].clone().map(option).collect();
+        let mut rows: Vec<Vec<Button>> = shown.chunks(q.columns.min(keys.per_row).max(1)).map(<[_]>::to_vec).collect();
+        if pages.len() > 1 {
+            let to = |n: usize, text: &str| keys::button(id, &format!("p{n}"), text);
+            let (before, after) = (page.checked_sub(1).unwrap_or(pages.len() - 1), (page + 1) % pages.len());
+            rows.push(vec![to(before, "◀"), to(page, &format!("{}/{}", page + 1, pages.len())), to(after, "▶")]);
+        }
+        let mut last = Vec::new();
+        if q.several.is_some() {
+            last.push(keys::button(id, "d", "Done"));
+        }
+        if q.may_cancel {
+            last.push(keys::button(id, "x", "Cancel"));
+        }
+        rows.extend((!last.is_empty()).then_some(last));
+        rows
+    }
+
+    /// A button of a question was pressed by who may.
+    pub(super) fn press_question(&mut self, target: &Target, p: &Press, a: &Action, what: Data) -> Result<String> {
+        let Some(q) = self.questions.get_mut(&a.id) else {
+            // Its turn went with an earlier life; the start closed it, or is about to.
+            if let Some(message) = &p.message {
+                self.edit(target, message, Content::default())?;
+            }
+            return Ok("Expired".into());
+        };
+        q.message = p.message.clone().or(q.message.take());
+        enum Do {
+            End(UiAnswer, Ended),
+            Show,
+            Nothing,
+        }
+        let choice = match (what, &mut q.several) {
+            (Data::Cancel { .. }, _) if q.may_cancel => Do::End(UiAnswer::Cancelled, Ended::Cancelled),
+            (Data::Page { page, .. }, _) if page != q.page => {
+                q.page = page;
+                Do::Show
+            }
+            (Data::Button { n, .. }, Some(chosen)) if n < q.options.len() => {
+                if !chosen.remove(&n) {
+                    chosen.insert(n);
+                }
+                Do::Show
+            }
+            (Data::Done { .. }, Some(chosen)) => {
+                let list: Vec<String> = chosen.iter().map(|n| q.options[*n].clone()).collect();
+                let said = if list.is_empty() { "(none)".to_owned() } else { list.join(", ") };
+                Do::End(UiAnswer::Values(list), Ended::Said(said))
+            }
+            (Data::Button { n, .. }, None) if n < q.options.len() => {
+                let answer = match q.may_cancel || matches!(q.asking, Asking::Caller(_)) {
+                    true => UiAnswer::Value(q.options[n].clone()),
+                    false => UiAnswer::Confirmed(n == 0),
+                };
+                Do::End(answer, Ended::Chosen(n))
+            }
+            _ => Do::Nothing,
+        };
+        // The mark: a repeat of this press does nothing.
+        let marked = self
+            .pressed(&a.session, p, "", |core, _, row| core.store.set_inbox(row.id, st::COMMAND, None, None, None))?;
+        if marked.is_none() {
+            return Ok("Expired".into());
+        }
+        match choice {
+            Do::End(answer, how) => self.end_question(&a.id, answer, how)?,
+            Do::Show => {
+                let Some(q) = self.questions.get(&a.id) else { return Ok(String::new()) };
+                let content = Content { text: q.title.clone(), buttons: self.buttons(&a.id, q), ..Content::default() };
+                if let Some(message) = &p.message {
+                    self.edit(target, message, content)?;
+                }
+            }
+            Do::Nothing => {}
+        }
+        Ok(String::new())
+    }
+
+    /// The message is the text that a question of the agent waits for: then it goes no other way.
+    pub(super) fn answers_question(&mut self, m: &Inbound) -> Result<bool> {
+        let target = self.target_of(&m.source);
+        let here = |q: &Question| q.words && q.target == target && q.sender == m.source.sender;
+        let mut found: Option<(String, Row, bool)> = None;
+        for (id, q) in self.questions.iter().filter(|(_, q)| here(q)) {
+            let replied = m.facts.replies.is_some() && self.store.message_of(q.row)? == m.facts.replies;
+            let older = found.as_ref().is_none_or(|(_, row, direct)| (replied, -q.row) > (*direct, -*row));
+            if (replied || q.dm) && older {
+                found = Some((id.clone(), q.row, replied));
+            }
+        }
+        let Some((id, ..)) = found else { return Ok(false) };
+        if m.text.trim().is_empty() || super::command_list::parse(&m.text, &self.rules).is_some() {
+            return Ok(false);
+        }
+        let Some(session) = self.questions.get(&id).map(|q| q.session.clone()) else { return Ok(false) };
+        let row = self.store.add_inbox(&NewInbox {
+            dkey: (!m.dkey.is_empty()).then_some(m.dkey.as_str()),
+            dkey2: m.dkey2.as_deref(),
+            kind: CALLBACK,
+            session: &session,
+            agent: self.rules.routing.agent_of(&session),
+            state: st::QUEUED,
+            prio: 0,
+            at: self.now.wall,
+            clock_ok: self.clock_confirmed,
+            source: &m.source,
+            text: &m.text,
+            images: &[],
+            files: &[],
+            group: None,
+            body_hash: None,
+            solo: None,
+        })?;
+        self.store.set_inbox(row, st::COMMAND, None, None, None)?;
+        self.counters.accepted += 1;
+        self.end_question(&id, UiAnswer::Value(m.text.clone()), Ended::Written)?;
+        Ok(true)
+    }
+
+    /// Answers whoever asked, and shows in the message how it ended.
+    fn end_question(&mut self, id: &str, answer: UiAnswer, how: Ended) -> Result<()> {
+        match self.questions.get(id).map(|q| q.asking.clone()) {
+            Some(Asking::Dialog(dialog)) => {
+                self.close_view(id, &how)?;
+                self.close_dialog(&dialog, answer, how)
+            }
+            Some(Asking::Caller(req)) => {
+                let message = self.question_message(id)?;
+                let choice = match &how {
+                    Ended::Chosen(option) => Choice::Made { option: *option, message },
+                    Ended::TimedOut => Choice::TimedOut,
+                    _ => Choice::Cancelled,
+                };
+                self.answer(req, Answer::Choice(choice), false);
+                self.close_view(id, &how)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn question_message(&self, id: &str) -> Result<Option<String>> {
+        match self.questions.get(id) {
+            Some(q) if q.message.is_some() => Ok(q.message.clone()),
+            Some(q) => self.store.message_of(q.row),
+            None => Ok(None),
+        }
+    }
+
+    /// The message does not ask any more.
+    fn close_view(&mut self, id: &str, how: &Ended) -> Result<()> {
+        let Some(q) = self.questions.remove(id) else { return Ok(()) };
+        self.disarm(&Due::Question(id.to_owned()));
+        self.store.forget_action(id)?;
+        let made = |text: &str| {
+            let text: String = text.chars().take(SAID).collect();
+            format!("{}\n\n✅ **{}**", q.title, keys::literally(text.trim()))
+        };
+        let text = match how {
+            Ended::Chosen(n) => made(q.options.get(*n).map_or("", String::as_str)),
+            Ended::Said(text) => made(text),
+            Ended::Written => return Ok(()), // below it stands what was written
+            Ended::Cancelled => format!("{}\n*(cancelled)*", q.title),
+            Ended::TimedOut => format!("⏰ {}\n*(timed out)*", q.title),
+            Ended::Elsewhere => format!("{}\n*(answered elsewhere)*", q.title),
+        };
+        self.reword(&q.target, q.row, q.message, text)
+    }
+
+    /// Another text for the message that a row became, or is about to become.
+    fn reword(&mut self, target: &Target, row: Row, message: Option<String>, text: String) -> Result<()> {
+        if self.store.unsend(row)? {
+            self.todo.push_back(Todo::Lane(target.clone()));
+            return Ok(());
+        }
+        let message = message.unwrap_or_else(|| format!("{BY_ROW}{row}"));
+        self.edit(target, &message, Content { text, ..Content::default() })
+    }
+
+    // ---- how it ends without an answer
+
+    /// The dialog was answered on a page, or is over.
+    pub(super) fn dialog_view_ends(&mut self, dialog: &str, how: &Ended) -> Result<()> {
+        let mine = |q: &Question| q.asking == Asking::Dialog(dialog.to_owned());
+        match self.questions.iter().find(|(_, q)| mine(q)).map(|(id, _)| id.clone()) {
+            Some(id) => self.close_view(&id, how),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn question_late(&mut self, id: &str) -> Result<()> {
+        self.end_question(id, UiAnswer::Cancelled, Ended::TimedOut)
+    }
+
+    /// The caller left.
+    pub(super) fn chooser_gone(&mut self, req: ReqId) -> Result<()> {
+        match self.questions.iter().find(|(_, q)| q.asking == Asking::Caller(req)).map(|(id, _)| id.clone()) {
+            Some(id) => self.close_view(&id, &Ended::Cancelled),
+            None => Ok(()),
+        }
+    }
+
+    /// Keyboards of a session are answered with cancelled: all, those of one sender, or those that belong to its
+    /// turn; how many there were.
+    pub(super) fn cancel_choices(&mut self, session: &str, sender: Option<&str>, of_turn: bool) -> Result<usize> {
+        let mine = |q: &Question| {
+            matches!(q.asking, Asking::Caller(_))
+                && *q.session == *session
+                && sender.is_none_or(|s| s == q.sender)
+                && (q.in_turn || !of_turn)
+        };
+        let ids: Vec<String> = self.questions.iter().filter(|(_, q)| mine(q)).map(|(id, _)| id.clone()).collect();
+        for id in &ids {
+            self.end_question(id, UiAnswer::Cancelled, Ended::Cancelled)?;
+        }
+        Ok(ids.len())
+    }
+
+    /// Who may answer that dialog in its chat; `None`: it is not asked in one.
+    pub(super) fn dialog_is_for(&self, dialog: &str) -> Option<&str> {
+        let mine = |q: &&Question| q.asking == Asking::Dialog(dialog.to_owned());
+        self.questions.values().find(mine).map(|q| q.sender.as_str())
+    }
+
+    /// A message that was to be edited is gone: its new text is sent, and stands for it from now on.
+    pub(super) fn sent_anew(&mut self, target: &Target, row: &OutboxRow) -> Result<()> {
+        let named = row.message.as_deref().unwrap_or_default();
+        let gone = match named.strip_prefix(BY_ROW).and_then(|row| row.parse().ok()) {
+            Some(row) => self.store.message_of(row)?,
+            None => Some(named.to_owned()),
+        };
+        self.store.set_outbox_sent_anew(row.id)?;
+        let Some(gone) = gone else { return Ok(()) };
+        self.store.redirect_edits(target, &gone, row.id)?;
+        let mut moved = Vec::new();
+        for (id, q) in &mut self.questions {
+            let at = if q.message.is_some() { q.message.clone() } else { self.store.message_of(q.row)? };
+            if q.target == *target && at.as_ref() == Some(&gone) {
+                (q.row, q.message) = (row.id, None);
+                moved.push((id.clone(), Kept { row: q.row, title: q.title.clone() }));
+            }
+        }
+        for (id, kept) in moved {
+            self.store.set_action(&id, &serde_json::to_string(&kept).unwrap_or_default())?;
+            // plain data
+        }
+        Ok(())
+    }
+
+    /// The platform did not take a message: if it asks something, nobody will see it.
+    pub(super) fn question_unsent(&mut self, row: Row, why: &str) -> Result<()> {
+        let Some((id, asking)) =
+            self.questions.iter().find(|(_, q)| q.row == row).map(|(id, q)| (id.clone(), q.asking.clone()))
+        else {
+            return Ok(());
+        };
+        self.questions.remove(&id);
+        self.disarm(&Due::Question(id.clone()));
+        self.store.forget_action(&id)?;
+        match asking {
+            Asking::Caller(req) => {
+                self.refuse(req, Code::UpstreamFailed, format!("The keyboard could not be sent: {why}"));
+                Ok(())
+            }
+            Asking::Dialog(dialog) => self.close_dialog(&dialog, UiAnswer::Cancelled, Ended::Cancelled),
+        }
+    }
+
+    /// At start: who asked is gone with the earlier life.
+    pub(super) fn recover_questions(&mut self) -> Result<()> {
+        for a in self.store.open_questions()? {
+            self.store.forget_action(&a.id)?;
+            let kept: Kept = serde_json::from_str(&a.data).unwrap_or_default(); // a column of ours
+            if let Some(target) = self.store.target_of(kept.row)? {
+                self.reword(&target, kept.row, None, format!("{}\n*(interrupted)*", kept.title))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Before the row that a message was sent by, in place of its id.
+pub(super) const BY_ROW: &str = "row:";
+
+/// A text of an extension, as it is.
+fn prose(text: &str) -> String {
+    keys::literally(text.trim().chars().take(TITLE / 2).collect::<String>().as_str())
+}
