@@ -166,7 +166,7 @@ impl Store {
             [gone.min(before), keep_keys],
         )?;
         db.execute(
-            "DELETE FROM live WHERE turn IN (SELECT turn FROM (SELECT turn, at FROM live ORDER BY turn LIMIT 200) WHERE at < ?)",
+            "DELETE FROM live WHERE turn IN (SELECT turn FROM (SELECT turn, at FROM live WHERE turn > 0 ORDER BY turn LIMIT 200) WHERE at < ?)",
             [before],
         )?;
         db.execute_batch("PRAGMA incremental_vacuum(256)")?;
