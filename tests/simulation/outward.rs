@@ -116,6 +116,14 @@ impl World {
         self.refused_sends.insert("shut out".into());
     }
 
+    /// Was a change of a message in that chat given up: it has moved, or shut us out?
+    pub(super) fn gave_up(&self, chat: &Target) -> bool {
+        let here = |((platform, old), new): (&(usize, String), &String)| {
+            PLATFORMS[*platform] == chat.channel && (*old == chat.chat || *new == chat.chat)
+        };
+        self.refused_sends.contains("shut out") || self.moved.iter().any(here)
+    }
+
     /// Once moved, an edit that nobody knows of may stand in the old chat and come again in the new one.
     pub(super) fn may_stand_twice(&self) -> bool {
         self.doubtful_edits && !self.moved.is_empty()
