@@ -81,6 +81,8 @@ pub struct Pace {
 pub struct ViewRules {
     /// Between two changes, ms: of the first entry with which the chat's id begins.
     pub every: Vec<(String, u64)>,
+    /// Finished paragraphs are messages of their own, and nothing is changed.
+    pub blocks: bool,
 }
 
 /// How many buttons a message may have; none at all by default.
@@ -100,6 +102,8 @@ pub struct AccountRules {
     pub view: Option<ViewRules>,
     /// Between two signs that somebody is typing, ms; 0: none.
     pub typing: u64,
+    /// Reaction to a message that is being worked on.
+    pub ack: Option<String>,
     /// What happens to a message while a turn runs; `None`: as everywhere.
     pub mode: Option<Mode>,
     pub keys: Keys,

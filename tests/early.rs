@@ -51,8 +51,8 @@ impl Mind {
         state.store().commit().unwrap();
         for e in &effects {
             if let Effect::Job { job, .. } = e {
-                if let Job::Render { text, .. } = &**job {
-                    self.said.push(text.clone());
+                if let Job::Render { content, .. } = &**job {
+                    self.said.push(content.text.clone());
                 }
             }
         }

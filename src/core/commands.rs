@@ -97,7 +97,7 @@ impl State {
                 let cwd = self.wanted(s, None).cwd;
                 return self.task(s, &row, Job::Shell { command, cwd }, Doing::Text);
             }
-            Command::Media(args) => media(&args),
+            Command::Media(args) => media(&args, self.rules.mailbox(&row.source.channel)),
             Command::Config(path) => return self.task(s, &row, Job::ShowConfig { path }, Doing::Text),
             Command::Sys => return self.task(s, &row, Job::System, Doing::Text),
             Command::Restart if !self.rules.restart => {
@@ -425,11 +425,11 @@ impl State {
 }
 
 /// The directive that the door of the chat turns into the file (gateway-api.md 1.10).
-fn media(args: &str) -> String {
+fn media(args: &str, mailbox: bool) -> String {
     let (path, caption) = args.split_once(char::is_whitespace).unwrap_or((args, ""));
     match path {
         "" => "Use: /media <path> [caption].".to_owned(),
-        p if p.contains("://") => "Only files of the workspace can be sent, not addresses.".to_owned(),
+        p if mailbox && p.contains("://") => "Only files of the workspace can be sent, not addresses.".to_owned(),
         p => format!("{}\n\nMEDIA:{p}", caption.trim()).trim().to_owned(),
     }
 }

@@ -416,7 +416,7 @@ impl State {
         if source.chat_type != ChatType::Dm {
             return Ok(());
         }
-        let target = Target::from(source);
+        let target = self.target_of(source);
         let text = match trouble {
             Trouble::TooLarge { limit } => format!("⚠️ File too large (max {limit} MB)."),
             Trouble::TranscriptionFailed => "Transcription failed, please try again or send text.".to_owned(),

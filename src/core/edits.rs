@@ -89,6 +89,7 @@ impl State {
             return Ok(None);
         }
         let (session, text) = self.route(&m.source, &m.text);
+        let session = self.renamed(session, &m.source)?;
         self.is_meant(m);
         m.facts.mentioned |= self.continues(&session, m);
         let mut held = false;

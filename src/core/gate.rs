@@ -22,7 +22,7 @@ impl State {
     /// May this message come in? A stranger who may ask to is told how.
     pub(super) fn admits(&mut self, s: &Source, facts: &Facts) -> Result<bool> {
         let Some(account) = self.rules.account(s) else { return Ok(false) };
-        match account.access.judge(s, facts) {
+        match account.access.judge(&self.as_configured(s), facts) {
             Verdict::Admit => Ok(true),
             Verdict::Ignore | Verdict::Overhear => Ok(false),
             Verdict::IfApproved { pair } => {

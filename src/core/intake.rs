@@ -90,6 +90,7 @@ impl State {
             return Ok(());
         }
         for update in batch.updates {
+            let Some(update) = self.take_news(update)? else { continue };
             match update {
                 Update::Message(mut m) => {
                     let Some((session, held)) = self.let_in(&mut m)? else { continue };
@@ -114,7 +115,8 @@ impl State {
     pub(super) fn route(&self, source: &Source, text: &str) -> (String, String) {
         let routing = &self.rules.routing;
         let command = command_list::parse(text, &self.rules).is_some();
-        let (agent, rest) = routing.agent(source, if command { "" } else { text });
+        let configured = self.as_configured(source);
+        let (agent, rest) = routing.agent(&configured, if command { "" } else { text });
         (routing.session_key(agent, source), if command { text } else { rest }.to_owned())
     }
 
@@ -226,6 +228,10 @@ impl State {
 
     /// A message was let in: its session is told, and so are those who look on.
     pub(super) fn arrived(&mut self, s: &mut Session, m: &InboxRow, kind: Kind) -> Result<()> {
+        self.offer_again(&m.source)?;
+        if m.kind == "message" {
+            self.acknowledge(&m.source);
+        }
         self.counters.accepted += 1;
         *self.counters.channels.entry(m.source.channel.clone()).or_default() += 1;
         if s.deleted {
@@ -252,7 +258,8 @@ impl State {
         if s.row.role_manual || !matches!(s.stage, Stage::Idle) {
             return;
         }
-        let role = self.rules.role_of(&s.row.agent, Some(source));
+        let source = self.as_configured(source);
+        let role = self.rules.role_of(&s.row.agent, Some(&source));
         if s.row.role.as_deref() != role {
             s.row.role = role.map(str::to_owned);
         }
@@ -464,10 +471,10 @@ impl State {
     /// all others that go to the same chat.
     pub(super) fn take_members(&mut self, s: &mut Session) -> Vec<InboxRow> {
         let Some(first) = s.next_message() else { return Vec::new() };
-        let (id, target) = (first.id, Target::from(&first.source));
+        let (id, target) = (first.id, self.target_of(&first.source));
         let alone = |r: &InboxRow| r.text.starts_with('/') || r.solo.is_some();
         let collect = self.rules.collect && !alone(first);
-        let joins = |r: &InboxRow| r.id == id || (collect && !alone(r) && Target::from(&r.source) == target);
+        let joins = |r: &InboxRow| r.id == id || (collect && !alone(r) && self.target_of(&r.source) == target);
         let (members, rest) = std::mem::take(&mut s.queue).into_iter().partition(joins);
         s.queue = rest;
         members
@@ -491,7 +498,7 @@ pub(super) struct Manner<'a> {
     pub hash: Option<&'a str>,
     pub solo: Option<&'a Solo>,
     pub kind: Kind,
-    /// Its sender can be told directly that the queue is full.
+    /// Its sender can be told directly that the queue is full, or need not be.
     pub refusable: bool,
     /// Let in only if another part of the same message is.
     pub held: bool,

@@ -3,13 +3,14 @@
 //! No mark, no send: a row becomes `sending` immediately before its call, here and nowhere else. Live views come
 //! only when no row is ready.
 
+use super::chats::{is_large, says};
 use super::pace::Spent;
 use super::questions::BY_ROW;
 use super::session::Key;
 use super::{Due, State, Todo};
 use crate::message::*;
 use crate::rules::Rate;
-use crate::store::{LiveRow, OutboxRow, Result, DELETE, EDIT};
+use crate::store::{is_act, LiveRow, OutboxRow, Result, DELETE, EDIT, MEDIA, PIN, REACT, TEXT, UNPIN};
 
 const BACKOFF_MAX: u64 = 300_000;
 /// How a row is delivered whose first call nobody knows the outcome of.
@@ -75,6 +76,8 @@ pub(super) enum Passing {
     /// Of that session; the message shows, or is going to show, this piece of its answer.
     View(Key, LiveRow),
     Typing(Key),
+    /// A reaction of ours to the message with that id.
+    Mark(String),
     /// Out of the lane; the same once more if it does not get through.
     Press(Option<Op>),
 }
@@ -90,7 +93,7 @@ impl State {
     /// When the lane may call; `None`: not before its account works again.
     pub(super) fn lane_free_at(&self, target: &Target) -> Option<Mono> {
         let account = self.accounts.get(&(target.channel.clone(), target.account.clone()));
-        if account.is_some_and(|a| a.refused) {
+        if account.is_some_and(|a| a.refused) || self.barred(target).is_some() {
             return None;
         }
         let (chat, all) = self.rates(target);
@@ -98,6 +101,16 @@ impl State {
         let of_chat = self.chats.get(&chat_of(target)).map_or(0, |c| c.frozen_until.max(c.spent.next(chat)));
         let of_lane = self.lanes.get(target).map_or(0, |l| l.not_before);
         Some(of_account.max(of_chat).max(of_lane))
+    }
+
+    /// The platform asked for patience, or nothing can be sent there.
+    pub(super) fn lane_frozen(&self, target: &Target) -> bool {
+        let now = self.now.mono;
+        let account = self.accounts.get(&(target.channel.clone(), target.account.clone()));
+        account.is_some_and(|a| a.refused || a.frozen_until > now)
+            || self.barred(target).is_some()
+            || self.chats.get(&chat_of(target)).is_some_and(|c| c.frozen_until > now)
+            || self.lanes.get(target).is_some_and(|l| l.not_before > now)
     }
 
     fn spend(&mut self, target: &Target) {
@@ -117,24 +130,34 @@ impl State {
         if self.lanes.entry(target.clone()).or_default().flying.is_some() {
             return Ok(());
         }
+        if self.waits_for_move(target)? {
+            return Ok(());
+        }
         while let Some(row) = self.store.outbox_head(target)? {
-            if row.state == "raw" {
-                self.render(target, &row);
-                return Ok(());
-            }
             if row.state == "sending" && self.flying.remove(&CallId::Row(row.id)) {
                 self.set_flying(target, CallId::Row(row.id)); // its outcome is still to come
                 return Ok(());
             }
+            if let Some(to) = self.moved_to(target) {
+                return self.move_lane(target, to);
+            }
+            if let Some(why) = self.barred(target).map(str::to_owned) {
+                self.drop_owed(target, &why)?;
+                break;
+            }
+            if row.state == "raw" {
+                return self.render(target, &row);
+            }
             if self.clock_confirmed && row.expires_at < self.now.wall {
                 log::warn!("reply {} to {} is too old and was given up", row.id, target.channel);
                 self.store.set_outbox(row.id, "expired", row.attempts, None, Some("too old"))?;
+                self.undelivered(&row, "too old")?;
                 continue;
             }
             // Marked by an earlier life, and nobody knows what became of it.
             let doubtful = row.state == "sending" && row.how.as_deref() != Some("edit") && row.kind != DELETE;
             // Buttons twice would be two questions.
-            let once = !row.content.buttons.is_empty() && !self.repeat_safe(target);
+            let once = is_large(&row) || (!row.content.buttons.is_empty() && !self.repeat_safe(target));
             if doubtful && (once || !self.may_repeat(target)) {
                 let why = Some("may have been sent before a crash");
                 self.store.set_outbox(row.id, "skipped", row.attempts, None, why)?;
@@ -148,6 +171,9 @@ impl State {
                 }
                 None => Ok(()),
             };
+        }
+        if let Some(chat) = self.moved_to(target) {
+            self.todo.push_back(Todo::Lane(Target { chat, ..target.clone() })); // it may have waited
         }
         if self.pump_view(target)? {
             return Ok(());
@@ -167,12 +193,13 @@ impl State {
     }
 
     /// Has the head's text rendered.
-    fn render(&mut self, target: &Target, row: &OutboxRow) {
+    fn render(&mut self, target: &Target, row: &OutboxRow) -> Result<()> {
         let now = self.now.mono;
         let lane = self.lanes.entry(target.clone()).or_default();
         if let Some((job, until)) = lane.rendering {
             if now < until {
-                return self.arm(Due::Lane(target.clone()), until);
+                self.arm(Due::Lane(target.clone()), until);
+                return Ok(());
             }
             self.renders.remove(&job);
         }
@@ -182,11 +209,23 @@ impl State {
             lane.rendering = Some((id, now + RENDER_WAIT));
         }
         self.renders.insert(id, (target.clone(), row.id));
-        let job = Job::Render { target: target.clone(), text: row.content.text.clone() };
+        let cwd = self.workspace_of(row)?;
+        let job = Job::Render { target: target.clone(), content: Box::new(row.content.clone()), cwd };
         // Its own hands: those of a session may be busy.
         let whose = format!("lane:{}:{}:{}", target.channel, target.account, target.chat);
         self.emit(Effect::Job { id, session: whose.into(), job: Box::new(job), durable: false });
         self.arm(Due::Lane(target.clone()), now + RENDER_WAIT);
+        Ok(())
+    }
+
+    /// Where files lie that an answer names. Others name none: what tools send is told by itself.
+    fn workspace_of(&self, row: &OutboxRow) -> Result<Option<std::path::PathBuf>> {
+        let Some(segment) = row.segment.filter(|_| row.kind == TEXT) else { return Ok(None) };
+        let Some((key, _, _)) = self.store.segment_said(segment)? else { return Ok(None) };
+        if self.store.origin_of(segment)?.as_deref() == Some("tool") {
+            return Ok(None);
+        }
+        Ok(self.store.session(&key)?.map(|s| self.home(&s).cwd))
     }
 
     /// True if that job was a rendering.
@@ -200,12 +239,17 @@ impl State {
             self.todo.push_back(Todo::Lane(target)); // it was taken back; another may wait
             return Ok(true);
         };
-        let own = |text: String| Content { plain: Some(text.clone()), text, ..Content::default() };
         let mut parts = match done {
             JobDone::Rendered(parts) => parts.clone(),
             // Better without form than not at all.
-            _ => vec![own(head.content.text.clone())],
+            _ => vec![Content { plain: None, ..head.content.clone() }],
         };
+        if head.kind == EDIT && parts.len() != 1 && self.store.was_asked_for(head.id)? {
+            let why = Some("the text does not fit into one message");
+            self.store.set_outbox(head.id, "failed", head.attempts, None, why)?;
+            self.todo.push_back(Todo::Lane(target));
+            return Ok(true);
+        }
         let reply_to = &head.content.reply_to;
         let all = self.rules.account_of(&target).is_some_and(|a| a.reply_to == crate::rules::ReplyTo::All);
         for part in parts.iter_mut().take(if all { usize::MAX } else { 1 }) {
@@ -217,7 +261,8 @@ impl State {
         }
         self.store.set_rendered(&head, &parts)?;
         if let Some(segment) = head.segment {
-            self.remove_surplus(segment, parts.len() as i64)?;
+            let texts = parts.iter().take_while(|part| part.file.is_none()).count();
+            self.remove_surplus(segment, texts as i64)?;
         }
         self.todo.push_back(Todo::Lane(target));
         Ok(true)
@@ -251,13 +296,19 @@ impl State {
         }
         self.store.set_outbox(row.id, "sending", row.attempts + 1, None, None)?;
         let live = match (row.kind.as_str(), row.segment) {
-            (DELETE | EDIT, _) | (_, None) => None,
-            (_, Some(segment)) => self.store.live_for(segment, row.chunk, target)?,
+            (TEXT, Some(segment)) => self.store.live_for(segment, row.chunk, target)?,
+            _ => None,
         };
         let content = row.content.clone();
+        let id = row.message.clone().unwrap_or_default();
         let (op, how) = match (row.kind.as_str(), live) {
-            (DELETE, _) => (Op::Delete { id: row.message.clone().unwrap_or_default() }, "edit"),
+            (DELETE, _) => (Op::Delete { id }, "edit"),
             (EDIT, _) => (Op::Edit { id: edited.unwrap_or_default(), content }, "edit"),
+            (REACT, _) => {
+                let emoji = content.text.split(' ').filter(|e| !e.is_empty()).map(str::to_owned).collect();
+                (Op::React { id, emoji }, "edit")
+            }
+            (PIN | UNPIN, _) => (Op::Pin { id, on: row.kind == PIN }, "edit"),
             (_, Some(live)) => (Op::Edit { id: live.message, content }, "edit"),
             (_, None) => (Op::Send { content, nonce: self.store.ext('o', row.id) }, "send"),
         };
@@ -270,7 +321,9 @@ impl State {
         let call = Call { target: target.clone(), op };
         self.emit(Effect::Call { id: CallId::Row(row.id), call: Box::new(call), durable });
         self.set_flying(target, CallId::Row(row.id));
-        self.spend(target);
+        for _ in 0..row.content.files().count().max(1) {
+            self.spend(target);
+        }
         Ok(())
     }
 
@@ -281,14 +334,19 @@ impl State {
         let Some(target) = self.lanes.iter().find(|(_, l)| l.flying == Some(call)).map(|(t, _)| t.clone()) else {
             return Ok(()); // a repeat, or of a lane that was rebuilt: the store decides
         };
-        let head = self.store.outbox_head(&target)?.filter(|h| call == CallId::Row(h.id));
-        let Some(head) = head else { return Ok(()) };
+        // Not always the head: what another id of the chat was owed may have come before it meanwhile.
+        let CallId::Row(row) = call else { return Ok(()) };
+        let Some(head) = self.store.outbox_row(row)? else {
+            self.lane_rests(&target);
+            return Ok(());
+        };
         let edit = head.how.as_deref() == Some("edit");
         let repeat_safe = edit || self.repeat_safe(&target);
         let mut wait = Wait::None;
         let (state, id, error) = match outcome {
             Outcome::Sent { id } => ("sent", Some(id), None),
             Outcome::Shown { id, .. } => ("sent", id, None),
+            Outcome::Grown { .. } => ("ready", None, None), // of no row: a caller's mistake
             Outcome::RateLimited { account_wide, ms } => {
                 self.limited(&target, account_wide, ms);
                 ("ready", None, Some("rate limited".to_owned()))
@@ -303,19 +361,28 @@ impl State {
             }
             // Once more; a second time it counts as taken.
             Outcome::Ambiguous { why } if head.how.as_deref() == Some(AGAIN) => ("sent", None, Some(why)),
-            Outcome::Ambiguous { why } if self.rules.resend_ambiguous && head.content.buttons.is_empty() => {
+            Outcome::Ambiguous { why }
+                if self.rules.resend_ambiguous && !is_large(&head) && head.content.buttons.is_empty() =>
+            {
                 self.store.set_outbox_how(head.id, AGAIN)?;
                 wait = Wait::Given(3_000);
                 ("ready", None, Some(why))
             }
             Outcome::Ambiguous { why } => ("skipped", None, Some(why)),
-            Outcome::Moved { .. } => ("failed", None, Some("the chat has moved".into())),
+            Outcome::Moved { to } if self.on_moved(&target, &to)? => ("ready", None, Some("the chat has moved".into())),
+            Outcome::Moved { .. } => ("failed", None, Some("the chat has moved to nowhere".into())),
+            Outcome::Barred { why, ms } => {
+                self.bar(&target, ms, &why)?;
+                self.undelivered(&head, &why)?;
+                ("failed", None, Some(why))
+            }
             Outcome::Gone if head.kind == DELETE => ("sent", None, None),
             Outcome::Gone if head.kind == EDIT && head.content.text.is_empty() => ("sent", None, None),
-            Outcome::Gone if head.kind == EDIT => {
+            Outcome::Gone if head.kind == EDIT && !self.store.was_asked_for(head.id)? => {
                 self.sent_anew(&target, &head)?;
                 ("ready", None, None)
             }
+            Outcome::Gone if is_act(&head.kind) => ("failed", None, Some("the message is not there".into())),
             Outcome::Gone if edit => {
                 if let Some(live) = head.segment.map_or(Ok(None), |s| self.store.live_for(s, head.chunk, &target))? {
                     self.store.forget_live(&live)?;
@@ -335,15 +402,22 @@ impl State {
                 self.refused(&target.channel, &target.account, &why);
                 ("ready", None, Some(why))
             }
-            Outcome::Refused { why } if head.kind == DELETE => ("failed", None, Some(why)),
+            Outcome::Refused { why } if !says(&head) => ("failed", None, Some(why)),
             Outcome::Refused { why } => {
+                if head.kind == MEDIA {
+                    self.tell_unsent(&head, &why)?;
+                } else {
+                    self.undelivered(&head, &why)?;
+                }
                 self.emit(Effect::Notice(format!("a reply to {} was refused: {why}", target.channel).into()));
                 ("failed", None, Some(why))
             }
         };
         self.store.set_outbox(head.id, state, head.attempts, id.as_deref(), error.as_deref())?;
-        if state == "failed" {
-            self.question_unsent(head.id, error.as_deref().unwrap_or_default())?;
+        match state {
+            "sent" => self.delivered(&head)?,
+            "failed" => self.question_unsent(head.id, error.as_deref().unwrap_or_default())?,
+            _ => {}
         }
         let now = self.now.mono;
         if let Some(lane) = self.lanes.get_mut(&target) {

@@ -5,6 +5,7 @@
 //! what is here can be built from it at any moment ([`State::open`]): start and recovery are the same path.
 
 mod asks;
+mod chats;
 pub mod command_list;
 mod commands;
 mod drain;
@@ -24,6 +25,7 @@ mod presses;
 mod process_events;
 pub mod prompt;
 mod questions;
+mod reactions;
 mod recover;
 mod renew;
 mod reply;
@@ -45,7 +47,7 @@ use std::sync::Arc;
 
 use crate::config::session_dir_name;
 use crate::message::*;
-use crate::store::{random_id, Result, Store};
+use crate::store::{random_id, Alias, Result, Store};
 
 use crate::routing::fleeting;
 use crate::rules::Rules;
@@ -72,6 +74,8 @@ enum Due {
     Warm,
     Clean,
     Drain,
+    /// Who waits for a platform is told.
+    Post(ReqId),
 }
 
 /// Work that follows from an event and touches something else than the event did.
@@ -106,6 +110,14 @@ pub struct State {
     renders: BTreeMap<JobId, (Target, Row)>,
     /// Who was told lately that too many ask to be let in.
     strangers: BTreeMap<Target, Mono>,
+    /// Who waits for what was sent to be taken.
+    posters: Vec<posts::Poster>,
+    /// Reactions to be removed as soon as they are set.
+    unmarks: BTreeSet<(Target, String)>,
+    /// Chats that have another id.
+    aliases: Vec<Alias>,
+    /// Chats that nothing can be sent to: why, and until when (`None`: until something comes from there).
+    barred: BTreeMap<chats::ChatName, (String, Option<Mono>)>,
     /// What was said in groups since the bot was last spoken to.
     overheard: BTreeMap<Target, Vec<String>>,
     /// Who was told lately that nothing writes down what they say.
@@ -201,6 +213,10 @@ impl State {
             passing: BTreeMap::new(),
             renders: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            posters: Vec::new(),
+            unmarks: BTreeSet::new(),
+            aliases: Vec::new(),
+            barred: BTreeMap::new(),
             overheard: BTreeMap::new(),
             unheard: BTreeMap::new(),
             waiters: BTreeMap::new(),
@@ -238,6 +254,7 @@ impl State {
             state.inherit_call(id, target, what);
         }
         state.store.begin()?;
+        state.aliases = state.store.aliases()?;
         state.recover_all()?;
         state.work()?;
         state.store.commit()?;
@@ -261,6 +278,7 @@ impl State {
                     ids.retain(|i| *i != id);
                     !ids.is_empty()
                 });
+                self.poster_gone(id);
                 self.chooser_gone(id)?;
             }
             Event::Inbound { id, batch } => self.on_batch(id, *batch)?,
@@ -379,6 +397,7 @@ impl State {
                 Due::Warm => self.keep_warm()?,
                 Due::Clean => self.clean()?,
                 Due::Drain => {}
+                Due::Post(req) => self.poster_late(req),
             }
         }
         Ok(())
@@ -389,7 +408,10 @@ impl State {
             match todo {
                 Todo::Pool => self.pump_pool()?,
                 Todo::Kick(key) => self.with(&key, |core, s| core.kick(s))?,
-                Todo::Lane(target) => self.pump_lane(&target)?,
+                Todo::Lane(target) => {
+                    self.pump_lane(&target)?;
+                    self.tell_posters()?;
+                }
                 Todo::Fleeting(key) => self.end_fleeting(&key)?,
             }
         }

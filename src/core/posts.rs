@@ -1,57 +1,122 @@
-//! Messages that tools and API clients send to a session's people (core.md 11): recorded beside the turn's reply, and
-//! delivered by that where the store is the mailbox.
+//! Messages that tools and API clients send to a session's people, and what they do to messages that stand there
+//! (core.md 11): recorded beside the turn's reply; delivered by that where the store is the mailbox, else by the
+//! lane of the chat.
 
 use super::session::{Session, Stage};
-use super::State;
+use super::{Due, State, Todo};
 use crate::message::*;
-use crate::store::{NewSegment, Result, SentOutbox};
+use crate::store::{NewOutbox, NewSegment, Part, Result, SentOutbox, DELETE, EDIT, PIN, REACT, TEXT, UNPIN};
+
+/// Whoever asked waits that long for the platform, ms; then the row goes out by itself.
+const WAIT: u64 = 20_000;
+
+/// Somebody waits for rows of the outbox.
+#[derive(Debug)]
+pub(super) struct Poster {
+    req: ReqId,
+    row: Row,
+    segment: Option<Row>,
+    replayed: bool,
+}
+
+/// What of a session a post needs.
+struct Around {
+    key: String,
+    /// The running turn, and the message that it answers.
+    turn: Option<(Row, Option<Row>)>,
+    home: Home,
+}
 
 impl State {
     pub(super) fn on_post(&mut self, id: ReqId, req: PostRequest) -> Result<()> {
-        if let Some(key) = req.dkey.as_deref() {
-            if let Some((segment, hash)) = self.store.sent_by_key(key)? {
-                if hash.as_deref().unwrap_or("") != req.body_hash {
-                    self.refuse(id, Code::IdempotencyConflict, "This idempotency key was used for another message.");
-                    return Ok(());
-                }
-                let posted = self.store.ext('s', segment);
-                self.answer(id, Answer::Posted { id: posted, replayed: true }, true);
-                return Ok(());
-            }
+        if self.replayed(id, req.dkey.as_deref(), &req.body_hash)? {
+            return Ok(());
         }
         if let Some(why) = self.degraded.clone() {
             self.refuse(id, Code::StoreFailing, format!("Nothing can be stored now: {why}."));
             return Ok(());
         }
-        let key = match self.load(&req.session, None)? {
-            Some(key) if !req.look => key,
+        let mut req = req;
+        if let Some(target) = &req.target {
+            req.session = self.conversation(target);
+        }
+        match self.load(&req.session, None)? {
+            Some(key) if !req.look => self.with(&key, |core, s| {
+                let target = match &req.target {
+                    Some(target) => Some(target.clone()),
+                    None => s.row.last.as_ref().map(|last| core.target_of(last)),
+                };
+                let turn = match &s.stage {
+                    Stage::Turn(t) if req.target.is_none() => Some((t.row.id, t.addressee().map(|m| m.id))),
+                    _ => None,
+                };
+                let around = Around { key: s.key.to_string(), turn, home: core.home(&s.row) };
+                core.post(around, target, id, req)
+            }),
+            None if !req.look && req.target.is_some() => {
+                // Nobody has written there yet.
+                let agent = self.rules.routing.agent_of(&req.session);
+                let home = Home { sid: String::new(), cwd: self.rules.cwd(agent, "default") };
+                let (key, target) = (req.session.clone(), req.target.clone());
+                self.post(Around { key, turn: None, home }, target, id, req)
+            }
             _ => {
                 self.refuse(id, Code::NotFound, "Session not found");
-                return Ok(());
+                Ok(())
             }
-        };
-        self.with(&key, |core, s| core.post(s, id, req))
+        }
     }
 
-    fn post(&mut self, s: &mut Session, id: ReqId, req: PostRequest) -> Result<()> {
-        let Some(last) = s.row.last.as_ref().filter(|l| self.rules.mailbox(&l.channel)) else {
+    /// The session of those who write in that chat.
+    fn conversation(&self, target: &Target) -> String {
+        let source = Source {
+            channel: target.channel.clone(),
+            account: Some(target.account.clone()),
+            // Groups and channels have ids below zero.
+            chat_type: if target.chat.starts_with('-') { ChatType::Group } else { ChatType::Dm },
+            chat: target.chat.clone(),
+            thread: Some(target.thread.clone()).filter(|t| !t.is_empty()),
+            sender: target.chat.clone(),
+            ..Source::default()
+        };
+        let (agent, _) = self.rules.routing.agent(&source, "");
+        self.rules.routing.session_key(agent, &source)
+    }
+
+    /// Answers a repeat of what was recorded under that key.
+    fn replayed(&mut self, id: ReqId, dkey: Option<&str>, hash: &str) -> Result<bool> {
+        let Some(known) = dkey.map_or(Ok(None), |key| self.store.post_by_key(key))? else { return Ok(false) };
+        if known.body_hash.as_deref().unwrap_or("") != hash {
+            self.refuse(id, Code::IdempotencyConflict, "This idempotency key was used for another message.");
+            return Ok(true);
+        }
+        let called = self.store.outbox_channel(known.row)?.is_some_and(|channel| !self.rules.mailbox(&channel));
+        match known.segment.filter(|_| !called) {
+            Some(segment) => {
+                let posted = self.store.ext('s', segment);
+                self.answer(id, Answer::Posted { id: posted, replayed: true }, true);
+            }
+            None => self.follow(id, known.row, known.segment, true)?,
+        }
+        Ok(true)
+    }
+
+    fn post(&mut self, around: Around, target: Option<Target>, id: ReqId, req: PostRequest) -> Result<()> {
+        let called = |t: &Target| self.rules.account_of(t).is_some();
+        let Some(target) = target.filter(|t| self.rules.mailbox(&t.channel) || called(t)) else {
             self.refuse(id, Code::Unsupported, "The session's channel cannot be sent to");
             return Ok(());
         };
-        let target = Target::from(last);
-        let turn = match &s.stage {
-            Stage::Turn(t) => Some((t.row.id, t.addressee().map(|m| m.id))),
-            _ => None,
-        };
+        let Around { key, turn, home } = around;
         // Its place in the history: behind the message that is being answered, or the newest one.
         let inbox = match turn {
             Some((_, Some(row))) => Some(row),
-            _ => self.store.newest_inbox(&s.key)?,
+            _ => self.store.newest_inbox(&key)?,
         };
         let file = req.post.file.as_ref().and_then(|file| serde_json::to_string(file).ok());
         let segment = self.store.add_segment(&NewSegment {
             turn: turn.map(|t| t.0),
-            session: &s.key,
+            session: &key,
             n: None,
             origin: "tool",
             inbox,
@@ -60,27 +125,132 @@ impl State {
             target: &target,
             at: self.now.wall,
         })?;
-        self.store.add_sent(&SentOutbox {
-            dkey: req.dkey.as_deref(),
-            body_hash: &req.body_hash,
-            segment,
-            target: &target,
-            kind: if req.post.file.is_some() { "media" } else { "send" },
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-        })?;
+        let mailbox = self.rules.mailbox(&target.channel);
+        if mailbox {
+            self.store.add_sent(&SentOutbox {
+                dkey: req.dkey.as_deref(),
+                body_hash: &req.body_hash,
+                segment,
+                target: &target,
+                kind: if req.post.file.is_some() { "media" } else { "send" },
+                at: self.now.wall,
+                clock_ok: self.clock_confirmed,
+            })?;
+        } else {
+            let content = content(&req, &home);
+            let row = self.owe(TEXT, Some(segment), &target, &content, None)?;
+            self.store.set_outbox_key(row, req.dkey.as_deref(), &req.body_hash)?;
+            self.follow(id, row, Some(segment), false)?;
+        }
         let posted = self.store.ext('s', segment);
         let run = inbox.map(|row| self.store.ext('i', row)).unwrap_or_default();
-        self.frame(Frame::Posted(Box::new(Posted {
-            session: s.key.to_string(),
-            id: posted.clone(),
-            run,
-            post: req.post,
-            home: self.home(&s.row),
-            at: self.now.wall,
-        })));
-        self.answer(id, Answer::Posted { id: posted, replayed: false }, true);
+        let at = self.now.wall;
+        self.frame(Frame::Posted(Box::new(Posted { session: key, id: posted.clone(), run, post: req.post, home, at })));
+        if mailbox {
+            self.answer(id, Answer::Posted { id: posted, replayed: false }, true);
+        }
         Ok(())
+    }
+
+    /// Something that is owed to a chat from now on.
+    fn owe(
+        &mut self,
+        kind: &'static str,
+        segment: Option<Row>,
+        target: &Target,
+        content: &Content,
+        message: Option<&str>,
+    ) -> Result<Row> {
+        let row = self.store.add_outbox(&NewOutbox {
+            segment,
+            kind,
+            target,
+            content,
+            message,
+            at: self.now.wall,
+            clock_ok: self.clock_confirmed,
+            expires: self.now.wall + self.rules.max_age,
+        })?;
+        self.todo.push_back(Todo::Lane(target.clone()));
+        Ok(row)
+    }
+
+    pub(super) fn on_act(&mut self, id: ReqId, req: ActRequest) -> Result<()> {
+        if self.replayed(id, req.dkey.as_deref(), &req.body_hash)? {
+            return Ok(());
+        }
+        if let Some(why) = self.degraded.clone() {
+            self.refuse(id, Code::StoreFailing, format!("Nothing can be stored now: {why}."));
+            return Ok(());
+        }
+        let Some(key) = self.load(&req.session, None)? else {
+            self.refuse(id, Code::NotFound, "Session not found");
+            return Ok(());
+        };
+        self.with(&key, |core, s| core.act_on(s, id, req))
+    }
+
+    fn act_on(&mut self, s: &mut Session, id: ReqId, req: ActRequest) -> Result<()> {
+        let target = s.row.last.as_ref().map(|last| self.target_of(last));
+        let Some(target) = target.filter(|t| self.rules.account_of(t).is_some()) else {
+            self.refuse(id, Code::Unsupported, "The session's channel cannot do that");
+            return Ok(());
+        };
+        let (kind, text) = match req.act {
+            Act::React(emoji) => (REACT, emoji.join(" ")),
+            Act::Edit(text) => (EDIT, text),
+            Act::Delete => (DELETE, String::new()),
+            Act::Pin(true) => (PIN, String::new()),
+            Act::Pin(false) => (UNPIN, String::new()),
+        };
+        let content = Content { text, ..Content::default() };
+        let row = self.owe(kind, None, &target, &content, Some(&req.message))?;
+        self.store.set_outbox_key(row, req.dkey.as_deref(), &req.body_hash)?;
+        self.follow(id, row, None, false)
+    }
+
+    /// The caller hears when the rows were taken, or after [`WAIT`] that they will be.
+    fn follow(&mut self, req: ReqId, row: Row, segment: Option<Row>, replayed: bool) -> Result<()> {
+        self.posters.push(Poster { req, row, segment, replayed });
+        self.arm(Due::Post(req), self.now.mono + WAIT);
+        if replayed {
+            self.tell_posters()?; // its rows may be long gone
+        }
+        Ok(())
+    }
+
+    /// Tells those whose rows have all been taken, or given up.
+    pub(super) fn tell_posters(&mut self) -> Result<()> {
+        let mut n = 0;
+        while let Some(p) = self.posters.get(n) {
+            let parts = self.store.parts_sent(p.row, p.segment)?;
+            if parts.iter().any(Part::open) {
+                n += 1;
+                continue;
+            }
+            let p = self.posters.remove(n);
+            self.disarm(&Due::Post(p.req));
+            let error =
+                parts.iter().find(|part| part.state != "sent").map(|part| part.error.clone().unwrap_or_default());
+            let error = error.or(parts.is_empty().then(|| "nobody knows any more what became of it".to_owned()));
+            let ids = parts.into_iter().filter(|part| part.state == "sent").filter_map(|part| part.id).collect();
+            let told = Delivered { ids, queued: false, error, replayed: p.replayed };
+            self.answer(p.req, Answer::Delivered(Box::new(told)), true);
+        }
+        Ok(())
+    }
+
+    /// The platform takes its time: the caller does not wait for it any longer.
+    pub(super) fn poster_late(&mut self, req: ReqId) {
+        let Some(n) = self.posters.iter().position(|p| p.req == req) else { return };
+        let p = self.posters.remove(n);
+        let told = Delivered { queued: true, replayed: p.replayed, ..Delivered::default() };
+        self.answer(req, Answer::Delivered(Box::new(told)), true);
+    }
+
+    pub(super) fn poster_gone(&mut self, req: ReqId) {
+        self.posters.retain(|p| p.req != req);
+        self.disarm(&Due::Post(req));
     }
 
     /// What links to a session's files need.
@@ -109,4 +279,19 @@ impl State {
         self.answer(id, Answer::Place(place), false);
         Ok(())
     }
+}
+
+fn content(req: &PostRequest, home: &Home) -> Content {
+    let file = req.post.file.as_ref().map(|file| OutFile {
+        at: file.path.clone(),
+        under: home.cwd.to_string_lossy().into_owned(),
+        kind: file.kind.clone(),
+        size: req.size,
+    });
+    let form = match req.post.parse_mode.as_deref() {
+        Some("HTML") => Form::Html,
+        Some("plain") => Form::Plain,
+        _ => Form::Markdown,
+    };
+    Content { text: req.post.text.clone(), reply_to: req.post.reply_to.clone(), file, form, ..Content::default() }
 }

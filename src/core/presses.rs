@@ -59,6 +59,7 @@ impl State {
             return match keys::literal(&p.data) {
                 Some(act) => {
                     let (session, _) = self.route(&p.source, "");
+                    let session = self.renamed(session, &p.source)?;
                     self.act(target, p, &session, act)
                 }
                 None => self.expired(target, p),
@@ -95,7 +96,7 @@ impl State {
     fn may_press(&self, p: &Press) -> Result<bool> {
         let Some(account) = self.rules.account(&p.source) else { return Ok(false) };
         let facts = Facts { mentioned: true, ..p.facts.clone() };
-        Ok(match account.access.judge(&p.source, &facts) {
+        Ok(match account.access.judge(&self.as_configured(&p.source), &facts) {
             Verdict::Admit => true,
             Verdict::Ignore | Verdict::Overhear => false,
             Verdict::IfApproved { .. } => self.store.is_approved(

@@ -174,7 +174,7 @@ impl State {
         if let PiEvent::Notice { level, message } = ev {
             let to = if s.running() { self.partner(s) } else { None };
             if let Some(to) = to.filter(|to| self.keys_of(to).is_some() && !message.trim().is_empty()) {
-                self.say(&Target::from(&to), &message.chars().take(2_000).collect::<String>(), 600_000)?;
+                self.say(&self.target_of(&to), &message.chars().take(2_000).collect::<String>(), 600_000)?;
             }
             self.frame(Frame::Notice { session: s.key.to_string(), level, message });
             return Ok(());

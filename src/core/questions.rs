@@ -108,7 +108,7 @@ impl State {
                 asking: Asking::Dialog(d.id.clone()),
                 session: key.clone(),
                 sender: to.sender.clone(),
-                target: Target::from(&to),
+                target: self.target_of(&to),
                 dm: to.chat_type == ChatType::Dm,
                 in_turn: true,
                 row: 0,
@@ -160,7 +160,7 @@ impl State {
             asking: Asking::Caller(id),
             session: key,
             sender: to.sender.clone(),
-            target: Target::from(&to),
+            target: self.target_of(&to),
             dm: to.chat_type == ChatType::Dm,
             in_turn,
             row: 0,
@@ -311,7 +311,7 @@ impl State {
 
     /// The message is the text that a question of the agent waits for: then it goes no other way.
     pub(super) fn answers_question(&mut self, m: &Inbound) -> Result<bool> {
-        let target = Target::from(&m.source);
+        let target = self.target_of(&m.source);
         let here = |q: &Question| q.words && q.target == target && q.sender == m.source.sender;
         let mut found: Option<(String, Row, bool)> = None;
         for (id, q) in self.questions.iter().filter(|(_, q)| here(q)) {

@@ -3,6 +3,7 @@
 use super::presses::CALLBACK;
 use super::session::{Session, Verify};
 use super::turn::{AbortWhy, Turn};
+use super::view::behind;
 use super::{State, Todo};
 use crate::message::*;
 use crate::rules::ReplyTo;
@@ -148,7 +149,8 @@ impl State {
 
     fn add_segment(&mut self, key: &str, piece: Piece, to: &InboxRow, text: &str) -> Result<()> {
         let Piece { turn, n, origin, last, mut runs, buttons } = piece;
-        let target = Target::from(&to.source);
+        let target = self.target_of(&to.source);
+        let blocks = turn.filter(|_| n.is_some()).map_or(Ok(Vec::new()), |turn| self.blocks_of(turn))?;
         let segment = self.store.add_segment(&NewSegment {
             turn,
             session: key,
@@ -176,12 +178,18 @@ impl State {
             let mode = self.rules.account(&to.source).map_or(ReplyTo::Off, |a| a.reply_to);
             // What a press led to takes the place of the message that was pressed.
             let pressed = to.source.message_id.as_deref().filter(|_| to.kind == CALLBACK);
+            let pressed = pressed.filter(|_| target == Target::from(&to.source)); // its id means another one elsewhere
             let reply_to = if pressed.is_some() { None } else { reply_to(&self.store, mode, to)? };
+            let owed = behind(text, &blocks);
+            if owed.is_empty() {
+                return self.all_delivered(segment);
+            }
+            let reply_to = reply_to.filter(|_| blocks.is_empty() || owed == text || mode == ReplyTo::All);
             self.store.add_outbox(&NewOutbox {
                 segment: Some(segment),
                 kind: if pressed.is_some() { EDIT } else { TEXT },
                 target: &target,
-                content: &Content { text: text.to_owned(), reply_to, buttons, ..Content::default() },
+                content: &Content { text: owed.to_owned(), reply_to, buttons, ..Content::default() },
                 message: pressed,
                 at: self.now.wall,
                 clock_ok: self.clock_confirmed,
@@ -225,6 +233,9 @@ impl State {
 
     /// Tells everybody who waits for this message's fate.
     pub(super) fn settled(&mut self, row: Row) -> Result<()> {
+        if let Some(m) = self.unanswered(row)? {
+            self.unacknowledge(&m);
+        }
         let Some(ids) = self.waiters.remove(&row) else { return Ok(()) };
         let reply = self.reply_of(row)?;
         for id in ids {

@@ -129,6 +129,7 @@ impl State {
             }
             Request::Place(whose) => return self.on_place(id, whose),
             Request::Post(post) => return self.on_post(id, *post),
+            Request::Act(act) => return self.on_act(id, *act),
             Request::Choose(choice) => return self.on_choose(id, *choice),
             Request::Models => {
                 let live = self.procs.values().find(|p| p.usable()).map(|p| p.id);

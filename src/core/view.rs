@@ -4,12 +4,15 @@
 
 use super::lanes::Passing;
 use super::reply::reply_to;
-use super::session::Key;
+use super::session::{Key, Session, Stage};
 use super::turn::Turn;
 use super::{Due, State, Todo};
 use crate::message::*;
 use crate::rules::{AccountRules, ReplyTo};
-use crate::store::{LiveRow, NewOutbox, Result, DELETE};
+use crate::store::{LiveRow, NewOutbox, NewSegment, Result, DELETE, TEXT};
+
+/// Origin of a paragraph that went out before its reply was complete; the reply's segment has it too.
+pub(super) const BLOCK: &str = "block";
 
 /// Who got a message a moment ago needs no sign of typing.
 const JUST_SENT: u64 = 4_000;
@@ -39,6 +42,8 @@ pub(super) struct ViewState {
     next: Mono,
     typing_next: Mono,
     typing_failures: u32,
+    /// As of [`View::taken`].
+    taken: Option<usize>,
 }
 
 impl State {
@@ -47,11 +52,16 @@ impl State {
         self.end_view(key);
         let Some(to) = t.addressee() else { return Ok(()) };
         let Some(account) = self.rules.account(&to.source) else { return Ok(()) };
-        let target = Target::from(&to.source);
+        let target = self.target_of(&to.source);
         let every = view_interval(account, &target.chat);
         let mine = |l: LiveRow| (l.target == target).then_some(l.message);
         let shown: Vec<String> = self.store.live_of(t.row.id, t.n)?.into_iter().map_while(mine).collect();
         let now = self.now.mono;
+        let blocks = account.view.as_ref().is_some_and(|v| v.blocks);
+        // Begun by an earlier attempt: what is left comes with the reply.
+        let every = every.filter(|_| !blocks);
+        let fresh = blocks && self.blocks_of(t.row.id)?.is_empty();
+        let every = if fresh { view_interval(account, &target.chat) } else { every };
         let view = ViewState {
             turn: t.row.id,
             n: t.n,
@@ -64,6 +74,7 @@ impl State {
             next: every.map_or(Mono::MAX, |ms| now + ms),
             typing_next: if account.typing > 0 { now } else { Mono::MAX },
             typing_failures: 0,
+            taken: blocks.then_some(0),
             target,
         };
         self.views.insert(key.clone(), view);
@@ -79,7 +90,7 @@ impl State {
         }
         let now = self.now.mono;
         let view = ViewState {
-            target: Target::from(to),
+            target: self.target_of(to),
             turn: 0,
             n: 0,
             run: String::new(),
@@ -91,6 +102,7 @@ impl State {
             next: Mono::MAX,
             typing_next: now,
             typing_failures: 0,
+            taken: None,
         };
         self.views.insert(key.clone(), view);
         self.tick_view(key);
@@ -167,6 +179,7 @@ impl State {
             index,
             reply_to: v.reply_to.clone().filter(|_| index == 0 || all),
             waited: now - v.begun,
+            taken: v.taken,
         });
         self.call_passing(target, op, Passing::View(key, place));
         Ok(true)
@@ -180,11 +193,77 @@ impl State {
                 self.on_typing(&key, &target, outcome);
                 Ok(())
             }
+            Some((target, Passing::Mark(message))) => {
+                self.on_mark(target, message, outcome);
+                Ok(())
+            }
             Some((target, Passing::Press(again))) => {
                 self.on_press_answered(&target, again, &outcome);
                 Ok(())
             }
             None => Ok(()),
+        }
+    }
+
+    /// What of the current segment went out paragraph by paragraph.
+    pub(super) fn blocks_of(&self, turn: Row) -> Result<Vec<String>> {
+        let all = self.store.segments_of(turn)?;
+        let last = all.iter().rposition(|g| g.n.is_some()).map_or(0, |at| at + 1);
+        Ok(all.into_iter().skip(last).filter(|g| g.origin == BLOCK).map(|g| g.text).collect())
+    }
+
+    /// Finished paragraphs of the running turn go out by themselves.
+    fn add_block(&mut self, s: &mut Session, text: &str) -> Result<()> {
+        let Stage::Turn(t) = &s.stage else { return Ok(()) };
+        let Some(to) = t.addressee().cloned() else { return Ok(()) };
+        let (turn, target) = (t.row.id, self.target_of(&to.source));
+        let first = self.blocks_of(turn)?.is_empty();
+        let mode = self.rules.account(&to.source).map_or(ReplyTo::Off, |a| a.reply_to);
+        let reply_to = reply_to(&self.store, mode, &to)?.filter(|_| first || mode == ReplyTo::All);
+        let segment = self.store.add_segment(&NewSegment {
+            turn: Some(turn),
+            session: &s.key,
+            n: None,
+            origin: BLOCK,
+            inbox: Some(to.id),
+            text,
+            media: None,
+            target: &target,
+            at: self.now.wall,
+        })?;
+        self.store.add_outbox(&NewOutbox {
+            segment: Some(segment),
+            kind: TEXT,
+            target: &target,
+            content: &Content { text: text.to_owned(), reply_to, ..Content::default() },
+            message: None,
+            at: self.now.wall,
+            clock_ok: self.clock_confirmed,
+            expires: self.now.wall + self.rules.max_age,
+        })?;
+        self.todo.push_back(Todo::Lane(target));
+        Ok(())
+    }
+
+    /// Sessions whose answer grows in that chat.
+    pub(super) fn viewed_in(&self, chat: &Target) -> Vec<Key> {
+        let here = |v: &ViewState| {
+            let thread = chat.thread.is_empty() || chat.thread == v.target.thread;
+            thread
+                && (&v.target.channel, &v.target.account, &v.target.chat) == (&chat.channel, &chat.account, &chat.chat)
+        };
+        self.views.iter().filter(|(_, v)| here(v)).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// A chat has another id: nothing of the views in it stands there.
+    pub(super) fn move_views(&mut self, from: &Target, to: &str) {
+        for v in self.views.values_mut() {
+            let t = &mut v.target;
+            if (&t.channel, &t.account, &t.chat) == (&from.channel, &from.account, &from.chat) {
+                t.chat = to.to_owned();
+                v.shown.clear();
+                (v.full, v.reply_to) = (false, None);
+            }
         }
     }
 
@@ -195,6 +274,13 @@ impl State {
         match outcome {
             Outcome::Sent { id: sent } => id = Some(sent),
             Outcome::Shown { id: shown, full: f } => (id, full) = (shown, f),
+            Outcome::Grown { text, taken } => {
+                let at = self.views.get_mut(key).filter(|v| (v.turn, v.n) == (place.turn, place.n));
+                if let Some(v) = at {
+                    v.taken = Some(taken);
+                    self.with(key, |core, s| core.add_block(s, &text))?;
+                }
+            }
             Outcome::RateLimited { account_wide, ms } => {
                 self.limited(target, account_wide, ms);
                 slower = true;
@@ -202,7 +288,9 @@ impl State {
             Outcome::Gone => gone = true,
             // An unknown create may stand there as an orphan: nobody can find it, and the reply comes anew.
             Outcome::Retry { .. } | Outcome::Ambiguous { .. } | Outcome::Reformat => slower = true,
-            Outcome::Moved { .. } | Outcome::Unauthorized { .. } | Outcome::Refused { .. } => {
+            Outcome::Moved { to } => drop(self.on_moved(target, &to)?),
+            Outcome::Barred { why, ms } => self.bar(target, ms, &why)?,
+            Outcome::Unauthorized { .. } | Outcome::Refused { .. } => {
                 if let Some(v) = self.views.get_mut(key) {
                     v.every = 0; // the reply will tell
                 }
@@ -249,7 +337,11 @@ impl State {
         let Some(v) = self.views.get_mut(key) else { return };
         match outcome {
             Outcome::Sent { .. } | Outcome::Shown { .. } => v.typing_failures = 0,
-            Outcome::Unauthorized { .. } | Outcome::Refused { .. } | Outcome::Gone => v.typing_next = Mono::MAX,
+            Outcome::Unauthorized { .. }
+            | Outcome::Refused { .. }
+            | Outcome::Barred { .. }
+            | Outcome::Moved { .. }
+            | Outcome::Gone => v.typing_next = Mono::MAX,
             _ => {
                 v.typing_failures += 1;
                 if v.typing_failures >= TYPING_FAILURES {
@@ -317,4 +409,32 @@ impl State {
 fn view_interval(account: &AccountRules, chat: &str) -> Option<u64> {
     let view = account.view.as_ref()?;
     view.every.iter().find(|(prefix, _)| chat.starts_with(prefix.as_str())).map(|(_, ms)| *ms)
+}
+
+/// What of `text` comes behind these paragraphs; spaces do not count. Not theirs: all of it.
+pub(super) fn behind<'a>(text: &'a str, blocks: &[String]) -> &'a str {
+    let mut rest = text.char_indices().filter(|(_, c)| !c.is_whitespace());
+    let mut end = 0;
+    for said in blocks.iter().flat_map(|b| b.chars()).filter(|c| !c.is_whitespace()) {
+        match rest.next() {
+            Some((at, c)) if c == said => end = at + c.len_utf8(),
+            _ => return text,
+        }
+    }
+    text[end..].trim_start_matches(['\n', ' '])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::behind;
+
+    #[test]
+    fn what_went_out_is_not_said_again_and_what_was_another_text_is_said_in_full() {
+        let blocks = |list: &[&str]| list.iter().map(|b| b.to_string()).collect::<Vec<_>>();
+        assert_eq!(behind("a b\n\nc\n\n- d", &blocks(&["a b", "c"])), "- d");
+        assert_eq!(behind("a b", &blocks(&["a b"])), "");
+        assert_eq!(behind("x y", &blocks(&["a b"])), "x y");
+        assert_eq!(behind("a", &blocks(&["a b"])), "a");
+        assert_eq!(behind("a", &[]), "a");
+    }
 }

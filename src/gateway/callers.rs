@@ -38,6 +38,8 @@ struct Waiting {
     calls: VecDeque<(CallId, Box<Call>)>,
     threads: usize,
     idle: usize,
+    /// Threads that send files now.
+    media: usize,
 }
 
 impl Callers {
@@ -76,6 +78,11 @@ impl Callers {
         drop(accounts);
         desk.give(id, call);
     }
+}
+
+/// Does it bring files, which take long?
+fn is_media(call: &Call) -> bool {
+    matches!(&call.op, Op::Send { content, .. } if content.file.is_some())
 }
 
 /// Takes the calls of an account that does not run: what is owed stays owed.
@@ -130,10 +137,14 @@ impl Desk {
 
     fn run(self: Arc<Self>) {
         while let Some((id, call)) = self.next() {
+            let media = is_media(&call);
             fault::point("before call");
             let outcome = catch_unwind(AssertUnwindSafe(|| self.caller.perform(&call)));
             let outcome = outcome.unwrap_or_else(|_| Outcome::Ambiguous { why: "the call panicked".into() });
             fault::point("after call");
+            if media {
+                self.lock().media -= 1;
+            }
             if !self.mind.tell(Event::Outcome { call: id, outcome: Box::new(outcome) }) {
                 return;
             }
@@ -144,7 +155,11 @@ impl Desk {
     fn next(&self) -> Option<(CallId, Box<Call>)> {
         let mut s = self.lock();
         loop {
-            if let Some(next) = s.calls.pop_front() {
+            // One thread is kept for what is short.
+            let room = s.media + 1 < MOST;
+            let at = s.calls.iter().position(|(_, call)| room || !is_media(call));
+            if let Some(next) = at.and_then(|at| s.calls.remove(at)) {
+                s.media += usize::from(is_media(&next.1));
                 return Some(next);
             }
             s.idle += 1;

@@ -1,6 +1,7 @@
 //! The channels: their configuration as the mind needs it, and which of their accounts run.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -65,9 +66,12 @@ fn telegram_rules(a: &TelegramAccount) -> AccountRules {
             ],
             account: vec![Rate { every: 40, burst: 25 }],
         },
-        view: (a.stream_mode != StreamMode::Off)
-            .then(|| ViewRules { every: vec![(GROUP.to_owned(), every.max(GROUP_VIEW)), (String::new(), every)] }),
+        view: (a.stream_mode != StreamMode::Off).then(|| ViewRules {
+            every: vec![(GROUP.to_owned(), every.max(GROUP_VIEW)), (String::new(), every)],
+            blocks: a.stream_mode == StreamMode::Block,
+        }),
         typing: TYPING,
+        ack: a.ack_reaction.clone(),
         mode: a.message_mode.map(super::settings::mode),
         keys: Keys { per_row: 8, most: 100 }, // telegram.md 11
         // telegram.md 8.7, 8.9, 8.10
@@ -120,11 +124,12 @@ fn topic(t: &TelegramTopic) -> TopicAccess {
     }
 }
 
-/// Markdown in the form of that platform, cut into messages.
-pub fn render(c: &Config, target: &Target, text: &str) -> Vec<Content> {
+/// A text in the form of that platform, cut into messages; `cwd`: where the files lie that it names.
+pub fn render(c: &Config, target: &Target, content: Content, cwd: Option<&Path>) -> Vec<Content> {
+    let find = |at: &str| cwd.and_then(|cwd| super::files::named(c, at, cwd));
     match c.channels.telegram.accounts.get(&target.account).filter(|_| target.channel == telegram::NAME) {
-        Some(account) => telegram::render(text, account),
-        None => vec![Content { text: text.to_owned(), ..Content::default() }],
+        Some(account) => telegram::render(&content, account, find),
+        None => vec![content],
     }
 }
 
@@ -206,6 +211,8 @@ impl Accounts {
                     mind: self.mind.clone(),
                     board: self.board.clone(),
                     show_thinking: c.agent.show_thinking,
+                    files: super::files::opener(c),
+                    guard: c.security.ssrf.clone(),
                     standing: standing.clone(),
                     ready: Arc::new(move |id| menus.wanted(id)),
                 };

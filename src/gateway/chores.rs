@@ -42,15 +42,15 @@ impl Chores {
             Job::Shell { command, cwd } => self.shell(&command, cwd),
             Job::ShowConfig { path } => JobDone::Text(section(&self.operator.config(), &path)),
             Job::System => JobDone::Text(system(&self.data_root)),
-            Job::Render { target, text } => JobDone::Rendered(self.render(&target, &text)),
+            Job::Render { target, content, cwd } => JobDone::Rendered(self.render(&target, *content, cwd)),
             Job::Fetch { parts, within } => self.files.fetch(&parts, within),
             other => JobDone::Failed { why: format!("nobody does {other:?}") },
         }
     }
 
-    fn render(&self, target: &Target, text: &str) -> Vec<Content> {
+    fn render(&self, target: &Target, content: Content, cwd: Option<PathBuf>) -> Vec<Content> {
         let config = self.config.read().unwrap_or_else(|e| e.into_inner()).clone();
-        super::channels::render(&config, target, text)
+        super::channels::render(&config, target, content, cwd.as_deref())
     }
 
     fn shell(&self, command: &str, cwd: PathBuf) -> JobDone {

@@ -6,6 +6,7 @@ mod carry;
 mod channels;
 mod chores;
 mod doors;
+mod files;
 mod hands;
 mod inbound;
 mod lock;

@@ -191,6 +191,7 @@ pub fn agent_port(c: &Config, public: &http::Settings) -> http::Settings {
         media_dir: public.media_dir.clone(),
         media_max: public.media_max,
         media: public.media.clone(),
+        accounts: public.accounts.clone(),
         ..http::Settings::default()
     }
 }
@@ -281,6 +282,7 @@ pub fn port(
         role_names: role_names(c),
         transcripts_dir: paths.sessions_dir().join("transcripts"),
         agents: c.agents.list.iter().map(|a| a.id.clone()).filter(|id| !command_list::is_command(id)).collect(),
+        accounts: super::channels::accounts(c).into_keys().collect(),
         channels: if c.channels.webchat.enabled { vec!["webchat".into()] } else { Vec::new() },
         ..http::Settings::default()
     }

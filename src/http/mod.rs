@@ -48,7 +48,7 @@ mod ws;
 
 pub use door::Door;
 pub use fault::Fault;
-pub use media::{MediaKey, Spot};
+pub use media::{Denied, MediaKey, Spot};
 pub use pi_tokens::PiTokens;
 pub use port::{HistoryMessage, Mailbox, NoRestart, Operator, Parts};
 pub use settings::{AgentLabel, Auth, Cors, Hooks, Limits, Media, Net, OpenAi, Settings, Swap, Thinking, Times};

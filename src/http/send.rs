@@ -1,5 +1,7 @@
 //! What pi's tools and API clients send to the people of a session: messages, files, actions
-//! (gateway-api.md 1.7). Which channels can be sent to is decided here as long as WebChat is the only one.
+//! (gateway-api.md 1.7). WebChat's mailbox is the store; other channels are called, and what they say is waited for.
+
+use std::time::Duration;
 
 use serde_json::{json, Value};
 
@@ -11,7 +13,8 @@ use super::json::{idempotency_key, session_key, Members};
 use super::logins::hash;
 use super::media::{self, Denied, Spot};
 use super::port::Port;
-use crate::message::{Answer, Code, Place, Post, PostRequest, PostedFile, Request, Whose};
+use crate::channels::telegram;
+use crate::message::*;
 
 /// The channel whose mailbox is the store.
 const WEBCHAT: &str = "webchat";
@@ -36,12 +39,18 @@ pub(super) fn place(port: &Port, call: &Call, m: &Members) -> Result<Place, Faul
 }
 
 /// The channel and whether it has a chat to send to, in the order of 1.7's checks.
-fn channel<'a>(place: &'a Place, no_channel: &str, no_chat: &str, no_plugin: &str) -> Result<&'a str, Fault> {
+fn channel<'a>(
+    port: &Port,
+    place: &'a Place,
+    no_channel: &str,
+    no_chat: &str,
+    no_plugin: &str,
+) -> Result<&'a str, Fault> {
     let channel = place.channel.as_deref().ok_or_else(|| Fault::invalid(no_channel))?;
     if place.chat.is_none() {
         return Err(Fault::invalid(no_chat));
     }
-    match channel == WEBCHAT {
+    match channel == WEBCHAT || port.settings.get().accounts.iter().any(|(c, _)| c == channel) {
         true => Ok(channel),
         false => Err(Fault::new(404, "not_found", format!("{no_plugin}: {channel}"))),
     }
@@ -66,12 +75,36 @@ fn dkey(route: &str, call: &Call, m: &Members, session: &str) -> Result<Option<S
     Ok(key.map(|key| format!("http:{route}:{}:{session}:{key}", call.access.class())))
 }
 
-/// Records it; the external id, and whether it was recorded before.
-fn record(port: &Port, request: PostRequest) -> Result<(String, bool), Fault> {
-    match port.mind.ask(Request::Post(Box::new(request)), port.settings.get().times.accept) {
-        Answer::Posted { id, replayed } => Ok((id, replayed)),
+/// Longer than the mind waits for a platform.
+const CALLED: Duration = Duration::from_secs(25);
+
+/// Sends it: into the mailbox, or on a platform; [`Delivered::ids`] as it or the mailbox has them.
+fn record(port: &Port, request: PostRequest) -> Result<Delivered, Fault> {
+    deliver(port, Request::Post(Box::new(request)))
+}
+
+fn deliver(port: &Port, request: Request) -> Result<Delivered, Fault> {
+    match port.mind.ask(request, port.settings.get().times.accept.max(CALLED)) {
+        Answer::Posted { id, replayed } => Ok(Delivered { ids: vec![id], replayed, ..Delivered::default() }),
+        Answer::Delivered(told) => match told.error {
+            Some(why) => Err(Fault::new(502, "upstream_failed", why)),
+            None => Ok(*told),
+        },
         other => Err(Fault::from_answer(other)),
     }
+}
+
+/// The ids, or that it still goes out.
+fn sent(mut value: Value, told: &Delivered) -> Value {
+    if told.queued {
+        value["queued"] = true.into();
+    } else if let Some(first) = told.ids.first() {
+        value["messageId"] = first.as_str().into();
+    }
+    if told.ids.len() > 1 {
+        value["messageIds"] = told.ids.clone().into();
+    }
+    value
 }
 
 fn answered(value: &Value, replayed: bool) -> Handled {
@@ -91,12 +124,13 @@ pub fn message(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let partial = m.flag("stream")? || m.text("streamMode")? == Some("draft");
     let place = place(port, call, &m)?;
     let channel = channel(
+        port,
         &place,
         "Cannot resolve channel from session",
         "Cannot resolve chatId — no messages received in this session yet",
         "Channel plugin not found",
     )?;
-    if partial {
+    if partial && channel == WEBCHAT {
         let why = format!("Channel \"{channel}\" does not support message editing: send the whole text at once (stream false, no streamMode)");
         return Err(Fault::new(501, "unsupported", why));
     }
@@ -104,14 +138,17 @@ pub fn message(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let length = text.encode_utf16().count(); // as the original counts
     let post = Post { text, file: None, reply_to: owned(reply_to), parse_mode: owned(parse_mode) };
     let dkey = dkey("message", call, &m, &place.session)?;
-    let (id, replayed) =
-        record(port, PostRequest { session: place.session.clone(), post, dkey, body_hash, look: false })?;
-    let sent = json!({"ok": true, "channel": channel, "textLength": length, "delivered": true, "messageId": id});
-    answered(&sent, replayed)
+    let told =
+        record(port, PostRequest { session: place.session.clone(), post, dkey, body_hash, ..PostRequest::default() })?;
+    let value = match channel {
+        WEBCHAT => json!({"ok": true, "channel": channel, "textLength": length, "delivered": true}),
+        _ => json!({"ok": true, "channel": channel, "textLength": length, "replyTo": reply_to}),
+    };
+    answered(&sent(value, &told), told.replayed)
 }
 
 /// POST `/api/send` `{to: "channel:target", message}` (1.5). WebChat's targets are the names of its conversations
-/// (`webchat:default`), or whole session keys.
+/// (`webchat:default`), or whole session keys; Telegram's are `[account:]chatId[:topic:N]`.
 pub fn send(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let call = ex.call();
     let m = Members::body(&call.body, "Invalid JSON body")?;
@@ -122,6 +159,20 @@ pub fn send(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let target = to.split_once(':').filter(|(channel, target)| !channel.is_empty() && !target.is_empty());
     let (channel, target) =
         target.ok_or_else(|| Fault::invalid("Invalid 'to' format. Use 'channel:target' (e.g. 'telegram:123456')"))?;
+    let accounts = port.settings.get().accounts.clone();
+    let accounts: Vec<&str> = accounts.iter().filter(|(c, _)| c == channel).map(|(_, id)| id.as_str()).collect();
+    if channel == telegram::NAME && !accounts.is_empty() {
+        let place = telegram::target(target, &accounts).map_err(Fault::invalid)?;
+        let post = Post { text: message.to_owned(), ..Post::default() };
+        let dkey = dkey("send", call, &m, to)?;
+        let body_hash = hash(message.as_bytes());
+        let told = record(port, PostRequest { post, dkey, body_hash, target: Some(place), ..PostRequest::default() })?;
+        let mut value = sent(json!({"ok": true}), &told);
+        if !told.queued {
+            value["messageIds"] = told.ids.clone().into();
+        }
+        return answered(&value, told.replayed);
+    }
     if channel != WEBCHAT {
         let channel: String = channel.chars().take(64).collect();
         return Err(Fault::new(404, "not_found", format!("Channel not found: {channel}")));
@@ -138,8 +189,9 @@ pub fn send(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let post = Post { text: message.to_owned(), ..Post::default() };
     let dkey = dkey("send", call, &m, &session)?;
     let body_hash = hash(message.as_bytes());
-    let (id, replayed) = record(port, PostRequest { session, post, dkey, body_hash, look: false })?;
-    answered(&json!({"ok": true, "messageId": id, "messageIds": [id]}), replayed)
+    let told = record(port, PostRequest { session, post, dkey, body_hash, ..PostRequest::default() })?;
+    let id = &told.ids[0]; // a mailbox gives one
+    answered(&json!({"ok": true, "messageId": id, "messageIds": [id]}), told.replayed)
 }
 
 fn owned(text: Option<&str>) -> Option<String> {
@@ -157,32 +209,35 @@ pub fn media(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let request = |post, look| -> Result<PostRequest, Fault> {
         let body_hash = hash(json!([path, caption, kind]).to_string().as_bytes());
         let dkey = dkey("media", call, &m, &place.session)?;
-        Ok(PostRequest { session: place.session.clone(), post, dkey, body_hash, look })
+        Ok(PostRequest { session: place.session.clone(), post, dkey, body_hash, look, ..PostRequest::default() })
     };
     let spot = Spot::named(path, &place.home.cwd, &s, true).map_err(|_| blocked(path))?;
     let kind = kind.unwrap_or_else(|| guess(&spot.ending()));
-    let sent = |id: String, replayed| {
-        let url = media::link(&s, &place.home.sid, &spot);
-        let sent = json!({
-            "ok": true, "delivered": true, "url": url, "path": path, "type": kind, "channel": WEBCHAT, "messageId": id,
-        });
-        answered(&sent, replayed)
+    let called = place.channel.as_deref().is_some_and(|c| c != WEBCHAT);
+    let sent = |told: Delivered| {
+        let mut value = json!({"ok": true, "delivered": !told.queued, "path": path, "type": kind});
+        value["channel"] = place.channel.clone().into();
+        if !called {
+            value["url"] = media::link(&s, &place.home.sid, &spot).into();
+        }
+        answered(&sent(value, &told), told.replayed)
     };
-    if let Err(fault) = there(&spot, &place, &s) {
+    let size = there(&spot, &place, &s, called);
+    if let Err(fault) = size {
         // Sent before under this key: that holds, whatever became of the file.
         let before = request(Post::default(), true)?;
         return match before.dkey.is_some().then(|| record(port, before)) {
-            Some(Ok((id, replayed))) => sent(id, replayed),
+            Some(Ok(told)) => sent(told),
             Some(Err(conflict)) if conflict.code == Code::IdempotencyConflict.as_str() => Err(conflict),
             _ => Err(fault),
         };
     }
     let (no_chat, no_plugin) = ("Cannot resolve chatId from session", "Channel plugin not found");
-    channel(&place, "Cannot resolve channel from session", no_chat, no_plugin)?;
+    channel(port, &place, "Cannot resolve channel from session", no_chat, no_plugin)?;
     let file = PostedFile { path: spot.to_string(), kind: kind.to_owned(), name: spot.name().to_owned() };
     let post = Post { text: caption.to_owned(), file: Some(file), ..Post::default() };
-    let (id, replayed) = record(port, request(post, false)?)?;
-    sent(id, replayed)
+    let told = record(port, PostRequest { size: size.unwrap_or(0), ..request(post, false)? })?;
+    sent(told)
 }
 
 fn blocked(path: &str) -> Fault {
@@ -193,13 +248,13 @@ fn blocked(path: &str) -> Fault {
     Fault::new(403, "forbidden", why)
 }
 
-/// The file can be sent now.
-fn there(spot: &Spot, place: &Place, s: &super::settings::Settings) -> Result<(), Fault> {
+/// The file can be sent now: its length. Channels that are called have limits of their own.
+fn there(spot: &Spot, place: &Place, s: &super::settings::Settings, called: bool) -> Result<u64, Fault> {
     match spot.open(&place.home.cwd, s) {
-        Ok((_, data)) if data.len() > s.media_max as u64 => {
+        Ok((_, data)) if !called && data.len() > s.media_max as u64 => {
             Err(Fault::new(413, "payload_too_large", format!("File too large: at most {} bytes", s.media_max)))
         }
-        Ok(_) => Ok(()),
+        Ok((_, data)) => Ok(data.len()),
         Err(Denied::Absent) => Err(Fault::new(404, "not_found", "File not found")),
         Err(Denied::Refused) => Err(Fault::new(403, "forbidden", "Media path blocked or file not found")),
         Err(Denied::Broken(e)) => Err(Fault::new(500, "internal", format!("The file cannot be read: {e}"))),
@@ -216,7 +271,7 @@ fn guess(ending: &str) -> &'static str {
     }
 }
 
-/// POST `/api/message/action`: WebChat can do none of them.
+/// POST `/api/message/action`: WebChat can do none of them, and no bot of Telegram can read back.
 pub fn action(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let call = ex.call();
     let m = body(call)?;
@@ -236,13 +291,15 @@ pub fn action(port: &Port, ex: &mut dyn Exchange) -> Handled {
     if action != "read" && m.text("messageId")?.is_none_or(|id| id.trim().is_empty()) {
         return Err(Fault::invalid("Missing messageId"));
     }
-    let no_emoji = match m.get("emoji") {
-        None => true,
-        Some(Value::String(one)) => one.is_empty(),
-        Some(Value::Array(list)) if list.iter().all(Value::is_string) => list.is_empty(),
+    let emoji: Vec<String> = match m.get("emoji") {
+        None => Vec::new(),
+        Some(Value::String(one)) => Some(one.clone()).filter(|one| !one.is_empty()).into_iter().collect(),
+        Some(Value::Array(list)) if list.iter().all(Value::is_string) => {
+            list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+        }
         Some(_) => return Err(Fault::invalid("emoji must be a string or an array of strings")),
     };
-    if action == "react" && no_emoji {
+    if action == "react" && emoji.is_empty() {
         return Err(Fault::invalid("Missing emoji for react action"));
     }
     if action == "edit" && m.text("text")?.is_none_or(str::is_empty) {
@@ -250,6 +307,38 @@ pub fn action(port: &Port, ex: &mut dyn Exchange) -> Handled {
     }
     let place = place(port, call, &m)?;
     let (no_chat, no_plugin) = ("Cannot resolve chatId from session", "Channel plugin not found");
-    let channel = channel(&place, "Cannot resolve channel from session", no_chat, no_plugin)?;
-    Err(Fault::new(501, "unsupported", format!("Channel \"{channel}\" does not support {ability}")))
+    let channel = channel(port, &place, "Cannot resolve channel from session", no_chat, no_plugin)?;
+    if channel == WEBCHAT {
+        return Err(Fault::new(501, "unsupported", format!("Channel \"{channel}\" does not support {ability}")));
+    }
+    if action == "read" {
+        return Err(Fault::new(501, "unsupported", "Telegram Bot API does not support reading chat history"));
+    }
+    let message = m.text("messageId")?.unwrap_or_default().trim().to_owned();
+    let text = m.text("text")?.unwrap_or_default().to_owned();
+    let (remove, unpin) = (m.flag("remove")?, m.flag("unpin")?);
+    let body_hash = hash(json!([action, message, emoji, text, remove, unpin]).to_string().as_bytes());
+    let mut value = json!({"ok": true, "action": action, "channel": channel, "messageId": message});
+    let act = match action {
+        "react" => {
+            (value["emoji"], value["remove"]) = (emoji.clone().into(), remove.into());
+            Act::React(if remove { Vec::new() } else { emoji })
+        }
+        "edit" => {
+            value["textLength"] = text.encode_utf16().count().into();
+            Act::Edit(text)
+        }
+        "delete" => Act::Delete,
+        _ => {
+            value["unpin"] = unpin.into();
+            Act::Pin(!unpin)
+        }
+    };
+    let dkey = dkey("action", call, &m, &place.session)?;
+    let request = ActRequest { session: place.session.clone(), message, act, dkey, body_hash };
+    let told = deliver(port, Request::Act(Box::new(request)))?;
+    if told.queued {
+        value["queued"] = true.into();
+    }
+    answered(&value, told.replayed)
 }

@@ -276,6 +276,8 @@ pub struct Settings {
     pub transcripts_dir: PathBuf,
     /// Ids of the running channels, for health.
     pub channels: Vec<String>,
+    /// Channels that messages can be sent to, and their accounts.
+    pub accounts: Vec<(String, String)>,
     /// A configuration that could not be loaded, for health.
     pub config_error: Option<String>,
     /// Default session of HTTP routes and of the chat methods.
@@ -322,6 +324,7 @@ impl Default for Settings {
             roles_dir: PathBuf::new(),
             role_names: Vec::new(),
             transcripts_dir: PathBuf::new(),
+            accounts: Vec::new(),
             channels: Vec::new(),
             config_error: None,
             main_session: "agent:main:main:main".into(),

@@ -13,6 +13,7 @@ mod plain;
 mod rich;
 mod spoiler;
 mod table;
+mod tags;
 mod telegram;
 
 pub use builder::Builder;
@@ -20,4 +21,5 @@ pub use cut::{cut, Cost, Limits, Unit};
 pub use parse::parse;
 pub use plain::plain;
 pub use rich::{Kind, Rich, Span, Step};
+pub use tags::tags;
 pub use telegram::{telegram_html, HTML};

@@ -24,6 +24,12 @@ pub enum Update {
         chat: Target,
         yes: bool,
     },
+    /// Somebody reacted to a message.
+    Reacted(Reaction),
+    /// Somebody wants the answer to end that grows there.
+    Stopped {
+        chat: Target,
+    },
     /// What the reader could not read, for the record.
     Broken {
         dkey: String,
@@ -44,6 +50,17 @@ pub struct Press {
     pub message: Option<String>,
     pub data: String,
     pub facts: Facts,
+}
+
+/// Somebody set or took back a reaction.
+#[derive(Clone, Debug, Default)]
+pub struct Reaction {
+    /// The words for the agent; what is known of the message is added to them.
+    pub inbound: Inbound,
+    /// The message that was reacted to.
+    pub message: String,
+    /// Told only if that message is one of ours.
+    pub own_only: bool,
 }
 
 /// A message of a person.
@@ -236,6 +253,9 @@ pub struct View {
     pub reply_to: Option<String>,
     /// Milliseconds since the turn, or this part of it, began.
     pub waited: u64,
+    /// Finished paragraphs are messages of their own: so many bytes of the text have become such. `None`: the text
+    /// grows in the message.
+    pub taken: Option<usize>,
 }
 
 /// What a message says.
@@ -259,6 +279,35 @@ pub struct Content {
     /// A file on this machine, or the address of one; the text is its caption then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<OutFile>,
+    /// Further pictures and videos of the same album.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<OutFile>,
+    /// How the text is written as long as it was not rendered.
+    #[serde(skip_serializing_if = "Form::is_markdown")]
+    pub form: Form,
+}
+
+impl Content {
+    /// The files it brings.
+    pub fn files(&self) -> impl Iterator<Item = &OutFile> {
+        self.file.iter().chain(&self.more)
+    }
+}
+
+/// How a text is written that somebody wants sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    #[default]
+    Markdown,
+    Html,
+    Plain,
+}
+
+impl Form {
+    pub fn is_markdown(&self) -> bool {
+        *self == Form::Markdown
+    }
 }
 
 /// A button under a message.
@@ -273,10 +322,37 @@ pub struct Button {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OutFile {
-    /// A path on this machine that was checked, or an http(s) address.
+    /// An http(s) address, or a path as links name it (root and path); whoever opens it checks it.
     pub at: String,
+    /// The workspace that such a path belongs to.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub under: String,
     /// `photo`, `document`, `video`, `audio`, `voice`, `animation`, `sticker`; empty: by its name.
     pub kind: String,
+    /// Bytes when it was named; 0: not known.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub size: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl OutFile {
+    pub fn is_address(&self) -> bool {
+        self.at.starts_with("https://") || self.at.starts_with("http://")
+    }
+
+    /// What people call it: the last part of its path or address.
+    pub fn name(&self) -> &str {
+        let path = self.at.split(['?', '#']).next().filter(|_| self.is_address()).unwrap_or(&self.at);
+        path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
+    }
+
+    /// The ending of its name in lower case, or nothing.
+    pub fn ending(&self) -> String {
+        self.name().rsplit_once('.').map_or(String::new(), |(_, ending)| ending.to_ascii_lowercase())
+    }
 }
 
 /// What became of a [`Call`] (core.md 22.3).
@@ -289,6 +365,11 @@ pub enum Outcome {
     Shown {
         id: Option<String>,
         full: bool,
+    },
+    /// Of a view: paragraphs that are finished, and how many bytes of the text are taken with them.
+    Grown {
+        text: String,
+        taken: usize,
     },
     /// The scope (chat or whole account) is frozen for that many milliseconds.
     RateLimited {
@@ -313,6 +394,11 @@ pub enum Outcome {
     Reformat,
     Unauthorized {
         why: String,
+    },
+    /// Nothing can be sent to the chat: for that many milliseconds, or (`None`) until something comes from it.
+    Barred {
+        why: String,
+        ms: Option<u64>,
     },
     Refused {
         why: String,

@@ -280,8 +280,9 @@ pub enum Job {
     FindMessages { path: PathBuf, ids: Vec<String> },
     /// Append to the session's transcript. No result is needed; it still reports `Done`.
     Transcript { session: String, lines: Vec<String> },
-    /// Markdown in the form of that platform, cut into messages. Result: `Rendered`.
-    Render { target: Target, text: String },
+    /// A text in the form of that platform, cut into messages, with the files it names. Result: `Rendered`. `cwd`:
+    /// the workspace of the conversation; `None`: it names no files.
+    Render { target: Target, content: Box<Content>, cwd: Option<PathBuf> },
     /// The files of a message's parts, from the account by which they came. Result: `Fetched`.
     Fetch { parts: Vec<Attached>, within: std::time::Duration },
     /// Puts the session's transcript aside: it was deleted. No result.

@@ -44,6 +44,46 @@ pub struct PostRequest {
     pub body_hash: String,
     /// Only look whether it was recorded.
     pub look: bool,
+    /// Bytes of its file.
+    pub size: u64,
+    /// Where to, if that is not where the session's people are; `session` is empty then: it is the chat's own.
+    pub target: Option<Target>,
+}
+
+/// What is done to a message that stands in a chat.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Act {
+    /// Nothing: our reaction is removed.
+    React(Vec<String>),
+    /// Another text, Markdown.
+    Edit(String),
+    Delete,
+    Pin(bool),
+}
+
+/// An [`Act`] in a session's last chat.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActRequest {
+    pub session: String,
+    /// The platform's id.
+    pub message: String,
+    pub act: Act,
+    /// As of [`PostRequest`].
+    pub dkey: Option<String>,
+    pub body_hash: String,
+}
+
+/// What became of something that was to be sent or done on a platform.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Delivered {
+    /// Platform's ids of the messages, in order.
+    pub ids: Vec<String>,
+    /// It still goes out.
+    pub queued: bool,
+    /// Why it did not.
+    pub error: Option<String>,
+    /// It was recorded before under this key.
+    pub replayed: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -49,7 +49,10 @@ pub enum Request {
     /// Where a session's files are. Answer: `Place`.
     Place(Whose),
     /// A message for a session whose channel is a mailbox. Answer: `Posted`, when it is on disk, or `Error`.
+    /// To a channel that is called: `Delivered`, when the platform took it, or after 20 s.
     Post(Box<PostRequest>),
+    /// Something is done to a message. Answer: `Delivered`, or `Error`.
+    Act(Box<ActRequest>),
     /// A choice with buttons for the people of a session; the answer is held until somebody chose. Answer: `Choice`, or
     /// `Error`.
     Choose(Box<ChoiceRequest>),
@@ -133,6 +136,7 @@ pub enum Answer {
         id: String,
         replayed: bool,
     },
+    Delivered(Box<Delivered>),
     Choice(Choice),
     /// pi's own JSON: an array.
     Models(Arc<str>),

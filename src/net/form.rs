@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -28,6 +29,7 @@ pub struct Part {
 enum Content {
     Bytes(Vec<u8>),
     Path(PathBuf),
+    Opened(Arc<File>, u64),
 }
 
 impl Part {
@@ -38,6 +40,17 @@ impl Part {
     /// A file on disk, read while it is sent. `shown`: its name for the other side.
     pub fn file(name: impl Into<String>, shown: impl Into<String>, mime: &'static str, path: &Path) -> Part {
         Part { name: name.into(), file: Some((shown.into(), mime)), content: Content::Path(path.to_owned()) }
+    }
+
+    /// A file that is open, from its beginning, so long.
+    pub fn opened(
+        name: impl Into<String>,
+        shown: impl Into<String>,
+        mime: &'static str,
+        file: Arc<File>,
+        length: u64,
+    ) -> Part {
+        Part { name: name.into(), file: Some((shown.into(), mime)), content: Content::Opened(file, length) }
     }
 
     /// A file made in memory.
@@ -69,6 +82,12 @@ impl Form {
         self
     }
 
+    /// Another form's parts behind these.
+    pub fn and(mut self, other: Form) -> Form {
+        self.parts.extend(other.parts);
+        self
+    }
+
     /// The value of `Content-Type` and the body. Every file is open afterwards.
     pub(super) fn open(&self) -> Result<(String, Reader<'_>), String> {
         let mut random = [0; 12];
@@ -80,6 +99,7 @@ impl Form {
             reader.push(Source::Owned(io::Cursor::new(part.head(&boundary).into_bytes())));
             match &part.content {
                 Content::Bytes(bytes) => reader.push(Source::Bytes(bytes)),
+                Content::Opened(file, length) => reader.push(Source::Opened { file, at: 0, left: *length }),
                 Content::Path(path) => {
                     let file = open(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
                     reader.push(file);
@@ -107,6 +127,12 @@ enum Source<'a> {
     Owned(io::Cursor<Vec<u8>>),
     /// What is left of it, as long as it was when it was opened.
     File(File, u64),
+    /// The same of one that was open before; its own position is left alone.
+    Opened {
+        file: &'a File,
+        at: u64,
+        left: u64,
+    },
 }
 
 /// A body whose length is known. Tells the call when its last byte has been taken: before, nobody can have the whole
@@ -128,7 +154,7 @@ impl<'a> Reader<'a> {
         self.left += match &source {
             Source::Bytes(bytes) => bytes.len() as u64,
             Source::Owned(cursor) => cursor.get_ref().len() as u64,
-            Source::File(_, length) => *length,
+            Source::File(_, length) | Source::Opened { left: length, .. } => *length,
         };
         self.sources.push_back(source);
     }
@@ -145,7 +171,16 @@ impl Read for Reader<'_> {
             let n = match source {
                 Source::Bytes(bytes) => bytes.read(buf)?,
                 Source::Owned(cursor) => cursor.read(buf)?,
-                Source::File(_, 0) => 0,
+                Source::File(_, 0) | Source::Opened { left: 0, .. } => 0,
+                Source::Opened { file, at, left } => {
+                    let most = buf.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    let n = file.read_at(&mut buf[..most], *at)?;
+                    if n == 0 && !buf.is_empty() {
+                        return Err(io::Error::other("a file became shorter while it was sent"));
+                    }
+                    (*at, *left) = (*at + n as u64, *left - n as u64);
+                    n
+                }
                 Source::File(file, left) => {
                     let n = file.by_ref().take(*left).read(buf)?;
                     if n == 0 && !buf.is_empty() {

@@ -5,11 +5,13 @@
 
 mod actions;
 mod beside;
+mod chats;
 mod early;
 mod messages;
 pub mod original;
 mod outgoing;
 mod people;
+mod posts;
 mod reader;
 pub mod rows;
 mod salvage;
@@ -28,7 +30,9 @@ use crate::message::Row;
 
 pub use actions::{Action, ASK, MENU, USED};
 pub use beside::{Allowed, Approval, Asked, Beside, Which};
+pub use chats::Alias;
 pub use people::{Approved, NewPairing, Pairing, PAIRING_LIFE};
+pub use posts::{Known, Part};
 pub use reader::{HistoryLine, Owed, Reader, MANY};
 pub use rows::*;
 pub use salvage::{finish as finish_salvage, salvage};

@@ -18,7 +18,7 @@ impl Store {
             )?
             .execute((
                 id, o.segment, &t.channel, &t.account, &t.chat, &t.thread, o.kind, json(o.content),
-                if o.kind == DELETE || o.content.text.is_empty() { "ready" } else { "raw" }, o.message, o.expires, o.at, o.clock_ok,
+                first_state(o), o.message, o.expires, o.at, o.clock_ok,
             ))?;
         Ok(id)
     }
@@ -29,14 +29,17 @@ impl Store {
             return self.set_outbox(row.id, "skipped", row.attempts, None, Some("nothing to show"));
         };
         let db = self.db()?;
-        db.prepare_cached("UPDATE outbox SET state = 'ready', body = ? WHERE id = ?")?
-            .execute((json(first), row.id))?;
+        db.prepare_cached("UPDATE outbox SET state = 'ready', body = ?, kind = ? WHERE id = ?")?.execute((
+            json(first),
+            kind_of(row, first),
+            row.id,
+        ))?;
         for (n, part) in rest.iter().enumerate() {
             db.prepare_cached(
                 "INSERT INTO outbox(id, base, chunk, body, state, segment, channel, account, chat, thread, kind, expires_at, at, clock_ok)
-                 SELECT ?, id, ?, ?, 'ready', segment, channel, account, chat, thread, CASE kind WHEN 'edit' THEN 'send' ELSE kind END, expires_at, at, clock_ok FROM outbox WHERE id = ?",
+                 SELECT ?, id, ?, ?, 'ready', segment, channel, account, chat, thread, ?, expires_at, at, clock_ok FROM outbox WHERE id = ?",
             )?
-            .execute((self.ids.next(Table::Outbox), n as i64 + 1, json(part), row.id))?;
+            .execute((self.ids.next(Table::Outbox), n as i64 + 1, json(part), rest_kind(row, part), row.id))?;
         }
         Ok(())
     }
@@ -201,7 +204,7 @@ impl Store {
     /// How many messages a segment takes; `None`: not rendered yet.
     pub fn parts_of(&self, segment: Row) -> Result<Option<i64>> {
         let sql =
-            "SELECT count(*), ifnull(sum(state = 'raw'), 0) FROM outbox INDEXED BY outbox_segment WHERE segment = ?";
+            "SELECT count(*), ifnull(sum(state = 'raw'), 0) FROM outbox INDEXED BY outbox_segment WHERE segment = ? AND kind = 'send'";
         let (parts, raw): (i64, i64) =
             self.db()?.prepare_cached(sql)?.query_row([segment], |r| Ok((r.get(0)?, r.get(1)?)))?;
         Ok((raw == 0).then_some(parts))
@@ -236,5 +239,30 @@ impl Store {
             "SELECT count(*), min(at) FROM (SELECT at FROM outbox INDEXED BY outbox_open WHERE state IN ('raw', 'ready', 'sending') LIMIT 10000)",
         )?;
         Ok(q.query_row([], |r| Ok((r.get(0)?, r.get(1)?)))?)
+    }
+}
+
+fn kind_of<'a>(row: &'a OutboxRow, part: &Content) -> &'a str {
+    match part.file {
+        Some(_) => MEDIA,
+        None => &row.kind,
+    }
+}
+
+/// Parts behind the first stand for themselves: one that replaces the text of a message cannot do that twice.
+fn rest_kind<'a>(row: &'a OutboxRow, part: &Content) -> &'a str {
+    match kind_of(row, part) {
+        EDIT => TEXT,
+        kind => kind,
+    }
+}
+
+/// Only what says something has to be rendered.
+fn first_state(o: &NewOutbox) -> &'static str {
+    let says = !o.content.text.is_empty() || o.content.files().next().is_some();
+    if says && matches!(o.kind, TEXT | EDIT) {
+        "raw"
+    } else {
+        "ready"
     }
 }

@@ -118,7 +118,7 @@ impl Reader {
         }
         let sql = format!(
             "SELECT {SEGMENT}, media, (SELECT state = 'failed' FROM inbox WHERE id = segment.inbox) FROM segment
-             WHERE session = ?1 AND id > ?2 AND (ifnull(inbox, 0) < ?3 OR inbox = ?3 AND id < ?4)
+             WHERE session = ?1 AND id > ?2 AND origin <> 'block' AND (ifnull(inbox, 0) < ?3 OR inbox = ?3 AND id < ?4)
              ORDER BY id DESC LIMIT ?5"
         );
         let mut q = db.prepare_cached(&sql)?;

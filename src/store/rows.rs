@@ -134,11 +134,20 @@ pub struct NewSegment<'a> {
     pub at: Wall,
 }
 
-/// Kinds of an outbox row: a text, the removal of a message of ours, and another text (or, with an empty one, other
-/// buttons) for a message of ours.
+/// Kinds of an outbox row: a text or a file, and what is done to a message that stands there: it is removed, gets
+/// another text (or, with an empty one, other buttons), a reaction, a pin.
 pub const TEXT: &str = "send";
+pub const MEDIA: &str = "media";
 pub const DELETE: &str = "delete";
 pub const EDIT: &str = "edit";
+pub const REACT: &str = "react";
+pub const PIN: &str = "pin";
+pub const UNPIN: &str = "unpin";
+
+/// Is something done to a message by it?
+pub fn is_act(kind: &str) -> bool {
+    !matches!(kind, TEXT | MEDIA)
+}
 
 /// Something that is owed.
 #[derive(Clone, Debug)]
@@ -349,6 +358,8 @@ mod tests {
             include_str!("messages.rs"),
             include_str!("outgoing.rs"),
             include_str!("people.rs"),
+            include_str!("posts.rs"),
+            include_str!("chats.rs"),
             include_str!("sessions.rs"),
         ];
         for piece in files.iter().flat_map(|f| f.split('"').skip(1).step_by(2)) {

@@ -82,6 +82,8 @@ CREATE INDEX approved_untold ON approved(told) WHERE told = 0;
 CREATE TABLE pairing(channel TEXT NOT NULL, account TEXT NOT NULL, sender TEXT NOT NULL,
     code TEXT NOT NULL, name TEXT, chat TEXT NOT NULL, at INTEGER NOT NULL, told INTEGER NOT NULL,
     PRIMARY KEY(channel, account, sender)) WITHOUT ROWID;
+CREATE INDEX alias_at ON alias(at);
+CREATE INDEX outbox_failed ON outbox(channel, account, chat, id) WHERE state = 'failed';
 CREATE INDEX action_account ON action(channel, account, expires);
 CREATE INDEX action_ask ON action(id) WHERE kind = 'ask';
 ALTER TABLE inbox ADD COLUMN tail TEXT;

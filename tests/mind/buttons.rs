@@ -60,8 +60,8 @@ impl Mind {
             for e in effects {
                 next.extend(match e {
                     Effect::Job { id, job, .. } => match *job {
-                        Job::Render { text, .. } => {
-                            let part = Content { text, ..Content::default() };
+                        Job::Render { content, .. } => {
+                            let part = Content { text: content.text, ..Content::default() };
                             self.feed(Event::Job { id, done: Box::new(JobDone::Rendered(vec![part])) })
                         }
                         Job::ListRoles => {

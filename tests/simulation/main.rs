@@ -23,7 +23,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn run(seed: u64, trace: bool) -> Result<u64, String> {
-    run_with(seed, trace, None)
+    run_with(seed, trace, number("PI_GW_POOL").map(|n| n as usize))
 }
 
 fn run_with(seed: u64, trace: bool, pool: Option<usize>) -> Result<u64, String> {

@@ -102,6 +102,8 @@ impl Platforms {
                 }
                 None => Outcome::Gone,
             },
+            // What a turn says here is never finished before its end.
+            Op::View(View { taken: Some(_), .. }) => Outcome::Shown { id: None, full: false },
             Op::View(View { message: Some(id), .. }) => match self.find(id) {
                 Some(_) => Outcome::Shown { id: Some(id.clone()), full: rng.one_in(3) },
                 None => Outcome::Gone,
@@ -122,6 +124,12 @@ impl Platforms {
         if let Outcome::Sent { id } | Outcome::Shown { id: Some(id), .. } = outcome {
             self.orphans.insert(id.clone());
         }
+    }
+
+    /// Nothing is changed in that chat any more: what still grows there stays as it is.
+    pub fn leave(&mut self, chat: &Target) {
+        let there = |p: &&Posted| p.live && p.target.channel == chat.channel && p.target.chat == chat.chat;
+        self.orphans.extend(self.posted.iter().filter(there).map(|p| p.id.clone()));
     }
 
     /// Somebody removes a message that still grows.

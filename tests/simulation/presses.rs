@@ -86,6 +86,7 @@ impl Presses {
         power_cuts: u32,
         refused: &BTreeSet<String>,
         doubtful: &BTreeSet<String>,
+        lost: impl Fn(&Target) -> bool,
     ) -> Result<(), String> {
         if let Some(query) = self.unanswered.first() {
             return Err(format!("the press {query} was not answered"));
@@ -94,7 +95,9 @@ impl Presses {
             return Err(format!("the choice {id:?} has no end"));
         }
         let known = |p: &&&super::platform::Posted| {
-            !refused.contains(&p.id) && p.nonce.as_ref().is_some_and(|n| !doubtful.contains(n) && !refused.contains(n))
+            !lost(&p.target)
+                && !refused.contains(&p.id)
+                && p.nonce.as_ref().is_some_and(|n| !doubtful.contains(n) && !refused.contains(n))
         };
         let open = platforms.with_buttons();
         let open = open.iter().filter(|p| p.text.starts_with("ask ")).find(known);
@@ -132,6 +135,7 @@ impl World {
         let p = deleting.unwrap_or(&all[self.rng.below(all.len() as u64) as usize]);
         let b = &p.buttons[self.rng.below(p.buttons.len() as u64) as usize];
         let (target, message, role) = (p.target.clone(), p.id.clone(), p.text.strip_prefix("Delete the role "));
+        let person = target.chat.trim_end_matches("-new").to_owned();
         let role = role.map(|r| r.trim_end_matches('?').to_owned());
         let roles = p.text.starts_with("Role:");
         let (label, mut data) = (b.text.clone(), b.data.clone());
@@ -142,12 +146,12 @@ impl World {
         let sender = match self.rng.below(8) {
             0 => "evil".to_owned(),
             1 => SENDERS[self.rng.below(2) as usize].to_owned(),
-            _ => target.chat.clone(),
+            _ => person.clone(),
         };
         let Some(presses) = &mut self.presses else { return Ok(()) };
         let n = presses.touches.len();
         if roles {
-            presses.switched.insert(format!("agent:main:{}:dm:{}", target.channel, target.chat));
+            presses.switched.insert(format!("agent:main:{}:dm:{person}", target.channel));
         }
         if let (Some(role), "🗑 Delete", false) = (role, label.as_str(), sender == "evil") {
             let id = data.split(':').nth(1).unwrap_or_default().to_owned();

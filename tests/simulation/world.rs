@@ -127,7 +127,17 @@ pub struct World {
     pub(super) presses: Option<Presses>,
     /// Files of a single request may stay: nobody removed them in time.
     unforgotten: bool,
+    /// What tools send, and who waits for which of it.
+    sends: Vec<outward::Sent>,
+    sending: BTreeMap<ReqId, usize>,
+    /// Chats with another id, by platform and person.
+    moved: BTreeMap<(usize, String), String>,
+    /// Of some edit nobody knows whether it was made.
+    doubtful_edits: bool,
 }
+
+#[path = "outward.rs"]
+mod outward;
 
 fn fnv(hash: u64, text: &str) -> u64 {
     text.bytes().fold(hash, |h, b| (h ^ b as u64).wrapping_mul(0x100_0000_01b3))
@@ -156,7 +166,7 @@ impl World {
         for (n, name) in PLATFORMS.iter().enumerate() {
             rules.channels.insert(name.to_string(), ChannelRules { mailbox: false, repeat_safe: n == 0 });
             let every = 20 + rng.below(200);
-            let view = ViewRules { every: vec![(String::new(), every)] };
+            let view = ViewRules { every: vec![(String::new(), every)], blocks: rng.one_in(4) };
             let account = AccountRules {
                 access: Access { dm: DmPolicy::Allowlist, allow: allow.clone(), ..Access::default() },
                 reply_to: [ReplyTo::Off, ReplyTo::First, ReplyTo::All][rng.below(3) as usize],
@@ -166,6 +176,7 @@ impl World {
                 },
                 view: (!rng.one_in(3)).then_some(view),
                 typing: 4_500 * rng.below(2),
+                ack: rng.one_in(3).then(|| "👀".to_owned()),
                 mode: None,
                 keys: if seed >= BUTTONS { Keys { per_row: 3, most: 20 } } else { Keys::default() },
                 inflow: Inflow {
@@ -222,6 +233,10 @@ impl World {
             api: (API..BUTTONS).contains(&seed),
             presses: (seed >= BUTTONS).then(Presses::default),
             unforgotten: false,
+            sends: Vec::new(),
+            sending: BTreeMap::new(),
+            moved: BTreeMap::new(),
+            doubtful_edits: false,
         }
     }
 
@@ -326,7 +341,9 @@ impl World {
             }
         }
         // Calls in flight reached the platform or not; nobody will hear of it.
+        self.sending.clear();
         for (_, call) in std::mem::take(&mut self.calls) {
+            self.doubtful_edits |= matches!(call.op, Op::Edit { .. });
             self.may_repeat.extend(nonce(&call));
             if self.rng.one_in(2) {
                 let outcome = self.take(&call);
@@ -426,8 +443,8 @@ impl World {
                 if let (Op::AnswerPress { query, .. }, Some(p)) = (&call.op, &mut self.presses) {
                     p.answered(query);
                 }
-                let in_lane =
-                    |c: &Call| !matches!(c.op, Op::Typing | Op::AnswerPress { .. }) && c.target == call.target;
+                let aside = |c: &Call| matches!(c.op, Op::Typing | Op::React { .. } | Op::AnswerPress { .. });
+                let in_lane = |c: &Call| !aside(c) && c.target == call.target;
                 if in_lane(&call) && self.calls.iter().any(|(_, c)| in_lane(c)) {
                     return Err(format!("two requests in flight in one lane: {:?}", call.target));
                 }
@@ -505,7 +522,7 @@ impl World {
     }
 
     fn answered(&mut self, id: ReqId, answer: Answer) {
-        if self.waits.remove(&id) {
+        if self.waits.remove(&id) || self.tool_hears(id, &answer) {
             return;
         }
         for m in self.asks.remove(&id).unwrap_or_default() {
@@ -520,6 +537,9 @@ impl World {
     }
 
     fn take(&mut self, call: &Call) -> Outcome {
+        if let Some(moved) = self.elsewhere(&call.target) {
+            return moved;
+        }
         let safe = self.rules.channels.get(&call.target.channel).is_some_and(|c| c.repeat_safe);
         self.platforms.take(call, safe, &mut self.rng)
     }
@@ -549,11 +569,17 @@ impl World {
             93..=94 => self.kill_pi(),
             95 => self.crash(),
             96 => self.ask_about(),
+            97 if self.rng.one_in(2) => self.tool_sends(),
             97 => self.repeat_nonsense(),
             98 if self.rng.one_in(2) => self.broken_batch(),
             99 if self.rng.one_in(2) => self.somebody_edits(),
             98 => self.set_clock(),
-            _ => self.feed(Event::Due),
+            _ => match self.rng.below(4) {
+                0 => self.chat_moves(),
+                1 => self.shut_out(),
+                2 => self.tool_sends(),
+                _ => self.feed(Event::Due),
+            },
         }
     }
 
@@ -673,13 +699,13 @@ impl World {
 
     fn source(&self, platform: usize, sender: &str, n: usize, shape: &Shape) -> Source {
         let (chat_type, chat) = match shape.group {
-            Some(_) => (ChatType::Group, GROUP),
-            None => (ChatType::Dm, sender),
+            Some(_) => (ChatType::Group, GROUP.to_owned()),
+            None => (ChatType::Dm, self.chat_of(platform, sender)),
         };
         Source {
             channel: PLATFORMS[platform].into(),
             chat_type,
-            chat: chat.into(),
+            chat,
             sender: sender.into(),
             message_id: Some(n.to_string()),
             ..Source::default()
@@ -819,8 +845,9 @@ impl World {
             Job::ReadFile { path, marker, .. } => JobDone::FileRead(self.read(&path, &marker)),
             Job::FindMessages { path, ids } => JobDone::FileRead(self.find(&path, &ids)),
             Job::Render { .. } if self.faults && self.rng.one_in(10) => JobDone::Failed { why: "no way".into() },
-            Job::Render { text, .. } => {
-                let whole = self.rng.one_in(2);
+            Job::Render { content, .. } => {
+                let whole = self.rng.one_in(2) || content.text.starts_with('⚠');
+                let text = content.text;
                 let parts = text.split("\n\n").filter(|p| !whole && !p.trim().is_empty());
                 let mut parts: Vec<&str> = parts.collect();
                 if parts.is_empty() {
@@ -931,6 +958,7 @@ impl World {
             1 | 2 => Outcome::Retry { why: "connect".into() },
             3 | 4 => {
                 self.may_repeat.extend(nonce(&call));
+                self.doubtful_edits |= matches!(call.op, Op::Edit { .. });
                 if self.rng.one_in(2) {
                     let made = self.take(&call);
                     if matches!(call.op, Op::View(_)) {
@@ -938,6 +966,10 @@ impl World {
                     }
                 }
                 Outcome::Ambiguous { why: "timeout".into() }
+            }
+            5 if self.rng.one_in(12) => {
+                self.barred(&call.target);
+                Outcome::Barred { why: "blocked".into(), ms: self.rng.one_in(2).then_some(5_000) }
             }
             5 if self.rng.one_in(4) => {
                 self.refused_sends.extend(nonce(&call));
@@ -947,11 +979,7 @@ impl World {
                 }
                 Outcome::Refused { why: "blocked".into() }
             }
-            6 if self.rng.one_in(2) => match &call.op {
-                // Without a form there is none to refuse.
-                Op::Send { content, .. } | Op::Edit { content, .. } if content.plain.is_some() => Outcome::Reformat,
-                _ => self.take(&call),
-            },
+            6 if formed(&call) && self.rng.one_in(2) => Outcome::Reformat,
             _ => self.take(&call),
         };
         self.feed(Event::Outcome { call: id, outcome: Box::new(outcome) })
@@ -1235,13 +1263,17 @@ impl World {
             }
         }
         arrived.extend(self.platforms.texts());
+        arrived.retain(|text| !text.contains("could not be delivered"));
         if let Some(p) = self.platforms.stale() {
             return Err(format!("a live message stays: {p:?}"));
         }
         if let Some(p) = &self.presses {
-            p.judge(&self.platforms, self.power_cuts, &self.refused_sends, &self.may_repeat)?;
+            let lost = |chat: &Target| self.gave_up(chat);
+            p.judge(&self.platforms, self.power_cuts, &self.refused_sends, &self.may_repeat, lost)?;
         }
         let lossy = !self.refused_sends.is_empty() || (!self.rules.resend_ambiguous && !self.may_repeat.is_empty());
+        self.judge_tools(lossy)?;
+        let twice = self.may_stand_twice();
         for (n, m) in self.msgs.iter().enumerate().filter(|(_, m)| !m.command && !m.stranger && !m.refused) {
             let key = match m.platform {
                 None => format!("web:{}:{}", m.session, m.key),
@@ -1275,7 +1307,7 @@ impl World {
             if answered && answers == 0 && !excused {
                 return Err(format!("{token} is {} but no answer arrived", row.state));
             }
-            if answers > 1 && !self.retried(m) {
+            if answers > 1 && !self.retried(m) && !twice {
                 return Err(format!("{token} was answered {answers} times"));
             }
         }
@@ -1289,7 +1321,7 @@ impl World {
         };
         for text in &self.made {
             let n = arrived.iter().filter(|a| a.contains(text.as_str())).count();
-            if n > 1 {
+            if n > 1 && !twice {
                 return Err(format!("{text} arrived {n} times"));
             }
             let said = |e: &Entry| matches!(e, Entry::Assistant(a) if a.text == *text);
@@ -1320,6 +1352,9 @@ impl World {
         for p in &self.platforms.posted {
             let Some(nonce) = p.nonce.as_ref().filter(|n| known.insert(n.to_string())) else { continue };
             let at = place(nonce);
+            if self.moved.values().any(|to| *to == p.target.chat) {
+                continue; // what was owed to the old id may have come late
+            }
             if last.insert(&p.target, at).is_some_and(|before| before > at) {
                 return Err(format!("{:?} got its messages out of order", p.target));
             }
@@ -1352,6 +1387,11 @@ fn nonce(call: &Call) -> Option<String> {
         Op::Send { nonce, .. } => Some(nonce.clone()),
         _ => None,
     }
+}
+
+/// Is there any form that could be refused?
+fn formed(call: &Call) -> bool {
+    matches!(&call.op, Op::Send { content, .. } | Op::Edit { content, .. } if content.plain.is_some())
 }
 
 fn short(e: &Event) -> String {

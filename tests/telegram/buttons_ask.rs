@@ -83,6 +83,7 @@ fn in_a_group_only_who_is_answered_may_answer_and_a_text_only_as_a_reply() {
     assert_eq!(press(&h, GROUP, ANN, asked.id(), "a"), "Not for you.");
     assert_eq!(press(&h, GROUP, BOB, asked.id(), "b"), "");
     let asked = h.api.wait_text(GROUP, "Why?");
+    h.settled(); // its id is known
     h.api.user_says(GROUP, ANN).topic(3).reply_to(asked.id()).text("because of Ann").send();
     h.api.user_says(GROUP, BOB).topic(3).reply_to(asked.id()).text("because of Bob").send();
     h.api.wait_message(GROUP, |m| m.text().contains("because of Bob"));

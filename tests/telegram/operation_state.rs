@@ -123,6 +123,8 @@ fn alone(api: &BotApi, more: Value, taken: fn() -> Answer) -> (telegram::Account
         show_thinking: false,
         standing: standing.clone(),
         ready: Arc::new(|_| {}),
+        files: Arc::new(|_| Err("none is sent".into())),
+        guard: loaded.config.security.ssrf.clone(),
     };
     let (account, ..) = telegram::open("default", &c, Route::direct(), parts).unwrap();
     (account, standing)

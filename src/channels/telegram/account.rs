@@ -10,11 +10,12 @@ use super::client::Bot;
 use super::fetch::TelegramFetcher;
 use super::hook::{Hook, Keeper};
 use super::link::{Link, Ready};
+use super::media::{Media, Opener};
 use super::reader::{patience, Reader};
 use crate::ask::Mind;
 use crate::channels::audio::Transcriber;
 use crate::clock;
-use crate::config::types::TelegramAccount;
+use crate::config::types::{SsrfGuard, TelegramAccount};
 use crate::live::Board;
 use crate::message::Mono;
 use crate::net::{Net, Purpose, Route};
@@ -33,6 +34,10 @@ pub struct Parts {
     pub transcriber: Option<Transcriber>,
     /// Thoughts of the agent are part of the live view.
     pub show_thinking: bool,
+    /// Files of this machine that may be sent.
+    pub files: Opener,
+    /// For addresses that are fetched.
+    pub guard: SsrfGuard,
     pub standing: Arc<Standing>,
     /// Called with the account's name when the platform knows the bot.
     pub ready: Ready,
@@ -71,7 +76,11 @@ pub fn open(
     let own = begin(id, c, &route, &parts, hook.as_ref())?;
     let files = bot(c, &route, &parts, Purpose::Files)?;
     let files = TelegramFetcher::new(files, c.media_max, c.api_root.is_some(), parts.transcriber.clone());
-    let caller = TelegramCaller::new(send.clone(), c, parts.board.clone(), parts.show_thinking);
+    // Addresses that are fetched by us are somebody else's.
+    let foreign = parts.net.agent(Purpose::Files).route(route.clone()).force_ipv4(c.force_ipv4);
+    let foreign = foreign.guarded(parts.guard.clone()).build();
+    let media = Media::new(bot(c, &route, &parts, Purpose::Files)?, parts.files.clone(), foreign);
+    let caller = TelegramCaller::new(send.clone(), c, parts.board.clone(), media, parts.show_thinking);
     Ok((Account { id: id.to_owned(), config: c.clone(), route, parts, send, hook, own }, caller, files))
 }
 

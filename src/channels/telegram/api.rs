@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::config::types::{StreamMode, TelegramAccount};
+
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 pub struct User {
@@ -217,6 +219,33 @@ pub struct MemberChange {
     pub new_chat_member: Member,
 }
 
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct ReactionType {
+    pub r#type: String,
+    pub emoji: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct ReactionChange {
+    pub chat: Chat,
+    pub message_id: i64,
+    pub user: Option<User>,
+    /// An anonymous administrator, a channel.
+    pub actor_chat: Option<Chat>,
+    pub old_reaction: Vec<ReactionType>,
+    pub new_reaction: Vec<ReactionType>,
+}
+
+/// Somebody pressed the Stop button of a draft.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct Stopped {
+    pub chat: Chat,
+    pub message_thread_id: Option<i64>,
+}
+
 /// One update; the kinds that are asked for.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
@@ -226,10 +255,21 @@ pub struct Update {
     pub edited_message: Option<Box<Message>>,
     pub callback_query: Option<CallbackQuery>,
     pub my_chat_member: Option<MemberChange>,
+    pub message_reaction: Option<ReactionChange>,
+    pub stopped_message_generation: Option<Stopped>,
 }
 
 /// The kinds of updates that are asked for; without naming them they do not come (telegram.md 4.1).
-pub const ALLOWED: [&str; 4] = ["message", "edited_message", "callback_query", "my_chat_member"];
+const ALLOWED: [&str; 6] =
+    ["message", "edited_message", "callback_query", "my_chat_member", "message_reaction", "stopped_message_generation"];
+
+/// Those that an account asks for.
+pub fn kinds(c: &TelegramAccount) -> &'static [&'static str] {
+    match c.stream_mode {
+        StreamMode::Draft | StreamMode::Auto => &ALLOWED,
+        _ => &ALLOWED[..ALLOWED.len() - 1], // the last one comes of drafts alone
+    }
+}
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]

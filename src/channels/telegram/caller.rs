@@ -9,8 +9,9 @@ use serde_json::{json, Map, Value};
 
 use super::api::Message;
 use super::client::{Bot, Fail};
-use super::markup;
-use super::preview;
+use super::drafts::{self, Drafts};
+use super::media::Media;
+use super::{markup, preview, reactions};
 use crate::channels::Caller;
 use crate::config::types::TelegramAccount;
 use crate::live::Board;
@@ -27,6 +28,8 @@ pub struct TelegramCaller {
     board: Arc<Board>,
     link_preview: bool,
     style: preview::Style,
+    media: Media,
+    drafts: Drafts,
     /// By chat and message: what it showed last.
     shown: Mutex<HashMap<(String, String), u64>>,
     /// Chat and message: edited to be without buttons.
@@ -34,14 +37,21 @@ pub struct TelegramCaller {
 }
 
 impl TelegramCaller {
-    pub fn new(bot: Bot, c: &TelegramAccount, board: Arc<Board>, show_thinking: bool) -> TelegramCaller {
-        let style =
-            preview::Style { placeholder: c.placeholder.clone(), show_thinking, min_chars: c.draft_chunk.min_chars };
+    pub fn new(bot: Bot, c: &TelegramAccount, board: Arc<Board>, media: Media, show_thinking: bool) -> TelegramCaller {
+        let style = preview::Style {
+            placeholder: c.placeholder.clone(),
+            show_thinking,
+            min_chars: c.draft_chunk.min_chars,
+            max_chars: c.draft_chunk.max_chars,
+            breaks: c.draft_chunk.break_preference,
+        };
         TelegramCaller {
             bot,
             board,
             link_preview: c.link_preview,
             style,
+            media,
+            drafts: Drafts::new(c.stream_mode),
             shown: Mutex::default(),
             bare: Mutex::default(),
         }
@@ -68,27 +78,32 @@ impl TelegramCaller {
     }
 
     fn send(&self, target: &Target, content: &Content) -> Result<String, Fail> {
-        let mut p = self.text(target, content);
+        let mut p = match content.file {
+            Some(_) => at(target),
+            None => self.text(target, content),
+        };
         if let Some(thread) = thread(target) {
             p.insert("message_thread_id".into(), thread.into());
         }
         if let Some(id) = content.reply_to.as_ref().and_then(|id| id.parse::<i64>().ok()) {
             p.insert("reply_parameters".into(), json!({"message_id": id, "allow_sending_without_reply": true}));
         }
-        let sent = self.call::<Message>("sendMessage", p.clone());
-        let sent = match sent {
+        let send = |p: Map<String, Value>| match content.file {
+            Some(_) => self.media.send(target, content, &p),
+            None => self.call::<Message>("sendMessage", p).map(|m| m.message_id.to_string()),
+        };
+        match send(p.clone()) {
             // Refused for certain: the same without what it was refused for.
             Err(fail) if fail.says("message to be replied not found") => {
                 p.remove("reply_parameters");
-                self.call::<Message>("sendMessage", p)
+                send(p)
             }
             Err(fail) if fail.says("message thread not found") && p.contains_key("reply_parameters") => {
                 p.remove("message_thread_id");
-                self.call::<Message>("sendMessage", p)
+                send(p)
             }
             sent => sent,
-        };
-        sent.map(|m| m.message_id.to_string())
+        }
     }
 
     /// `Ok`: it shows that text now.
@@ -100,7 +115,17 @@ impl TelegramCaller {
             false => ("editMessageText", self.text(target, content)),
         };
         p.insert("message_id".into(), number(id));
-        match self.call::<Value>(method, p) {
+        let edited = match self.call::<Value>(method, p.clone()) {
+            // A file: its caption.
+            Err(fail) if fail.says("there is no text in the message to edit") => {
+                p.remove("link_preview_options");
+                let text = p.remove("text").unwrap_or_default();
+                p.insert("caption".into(), text);
+                self.call::<Value>("editMessageCaption", p)
+            }
+            other => other,
+        };
+        match edited {
             Err(fail) if fail.says("message is not modified") => {}
             other => drop(other?),
         }
@@ -118,6 +143,23 @@ impl TelegramCaller {
 
     fn bare(&self) -> std::sync::MutexGuard<'_, HashSet<(String, String)>> {
         self.bare.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn react(&self, target: &Target, id: &str, emoji: &[String]) -> Result<(), Fail> {
+        let mut p = at(target);
+        p.insert("message_id".into(), number(id));
+        let set: Vec<Value> = emoji.iter().map(|e| json!({"type": "emoji", "emoji": e})).collect();
+        p.insert("reaction".into(), set.into());
+        self.call::<bool>("setMessageReaction", p).map(|_| ())
+    }
+
+    fn pin(&self, target: &Target, id: &str, on: bool) -> Result<(), Fail> {
+        let mut p = at(target);
+        p.insert("message_id".into(), number(id));
+        if on {
+            p.insert("disable_notification".into(), true.into());
+        }
+        self.call::<bool>(if on { "pinChatMessage" } else { "unpinChatMessage" }, p).map(|_| ())
     }
 
     fn delete(&self, target: &Target, id: &str) -> Result<(), Fail> {
@@ -155,10 +197,20 @@ impl TelegramCaller {
         if !active || run != view.run {
             return Ok(nothing);
         }
+        if let Some(taken) = view.taken {
+            let finished = preview::finished(&items, taken, &self.style);
+            return Ok(finished.map_or(nothing, |(text, taken)| Outcome::Grown { text, taken }));
+        }
         let Some((content, full)) = preview::of(&items, view, &self.style) else { return Ok(nothing) };
         let mut hasher = DefaultHasher::new();
         content.text.hash(&mut hasher);
         let hash = hasher.finish();
+        if view.message.is_none() && !full && self.drafts.fit(target) {
+            match self.draft(target, Drafts::id(view), &content, hash) {
+                Err(fail) if self.drafts.refused(target, &fail) => {} // a message then
+                shown => return shown.map(|()| nothing),
+            }
+        }
         let id = match &view.message {
             None => {
                 let content = Content { reply_to: view.reply_to.clone(), ..content };
@@ -178,6 +230,23 @@ impl TelegramCaller {
         }
         shown.insert((target.chat.clone(), id.clone()), hash);
         Ok(Outcome::Shown { id: Some(id), full })
+    }
+
+    /// Shows the text as a draft, if it does not stand there.
+    fn draft(&self, target: &Target, id: i64, content: &Content, hash: u64) -> Result<(), Fail> {
+        if !self.drafts.due(target, id, hash) {
+            return Ok(());
+        }
+        self.formed(content.clone(), |content| {
+            let mut p = self.text(target, content);
+            drafts::dress(&mut p, id);
+            if let Some(thread) = thread(target) {
+                p.insert("message_thread_id".into(), thread.into());
+            }
+            self.call::<bool>("sendMessageDraft", p)
+        })?;
+        self.drafts.shown(target, id, hash);
+        Ok(())
     }
 
     /// Half a text may be refused for its form: then without.
@@ -204,17 +273,21 @@ impl Caller for TelegramCaller {
             Op::Edit { id, content } => self.edit(target, id, content).map(|()| Outcome::Sent { id: id.clone() }),
             Op::Delete { id } => self.delete(target, id).map(|()| Outcome::Sent { id: id.clone() }),
             Op::View(view) => self.view(target, view),
+            Op::React { id, emoji } => match reactions::known(emoji) {
+                Ok(emoji) => self.react(target, id, &emoji).map(|()| Outcome::Sent { id: id.clone() }),
+                Err(why) => return Outcome::Refused { why },
+            },
+            Op::Pin { id, on } => self.pin(target, id, *on).map(|()| Outcome::Sent { id: id.clone() }),
             Op::AnswerPress { query, text, alert } => {
                 self.answer_press(query, text, *alert).map(|()| Outcome::Sent { id: String::new() })
             }
-            Op::React { .. } | Op::Pin { .. } => return Outcome::Refused { why: "not done on Telegram yet".into() },
             Op::Typing => self.typing(target).map(|()| Outcome::Sent { id: String::new() }),
         };
         done.unwrap_or_else(Fail::outcome)
     }
 }
 
-fn at(target: &Target) -> Map<String, Value> {
+pub(super) fn at(target: &Target) -> Map<String, Value> {
     Map::from_iter([("chat_id".to_owned(), number(&target.chat))])
 }
 
@@ -224,6 +297,6 @@ fn number(id: &str) -> Value {
 }
 
 /// The topic. The number of General is never sent.
-fn thread(target: &Target) -> Option<i64> {
+pub(super) fn thread(target: &Target) -> Option<i64> {
     target.thread.parse().ok().filter(|t| *t != 1)
 }

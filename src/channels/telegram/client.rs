@@ -9,12 +9,17 @@ use serde_json::Value;
 
 use super::api::Parameters;
 use crate::message::Outcome;
-use crate::net::{Agent, Error, Request};
+use crate::net::{Agent, Error, Form, Request};
 
 /// Patience beyond what the platform asks for, milliseconds.
 const EXTRA: u64 = 500;
 /// A 429 that names no time, seconds.
 const RETRY_AFTER: u64 = 5;
+
+/// Descriptions that say that the bot may not write in a chat, and how long that is believed, ms.
+const MUTED: [&str; 4] =
+    ["not enough rights to send", "have no rights to send a message", "chat_write_forbidden", "chat_restricted"];
+const MUTED_TIME: u64 = 600_000;
 
 /// One bot at one server.
 #[derive(Clone)]
@@ -59,8 +64,17 @@ impl Bot {
     pub fn call<T: DeserializeOwned>(&self, method: &str, params: &Value, within: Duration) -> Result<T, Fail> {
         let url = format!("{}/{method}", self.base);
         let body = params.to_string();
-        let request = Request::post_json(&url, body.as_bytes()).within(within).limit(16 << 20);
-        let answer = self.agent.call(&request).map_err(|e| {
+        self.run(method, &Request::post_json(&url, body.as_bytes()).within(within).limit(16 << 20))
+    }
+
+    /// A call that brings files.
+    pub fn upload<T: DeserializeOwned>(&self, method: &str, form: Form, within: Duration) -> Result<T, Fail> {
+        let url = format!("{}/{method}", self.base);
+        self.run(method, &Request::post_form(&url, &form).within(within))
+    }
+
+    fn run<T: DeserializeOwned>(&self, method: &str, request: &Request<'_>) -> Result<T, Fail> {
+        let answer = self.agent.call(request).map_err(|e| {
             if !matches!(e, Error::Stopped { .. }) {
                 self.agent.drop_idle();
             }
@@ -147,7 +161,17 @@ impl Fail {
                 Outcome::Retry { why: description }
             }
             Fail::Api { code: 500.., description, .. } => Outcome::Ambiguous { why: description },
+            Fail::Api { parameters: Parameters { migrate_to_chat_id: Some(to), .. }, .. } => {
+                Outcome::Moved { to: to.to_string() }
+            }
             Fail::Api { code: 400, description, .. } if has(&description, "can't parse entities") => Outcome::Reformat,
+            Fail::Api { code: 403, description, .. } => Outcome::Barred { why: description, ms: None },
+            Fail::Api { code: 400, description, .. } if has(&description, "chat not found") => {
+                Outcome::Barred { why: format!("{description} (chat ids are numbers)"), ms: None }
+            }
+            Fail::Api { code: 400, description, .. } if MUTED.iter().any(|text| has(&description, text)) => {
+                Outcome::Barred { why: description, ms: Some(MUTED_TIME) }
+            }
             Fail::Api { code: 400, description, .. }
                 if [
                     "message to edit not found",
@@ -196,7 +220,15 @@ mod tests {
         assert_eq!(fail.outcome(), RateLimited { account_wide: false, ms: 7_500 });
         assert!(matches!(api(401, "Unauthorized").outcome(), Unauthorized { .. }));
         assert!(matches!(api(404, "Not Found").outcome(), Unauthorized { .. }));
-        assert!(matches!(api(403, "Forbidden: bot was blocked by the user").outcome(), Refused { .. }));
+        assert!(matches!(api(403, "Forbidden: bot was blocked by the user").outcome(), Barred { ms: None, .. }));
+        assert!(matches!(
+            api(400, "Bad Request: not enough rights to send text").outcome(),
+            Barred { ms: Some(_), .. }
+        ));
+        let moved = Parameters { migrate_to_chat_id: Some(-1001), ..Parameters::default() };
+        let fail =
+            Fail::Api { code: 400, description: "Bad Request: group chat was upgraded".into(), parameters: moved };
+        assert_eq!(fail.outcome(), Moved { to: "-1001".into() });
         assert!(matches!(api(502, "Bad Gateway").outcome(), Ambiguous { .. }));
         assert!(matches!(api(500, "Internal Server Error: restart").outcome(), Retry { .. }));
         assert_eq!(api(400, "Bad Request: can't parse entities: x").outcome(), Reformat);

@@ -9,10 +9,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{json, Value};
 
-use super::api::ALLOWED;
+use super::api;
 use super::client::{Bot, Fail};
 use super::link::{Link, Stopped, CALL};
 use super::parse::Me;
+use super::reactions::Told;
 use super::reader::read;
 use super::NAME;
 use crate::ask::Mind;
@@ -36,6 +37,9 @@ pub struct Hook {
     account: String,
     path: String,
     secret: Secret,
+    reactions: Told,
+    /// Of updates that are asked for.
+    kinds: &'static [&'static str],
     /// Known when the bot has been introduced.
     me: OnceLock<Me>,
     mind: Mind,
@@ -47,7 +51,8 @@ impl Hook {
     pub fn new(account: &str, c: &TelegramAccount, mind: Mind, standing: Arc<Standing>) -> Result<Hook, String> {
         let secret = c.webhook_secret.clone().ok_or("webhookUrl needs a webhookSecret")?;
         let (account, path) = (account.to_owned(), c.webhook_path.clone());
-        Ok(Hook { account, path, secret, me: OnceLock::new(), mind, standing })
+        let (reactions, kinds) = (Told::from(c), api::kinds(c));
+        Ok(Hook { account, path, secret, reactions, kinds, me: OnceLock::new(), mind, standing })
     }
 }
 
@@ -63,7 +68,8 @@ impl Inlet for Hook {
     /// Stored and synced first; only then Telegram hears that it was taken (core.md 22.2).
     fn deliver(&self, body: Value) -> bool {
         let Some(me) = self.me.get() else { return false };
-        let updates: Vec<_> = read(&body, me, &self.account, clock::now().wall).into_iter().collect();
+        let update = read(&body, me, &self.account, self.reactions, clock::now().wall);
+        let updates: Vec<_> = update.into_iter().collect();
         if updates.is_empty() {
             self.standing.heard(1);
             return true;
@@ -118,15 +124,15 @@ impl Keeper {
     }
 
     fn keep(&mut self) -> Result<(), Stopped> {
-        let (url, secret) = (self.url.clone(), self.hook.secret.clone());
-        let me = self.link.introduce(|bot| set(bot, &url, &secret))?;
+        let (url, secret, kinds) = (self.url.clone(), self.hook.secret.clone(), self.hook.kinds);
+        let me = self.link.introduce(|bot| set(bot, &url, &secret, kinds))?;
         let _ = self.hook.me.set(me); // once, here
         loop {
             self.link.sleep(LOOK)?;
             match self.link.bot.call::<Info>("getWebhookInfo", &json!({}), CALL) {
                 Ok(info) if info.url != self.url => {
                     self.link.say(Stage::Degraded, "the webhook was changed by another program; it is set again");
-                    match set(&self.link.bot, &url, &secret) {
+                    match set(&self.link.bot, &url, &secret, kinds) {
                         Ok(()) => self.link.standing.connected(self.link.standing.known().bot),
                         Err(fail) => self.link.wait_after(&fail)?,
                     }
@@ -144,9 +150,9 @@ impl Keeper {
     }
 }
 
-fn set(bot: &Bot, url: &str, secret: &Secret) -> Result<(), Fail> {
+fn set(bot: &Bot, url: &str, secret: &Secret, kinds: &[&str]) -> Result<(), Fail> {
     let params = json!({
-        "url": url, "secret_token": secret.expose(), "allowed_updates": ALLOWED, "max_connections": CONNECTIONS,
+        "url": url, "secret_token": secret.expose(), "allowed_updates": kinds, "max_connections": CONNECTIONS,
         "drop_pending_updates": false,
     });
     bot.call::<bool>("setWebhook", &params, CALL).map(|_| ())

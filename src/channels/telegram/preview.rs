@@ -1,5 +1,6 @@
 //! A running turn as a message: thoughts, tools, and the text as far as it has come (telegram.md 14.2). Pure.
 
+use crate::config::types::BreakPreference;
 use crate::live::{Item, Tool};
 use crate::markdown::{cut, parse, plain, telegram_html, Builder, Kind, Limits, Rich};
 use crate::message::{Content, View};
@@ -16,12 +17,54 @@ const ASKED: usize = 160;
 const PATIENCE: u64 = 3_000;
 const CURSOR: &str = " ▌";
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Style {
     pub placeholder: String,
     pub show_thinking: bool,
     /// Of the text before it is shown.
     pub min_chars: usize,
+    /// Of a paragraph that goes out by itself, and where a longer one is cut.
+    pub max_chars: usize,
+    pub breaks: BreakPreference,
+}
+
+/// Paragraphs behind the first `from` bytes that nothing is added to any more, and where they end. Code stays whole.
+pub fn finished(items: &[Item], from: usize, style: &Style) -> Option<(String, usize)> {
+    let text = text(items);
+    let rest = text.get(from..)?;
+    let (mut fence, mut at, mut chars) = (false, 0, 0);
+    let (mut end, mut before_fence) = (None, 0);
+    for line in rest.split_inclusive('\n') {
+        let words = line.trim();
+        if words.starts_with("```") || words.starts_with("~~~") {
+            fence = !fence;
+        }
+        // A blank line that is followed by something, or may be: whole all the same.
+        if words.is_empty() && line.ends_with('\n') && !fence && chars >= style.min_chars && chars <= style.max_chars {
+            end = Some(at);
+        }
+        at += line.len();
+        chars += line.chars().count();
+        if !fence {
+            before_fence = at;
+        }
+    }
+    let end = end.or_else(|| {
+        let longest = rest.char_indices().nth(style.max_chars).map(|(at, _)| at)?;
+        let window = &rest[..longest.min(before_fence)];
+        let newline = window.rfind('\n');
+        let sentence =
+            [". ", "! ", "? ", "。", "！", "？"].iter().filter_map(|s| Some(window.rfind(s)? + s.len())).max();
+        let word = window.rfind(' ');
+        let found = match style.breaks {
+            BreakPreference::Newline => newline.or(sentence).or(word),
+            BreakPreference::Sentence => sentence.or(newline).or(word),
+            BreakPreference::Word => word.or(newline),
+        };
+        found.filter(|at| *at > 0)
+    })?;
+    let piece = &rest[..end];
+    (!piece.trim().is_empty()).then(|| (piece.trim_matches('\n').to_owned(), from + end))
 }
 
 /// What the view's message shows; the flag: it is full, the text goes on in another one. `None`: nothing yet.
@@ -147,10 +190,17 @@ mod tests {
             index,
             reply_to: None,
             waited,
+            taken: None,
         }
     }
     fn style() -> Style {
-        Style { placeholder: "…".into(), ..Style::default() }
+        Style {
+            placeholder: "…".into(),
+            show_thinking: false,
+            min_chars: 0,
+            max_chars: 40,
+            breaks: BreakPreference::Newline,
+        }
     }
     fn shown(items: &[Item], view: &View) -> Option<(String, bool)> {
         of(items, view, &style()).map(|(c, full)| (c.text, full))
@@ -198,5 +248,19 @@ mod tests {
         let joined = [first, second, third.replace(" ▌", "")].join(" ");
         assert_eq!(joined, words.trim());
         assert_eq!(shown(&items, &view(None, 3, 0)), None);
+    }
+
+    #[test]
+    fn paragraphs_are_finished_when_a_blank_line_follows_and_code_stays_whole() {
+        let of = |text: &str, from: usize| finished(&[Item::Text(text.into())], from, &style());
+        assert_eq!(of("one\n\ntwo\n\nthr", 0), Some(("one\n\ntwo".into(), 9)));
+        assert_eq!(of("one\n\ntwo\n\nthr", 9), None);
+        assert_eq!(of("one", 0), None);
+        assert_eq!(of("```\na\n\nb\n", 0), None, "code that is open");
+        assert_eq!(of("```\na\n\nb\n```\n\nx", 0), Some(("```\na\n\nb\n```".into(), 13)));
+        let long = "word ".repeat(20);
+        let (piece, at) = of(&long, 0).unwrap();
+        assert!(piece.len() <= 40 && long.starts_with(&piece) && at <= 40, "{piece:?}");
+        assert_eq!(of("[NO_REPLY]", 0), None);
     }
 }

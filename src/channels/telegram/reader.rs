@@ -6,11 +6,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
 
-use super::api::{Update, ALLOWED};
+use super::api::{self, Update};
 use super::client::Fail;
 use super::link::{seed, Link, Stopped, CALL};
+use super::news;
 use super::parse::{self, Me};
 use super::press;
+use super::reactions::Told;
 use super::NAME;
 use crate::clock;
 use crate::config::types::TelegramAccount;
@@ -41,6 +43,9 @@ struct Cursor {
 
 pub struct Reader {
     link: Link,
+    reactions: Told,
+    /// Of updates that are asked for.
+    kinds: &'static [&'static str],
     poll: Duration,
     conflict: Backoff,
     offset: Option<i64>,
@@ -61,7 +66,8 @@ impl Reader {
     pub fn new(link: Link, c: &TelegramAccount) -> Reader {
         let second = Duration::from_secs(1);
         let conflict = Backoff::new(5 * second, 1.8, 60 * second, 0.2, seed(&link.account) ^ 1);
-        Reader { link, poll: poll(c), conflict, offset: None, unhooked: false }
+        let (reactions, kinds) = (Told::from(c), api::kinds(c));
+        Reader { link, reactions, kinds, poll: poll(c), conflict, offset: None, unhooked: false }
     }
 
     /// Until it is stopped; nothing else ends it.
@@ -100,7 +106,7 @@ impl Reader {
     /// Polls until it is stopped (`Err`) or the bot has to introduce itself anew.
     fn receive(&mut self, me: &Me) -> Result<(), Stopped> {
         loop {
-            let mut params = json!({"limit": 100, "timeout": self.poll.as_secs(), "allowed_updates": ALLOWED});
+            let mut params = json!({"limit": 100, "timeout": self.poll.as_secs(), "allowed_updates": self.kinds});
             if let Some(offset) = self.offset {
                 params["offset"] = offset.into();
             }
@@ -138,7 +144,8 @@ impl Reader {
     fn hand_over(&mut self, me: &Me, raw: &[Value]) -> Result<(), Stopped> {
         let now = clock::now().wall;
         let last = raw.iter().filter_map(id_of).max();
-        let updates: Vec<_> = raw.iter().flat_map(|value| read(value, me, &self.link.account, now)).collect();
+        let read = |value| read(value, me, &self.link.account, self.reactions, now);
+        let updates: Vec<_> = raw.iter().flat_map(read).collect();
         let Some(last) = last else { return Ok(()) };
         let cursor = Cursor { bot_id: me.id, update_id: last, at: now };
         let cursor = serde_json::to_string(&cursor).ok(); // plain data: never fails
@@ -167,10 +174,13 @@ fn id_of(update: &Value) -> Option<i64> {
 }
 
 /// What of an update is for the mind. One that cannot be read is kept for the record, whatever is the matter with it.
-pub fn read(value: &Value, me: &Me, account: &str, now: i64) -> Option<message::Update> {
+pub fn read(value: &Value, me: &Me, account: &str, told: Told, now: i64) -> Option<message::Update> {
     let id = id_of(value);
     let read = || -> Result<_, String> {
         let update: Update = serde_json::from_value(value.clone()).map_err(|e| e.to_string())?;
+        if let Some(news) = news::of(&update, me, account, told) {
+            return Ok(Some(news));
+        }
         let press = || press::of(&update, me, account).map(message::Update::Pressed);
         Ok(parse::update(&update, me, account, now / 1000).or_else(press))
     };
