@@ -121,6 +121,8 @@ pub struct World {
     /// Taken since the last sync: a power cut undoes their marks.
     young: Vec<String>,
     pub(super) refused_sends: BTreeSet<String>,
+    /// Sends whose outcome was once not known.
+    in_doubt: BTreeSet<String>,
     pub(super) faults: bool,
     pub(super) crash_now: bool,
     api: bool,
@@ -228,6 +230,7 @@ impl World {
             may_repeat: BTreeSet::new(),
             young: Vec::new(),
             refused_sends: BTreeSet::new(),
+            in_doubt: BTreeSet::new(),
             faults: true,
             crash_now: false,
             api: (API..BUTTONS).contains(&seed),
@@ -957,6 +960,11 @@ impl World {
             0 => Outcome::RateLimited { account_wide: self.rng.one_in(2), ms: 3000 },
             1 | 2 => Outcome::Retry { why: "connect".into() },
             3 | 4 => {
+                // A second time it counts as taken (telegram.md 19), whether it was or not.
+                let safe = self.rules.channels.get(&call.target.channel).is_some_and(|c| c.repeat_safe);
+                if let Some(again) = nonce(&call).filter(|n| !self.in_doubt.insert(n.clone()) && !safe) {
+                    self.refused_sends.insert(again);
+                }
                 self.may_repeat.extend(nonce(&call));
                 self.doubtful_edits |= matches!(call.op, Op::Edit { .. });
                 if self.rng.one_in(2) {
