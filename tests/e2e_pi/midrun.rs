@@ -128,6 +128,8 @@ pub fn a_message_in_a_retry_wait_is_answered(new: bool) {
     let first = page.say("[[status:503 x1]] [[say:First.]]");
     w.llm.wait_for(|r| r.done && r.status == Some(503));
     w.failed_once();
+    // pi says a moment after it wrote its file that it will try again, and no viewer is told; the wait is six times this.
+    std::thread::sleep(std::time::Duration::from_secs(1));
     let second = page.say("[[say:Second.]]");
     assert_eq!(page.reply(&first), "First.");
     assert_eq!(page.reply(&second), "Second.");
