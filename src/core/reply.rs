@@ -67,7 +67,11 @@ impl State {
             self.store.set_inbox(m.id, state, Some(t.row.id), None, reason)?;
         }
         let run = at.as_ref().map(|m| self.store.ext('i', m.id)).unwrap_or_default();
-        self.frame(Frame::Typing { session: s.key.to_string(), run: run.clone(), on: false }); // the reply is last (R46)
+        // The reply is last (R46): what the view holds back until its run is over comes before it.
+        if let Some(proc) = t.proc {
+            self.emit(Effect::Show { proc, live: None });
+        }
+        self.frame(Frame::Typing { session: s.key.to_string(), run: run.clone(), on: false });
         if !end.text.trim().is_empty() {
             if let (Some((code, why)), Some(_)) = (&end.failed, &at) {
                 self.frame(Frame::Error { session: s.key.to_string(), run, code: *code, message: why.clone() });
@@ -99,11 +103,8 @@ impl State {
         for m in &t.members {
             self.settled(m.id)?;
         }
-        if let Some(proc) = t.proc {
-            self.emit(Effect::Show { proc, live: None });
-            if let Some(p) = self.procs.get_mut(&proc) {
-                p.used = self.now.mono;
-            }
+        if let Some(p) = t.proc.and_then(|proc| self.procs.get_mut(&proc)) {
+            p.used = self.now.mono;
         }
         self.end_turn_dialogs(&s.key)?;
         s.verify = match s.verify {
