@@ -7,6 +7,7 @@ use base64::Engine;
 use serde_json::json;
 
 use crate::support::bot_api::{BotApi, Message};
+use crate::support::directives::long_text;
 use crate::support::process::ProcessWatch;
 use crate::world::{release, World};
 
@@ -123,23 +124,21 @@ pub fn on_telegram_a_stranger_is_approved_sends_a_photo_and_chooses_a_model_by_b
     api.wait_text(STRANGER, "You may write to me now.");
     assert_eq!(to_stranger().len(), 2, "a code and the approval, nothing else");
 
-    let lines: String = (0..400).map(|n| format!("let y{n} = {n};\\n")).collect();
-    let wish = format!(
-        "[[show:images]] [[say:\\n\\n**Seen**:\\n\\n```rust\\n{lines}]] [[gate:g]] [[say:```\\n\\nThat is all.]]"
-    );
-    api.user_says(STRANGER, STRANGER).text("what is in this picture?").photo(&STANDARD.decode(PNG).unwrap()).send();
-    api.wait_message(STRANGER, |m| m.text().contains("what is in this picture?") && !m.text().contains('▌'));
-    assert_eq!(w.asked("what is in this picture?").images, 1);
-    api.user_writes(STRANGER, &wish);
+    // The caption is the wish: text, a photo, and code longer than a message.
+    let wish = "[[show:images]] [[say:\\n\\n**Seen**:\\n\\n```rust\\n]] [[long:9000 chars]] [[gate:g]] \
+                [[say:\\n```\\n\\nThat is all.]]";
+    api.user_says(STRANGER, STRANGER).text(wish).photo(&STANDARD.decode(PNG).unwrap()).send();
     w.llm.wait_gate("g");
     api.wait_messages(STRANGER, |all| all.iter().any(|m| m.text().ends_with('▌')));
     w.llm.open("g");
     api.wait_messages(STRANGER, |all| all.iter().any(|m| m.text().ends_with("That is all.")));
     let all = to_stranger();
     let code: Vec<String> = all.iter().flat_map(|m| m.parts("pre")).collect();
-    assert_eq!(code.iter().flat_map(|c| c.lines()).count(), 400);
-    assert!(all.iter().filter(|m| !m.parts("pre").is_empty()).count() > 1, "longer than one message");
-    assert!(all.iter().any(|m| m.parts("bold") == ["Seen"]));
+    let lines: Vec<&str> = code.iter().flat_map(|c| c.lines()).collect();
+    assert_eq!(lines, long_text(9000).lines().collect::<Vec<_>>());
+    assert!(code.len() > 2, "longer than one message");
+    assert!(all[2].text().starts_with("images: 1 image/png/"), "{}", all[2].text());
+    assert_eq!(all[2].parts("bold"), ["Seen"]);
 
     let press = |message: i64, button: &str| {
         let query = api.user_presses(STRANGER, STRANGER, message, button);
