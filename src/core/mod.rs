@@ -8,6 +8,7 @@ mod asks;
 mod chats;
 pub mod command_list;
 mod commands;
+mod concise;
 mod dialogs;
 mod drain;
 mod early;

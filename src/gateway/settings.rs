@@ -37,6 +37,7 @@ pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
             .chain([("webchat".to_owned(), web.clone()), ("api".to_owned(), web)])
             .collect(),
         accounts: super::channels::accounts(c),
+        concise: concise(c),
         own_tools: c.agent.tools.by_channel.keys().cloned().collect(),
         model: c.agent.model_failover.primary.clone().or_else(|| c.agent.model.clone()),
         fallbacks: c.agent.model_failover.fallbacks.clone(),
@@ -158,6 +159,17 @@ pub fn launch(c: &Config, profile: &Profile, env: &Env, agent_url: &str) -> Laun
     }
 }
 
+/// Channels in concise mode.
+pub fn concise(c: &Config) -> Vec<String> {
+    let mode = &c.plugins.concise_mode;
+    let on = mode.enabled && !c.plugins.disabled.iter().any(|d| d == "concise-mode");
+    if on {
+        mode.channels.clone()
+    } else {
+        Vec::new()
+    }
+}
+
 /// Which of the gateway's tools pi gets.
 pub fn offer(c: &Config) -> tools::Offer {
     // Cron and delegation have no engine yet.
@@ -179,6 +191,7 @@ fn facts(c: &Config, profile: &Profile) -> segments::Facts {
         agent: profile.agent.clone(),
         host: known(machine.nodename()),
         os: format!("{} {}", known(machine.sysname()), known(machine.machine())),
+        concise: !concise(c).is_empty(),
         media: wanted.media.unwrap_or(channels),
         channels: if wanted.channel.unwrap_or(channels) { here } else { Vec::new() },
         ..segments::Facts::default()

@@ -115,6 +115,40 @@ pub fn tools_speak_on_the_page(new: bool) {
     assert_eq!(page.reply(&run), "tool said: Selected: Yes (id y).");
 }
 
+/// What the tools have sent is the answer; a turn without them has its own.
+pub fn in_concise_mode_what_was_sent_is_the_answer(new: bool) {
+    let api = BotApi::start();
+    let telegram = json!({
+        "enabled": true, "botToken": api.token(), "apiRoot": api.root(), "pollTimeoutS": 5, "allowFrom": [ANN.to_string()],
+    });
+    let concise = json!({"config": {"concise-mode": {"enabled": true}}});
+    let w = World::with(new, json!({"channels": {"telegram": telegram}, "plugins": concise}));
+    api.wait_polling();
+    let sent = || -> Vec<String> {
+        api.messages(ANN).into_iter().filter(|m| m.bot.is_some() && !m.deleted).map(|m| m.text().to_owned()).collect()
+    };
+    api.user_writes(ANN, &format!("{} [[say:You have it now.]]", call("send_message", json!({"text": "Here it is."}))));
+    api.wait_text(ANN, "Here it is.");
+    // Whether it waits for the end of that turn or is put into it: it has an answer of its own.
+    api.user_writes(ANN, "[[say:Without tools.]]");
+    api.wait_text(ANN, "Without tools.");
+    let mut sent = sent();
+    sent.retain(|text| text != "You have it now."); // said before the second message was put in
+    assert_eq!(sent, ["Here it is.", "Without tools."]);
+    let before = w.llm.requests().len();
+    api.user_writes(ANN, &format!("{} [[say:Not said.]]", call("send_message", json!({"text": "Again."}))));
+    api.wait_text(ANN, "Again.");
+    w.g.wait_until("the turn is over", |g| {
+        let db = rusqlite::Connection::open(g.data().join("gateway.db")).unwrap();
+        let sql = "SELECT count(*) FROM inbox WHERE state = 'silent' AND text LIKE '%Not said%'";
+        w.llm.requests().len() > before + 1 && db.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap() == 1
+    });
+    assert!(!api.messages(ANN).iter().any(|m| m.bot.is_some() && m.text().contains("Not said.")));
+    assert!(w.asked("Without tools.").system.contains("Concise mode"));
+    assert!(api.calls("editMessageText").is_empty(), "nothing is shown while it grows");
+    api.assert_clean();
+}
+
 /// The model is told where it is, briefly; tools that the configuration denies are not there.
 pub fn the_model_knows_its_tools_and_where_it_is(new: bool) {
     let w = World::with(new, json!({"agent": {"tools": {"deny": ["send_media", "gateway"]}}}));
