@@ -430,7 +430,9 @@ export class Conversation {
 		const others = this.items.filter((i) => i !== item);
 		const asked = others.findLastIndex((i) => i.runId && runIds.includes(i.runId));
 		if (asked < 0) return;
-		others.splice(asked + 1, 0, item);
+		let at = asked + 1;
+		while (others[at]?.kind === 'notice') at++; // what was said meanwhile: "retrying"
+		others.splice(at, 0, item);
 		this.items = others;
 		this.moved = true;
 	}

@@ -119,6 +119,16 @@ test('a retry discards the text of the failed message only', () => {
 	assert.deepEqual(c.items[0].steps.map((s) => [s.name, s.label, s.state, s.output]), [['bash', 'ls', 'ok', 'x']]);
 });
 
+test('what the gateway said meanwhile stands above the answer', () => {
+	const c = conversation();
+	say(c, 'k1', 'hi', 'r1');
+	c.apply(typing('r1', true));
+	c.apply(agent('r1', 'auto_retry_start', { attempt: 2, maxAttempts: 3 }));
+	c.apply(event('ui.notice', { level: 'info', message: 'retrying' }));
+	c.apply(reply('r1', 's1', 'done'));
+	assert.deepEqual(look(c), ['user:sent:hi', 'notice:done:retrying', 'assistant:done:done']);
+});
+
 test('a retry of a message that never began keeps the one before', () => {
 	const c = conversation();
 	c.apply(text('r1', 'kept'));
