@@ -29,7 +29,7 @@ impl World {
             }
         };
         // Some begin the conversation if nobody wrote there yet.
-        let begins = self.rng.one_in(3);
+        let begins = n % 2 == 0;
         let sent = &self.sends[n];
         let (platform, sender) = sent.session["agent:main:".len()..].split_once(":dm:").unwrap_or_default();
         let begin = begins.then(|| Source {
