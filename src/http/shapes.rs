@@ -50,7 +50,8 @@ pub fn session(s: &SessionInfo) -> Value {
     if s.compacting {
         put("isCompacting", json!(true));
     }
-    let optional = [("model", &s.model), ("thinking", &s.thinking), ("title", &s.title)];
+    let name = super::names::name(s);
+    let optional = [("model", &s.model), ("thinking", &s.thinking), ("title", &s.title), ("name", &name)];
     for (key, value) in optional {
         if let Some(v) = value {
             put(key, json!(v));

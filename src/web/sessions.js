@@ -31,31 +31,12 @@ export function hashOf(key) {
 /** What people call it: its title, or the best that its key tells. */
 export function nameOf(key, session) {
 	if (session?.title) return session.title;
-	const [kind, agent, channel, ...rest] = key.split(':');
+	if (session?.name) return session.name;
+	const [, agent, channel, ...rest] = key.split(':');
 	const tab = rest.join(':');
-	if (kind === 'cron') return `Schedule ${key.slice(5)}`;
-	if (kind !== 'agent' || !channel) return key;
-	const name = channel !== 'webchat' ? elsewhere(channel, rest, session || {})
-		: tab === 'default' ? 'Main chat' : /^chat-[0-9a-z]{8,9}-[0-9a-z]{2}$/.test(tab) ? 'New chat' : tab;
+	if (channel !== 'webchat') return key.slice(key.indexOf(':') + 1);
+	const name = tab === 'default' ? 'Main chat' : /^chat-[0-9a-z]{8,9}-[0-9a-z]{2}$/.test(tab) ? 'New chat' : tab;
 	return agent === 'main' ? name : `${agent}: ${name}`;
-}
-
-/** What a channel is called: its name in the configuration, as a name. */
-const called = (channel) => (channel === 'api' ? 'API' : channel.charAt(0).toUpperCase() + channel.slice(1));
-
-/** A conversation of another channel: who or what, and where. */
-function elsewhere(channel, rest, s) {
-	if (channel === 'main' || channel === 'dm') { rest = [channel, ...rest]; channel = s.lastChannel || (channel === 'main' ? 'api' : ''); }
-	const account = rest[0] === 'account' ? rest.splice(0, 2)[1] : '';
-	const [what, id = '', also, part] = rest.map((r) => { try { return decodeURIComponent(r); } catch { return r; } });
-	const place = called(channel) + (account && account !== 'default' ? ` (${account})` : '');
-	const chat = s.lastChatName || (id && `${what === 'channel' ? 'Channel' : 'Group'} ${id}`);
-	let who = rest.join(':');
-	if (what === 'main') who = channel === 'api' ? '' : 'Direct messages';
-	else if (what === 'dm') who = s.lastSenderName || id;
-	else if (what === 'user' && channel === 'api') who = id;
-	else if (what === 'group' || what === 'channel') who = also ? `${chat}, ${also} ${part}` : chat;
-	return [who, place].filter(Boolean).join(' · ');
 }
 
 /** A title made of a message, or '' if it does not give one. */
@@ -129,7 +110,7 @@ export class SessionList {
 		const name = nameOf(s.sessionKey, s);
 		const text = (node, value) => { if (node.textContent !== value) node.textContent = value; };
 		text(row.name, name);
-		const channel = s.lastChannel && s.lastChannel !== 'webchat' && !name.includes(called(s.lastChannel)) ? called(s.lastChannel) : '';
+		const channel = s.lastChannel !== 'webchat' && !s.name && s.lastChannel;
 		const told = s.sessionKey !== current && news.get(s.sessionKey) || (s.isStreaming ? 'working' : '');
 		text(row.sub, [told || ago(s.lastActivity), channel].filter(Boolean).join(' · '));
 		row.node.dataset.state = told === 'working' ? 'busy' : told ? 'news' : '';

@@ -87,11 +87,7 @@ function image(src, alt) {
 function picture(src, alt) {
 	const img = el('img', { src, alt, loading: 'lazy' });
 	const name = src.startsWith('/') ? src.split('?')[0].split('/').pop() : '';
-	img.addEventListener('error', () => {
-		let called = alt;
-		try { called = decodeURIComponent(name) || alt; } catch { /* its description will do */ }
-		img.replaceWith(`📎 ${called} cannot be shown`);
-	});
+	img.addEventListener('error', () => img.replaceWith(`📎 ${decodeURIComponent(name) || alt} cannot be shown`));
 	return name ? el('a', { href: src, target: '_blank', rel: 'noopener', class: 'picture' }, img) : el('span', { class: 'picture' }, img);
 }
 

@@ -35,7 +35,8 @@ fn in_a_group_the_bot_answers_who_speaks_to_it_as_a_reply() {
     // Lists call the conversation what people call it.
     let list = h.g.get("/api/sessions").json();
     let group = list["sessions"].as_array().unwrap().iter().find(|s| s["lastChatType"] == "group").cloned();
-    assert_eq!(group.map(|s| s["lastChatName"].clone()), Some(json!("The group")), "{list}");
+    let group = group.unwrap_or_else(|| panic!("{list}"));
+    assert_eq!((&group["lastChatName"], &group["name"]), (&json!("The group"), &json!("The group · Telegram")));
     assert!(h.pi.prompts()[0].starts_with(&format!("[group:{GROUP} | from:")), "{:?}", h.pi.prompts());
     h.api.assert_clean();
 }

@@ -21,30 +21,11 @@ test('a conversation has the best name that is known', () => {
 	assert.equal(nameOf('agent:coder:webchat:default'), 'coder: Main chat');
 });
 
-test('a conversation of another channel is called by who is in it and where it is, not by its key', () => {
-	const ada = { lastSenderName: 'Ada', lastChannel: 'telegram' };
-	const tg = 'agent:main:telegram:account:default';
-	for (const [key, session, name] of [
-		[`${tg}:dm:4711`, ada, 'Ada · Telegram'],
-		[`${tg}:dm:4711`, undefined, '4711 · Telegram'],
-		['agent:main:telegram:account:work:dm:4711', ada, 'Ada · Telegram (work)'],
-		['agent:main:discord:dm:4711', { lastSenderName: 'Ada' }, 'Ada · Discord'],
-		['agent:coder:dm:4711', ada, 'coder: Ada · Telegram'],
-		[`${tg}:main`, ada, 'Direct messages · Telegram'],
-		['agent:main:main:main', ada, 'Direct messages · Telegram'],
-		['agent:main:main:main', { lastChannel: 'api' }, 'API'],
-		['agent:main:main:main', undefined, 'API'],
-		[`${tg}:group:-1001`, { ...ada, lastChatName: 'Garden' }, 'Garden · Telegram'],
-		[`${tg}:group:-1001`, ada, 'Group -1001 · Telegram'],
-		[`${tg}:group:-1001:topic:5`, { lastChatName: 'Garden' }, 'Garden, topic 5 · Telegram'],
-		['agent:main:discord:channel:12:thread:13', {}, 'Channel 12, thread 13 · Discord'],
-		['agent:main:api:user:a%20b', { lastChannel: 'api' }, 'a b · API'],
-		['agent:main:api:user:%zz', {}, '%zz · API'],
-		['agent:main:hook:ci', {}, 'ci · Hook'],
-		['agent:main', {}, 'agent:main'],
-		['cron:morning', {}, 'Schedule morning'],
-		[`${tg}:dm:4711`, { ...ada, title: 'Beans' }, 'Beans'],
-	]) assert.equal(nameOf(key, session), name, key);
+test('a conversation of another channel has the name that the gateway gives it', () => {
+	const key = 'agent:main:telegram:account:default:dm:4711';
+	assert.equal(nameOf(key, { name: 'Ada · Telegram' }), 'Ada · Telegram');
+	assert.equal(nameOf(key, { name: 'Ada · Telegram', title: 'Beans' }), 'Beans');
+	assert.equal(nameOf(key), 'main:telegram:account:default:dm:4711');
 });
 
 test('a title is the first line, one line, not too long, and no command', () => {
