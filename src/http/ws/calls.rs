@@ -1,4 +1,4 @@
-//! Requests of one WebSocket to the mind: at most eight at a time, answered by the writer thread (R47).
+//! Requests of one WebSocket to the mind: at most eight at a time, answered by its writer (R47).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -7,6 +7,7 @@ use serde_json::{json, Value};
 
 use super::out::Outbox;
 use crate::ask::{Mind, Pending};
+use crate::bell::Bell;
 use crate::http::fault::Fault;
 use crate::http::images::Stored;
 use crate::http::paging::{self, Page};
@@ -76,9 +77,10 @@ pub struct Desk {
     running: usize,
 }
 
-fn start(mind: &Mind, call: Call) -> Started {
+fn start(mind: &Mind, call: Call, bell: Bell) -> Started {
     let Call { id, request, finish, wait, urgent } = call;
-    Started { id, finish, urgent, end: Instant::now() + wait, pending: mind.submit(request).map_err(Some) }
+    let pending = mind.submit_and_ring(request, bell).map_err(Some);
+    Started { id, finish, urgent, end: Instant::now() + wait, pending }
 }
 
 /// Asks now, or when a place is free.
@@ -93,7 +95,7 @@ pub fn ask(out: &Outbox, mind: &Mind, call: Call) -> Result<(), Fault> {
     }
     s.desk.running += usize::from(!call.urgent);
     // under the lock, so that messages of one connection reach the mind in the order they came
-    let started = start(mind, call);
+    let started = start(mind, call, out.bell());
     s.desk.started.push(started);
     drop(s);
     out.ring();
@@ -122,7 +124,7 @@ pub fn done(out: &Outbox, mind: &Mind, call: &Started) {
     let mut s = out.lock();
     match s.desk.backlog.pop_front() {
         Some(next) => {
-            let next = start(mind, next);
+            let next = start(mind, next, out.bell());
             s.desk.started.push(next);
         }
         None => s.desk.running = s.desk.running.saturating_sub(1),

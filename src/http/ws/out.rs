@@ -1,14 +1,13 @@
 //! What goes out to one WebSocket: a queue bounded by bytes and frames, filled by anybody, emptied by the
-//! connection's writer thread. Nothing here touches a socket.
+//! connection's writer. Nothing here touches a socket.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{bounded, Receiver, Sender};
-
 use super::calls::Desk;
 use super::hub::Event;
+use crate::bell::Bell;
 use crate::http::guard::Access;
 
 /// A connection that was authenticated at the upgrade gets its first events after its first request, or after
@@ -78,7 +77,7 @@ pub struct State {
 pub struct Outbox {
     pub id: String,
     state: Mutex<State>,
-    bell: Sender<()>,
+    bell: Bell,
 }
 
 /// What the writer does next.
@@ -95,8 +94,8 @@ pub enum Next {
 }
 
 impl Outbox {
-    pub fn new(id: String, limits: (usize, usize)) -> (Arc<Outbox>, Receiver<()>) {
-        let (bell, rung) = bounded(1);
+    /// `bell` wakes the writer.
+    pub fn new(id: String, limits: (usize, usize), bell: Bell) -> Arc<Outbox> {
         let state = State {
             direct: VecDeque::new(),
             events: VecDeque::new(),
@@ -114,17 +113,17 @@ impl Outbox {
             desk: Desk::default(),
             limits,
         };
-        (Arc::new(Outbox { id, state: Mutex::new(state), bell }), rung)
+        Arc::new(Outbox { id, state: Mutex::new(state), bell })
     }
 
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
-    pub fn bell(&self) -> Sender<()> {
+    pub fn bell(&self) -> Bell {
         self.bell.clone()
     }
     pub fn ring(&self) {
-        let _ = self.bell.try_send(()); // rung already is rung
+        self.bell.ring();
     }
 
     /// Queues a frame's bytes before all events. `false`: the connection is closing.
