@@ -31,6 +31,10 @@ fn given_more_text_than_a_connection_buffers_then_the_history_comes_in_parts() {
             break;
         }
     }
+    for unknown in ["", "x", "no-such-id", "0.s.1"] {
+        let page = ws.call("chat.history", json!({"sessionKey": MAIN, "before": unknown}))["payload"].clone();
+        assert_eq!((contents(&page), &page["more"]), (vec![], &json!(false)), "nothing is older than {unknown:?}");
+    }
     let asked: Vec<String> = seen.iter().filter_map(|t| t.split_once(" zzz")).map(|(n, _)| n.to_owned()).collect();
     let asked: Vec<&String> = asked.iter().filter(|n| n.parse::<u32>().is_ok()).collect();
     assert_eq!(asked, (0..12).map(|n| n.to_string()).collect::<Vec<_>>().iter().collect::<Vec<_>>());

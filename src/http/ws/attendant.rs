@@ -24,6 +24,7 @@ use super::line::Line;
 use super::reader::{Back, End, Reader};
 use crate::bell::Ring;
 use crate::http::door::STACK;
+use crate::http::port::Permits;
 
 /// The attendant's own bell among the sockets.
 const BELL: u64 = 0;
@@ -40,6 +41,7 @@ struct Attendant {
     epoll: OwnedFd,
     bell: OwnedFd,
     news: Mutex<News>,
+    lingerers: Permits,
 }
 
 /// What it has not seen yet.
@@ -95,7 +97,12 @@ impl Attendant {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         // told once for every time it is rung: nobody has to read it
         epoll::add(&epoll, &bell, EventData::new_u64(BELL), EventFlags::IN | EventFlags::ET)?;
-        Ok(Attendant { epoll, bell, news: Mutex::new(News { last: BELL, ..News::default() }) })
+        Ok(Attendant {
+            epoll,
+            bell,
+            news: Mutex::new(News { last: BELL, ..News::default() }),
+            lingerers: Permits::default(),
+        })
     }
 
     fn seat(self: &Arc<Attendant>) -> Option<Seat> {
@@ -231,7 +238,7 @@ impl Seat {
     pub fn serving(&self, name: &str) -> impl FnOnce(Box<Reader>, Option<Message>) + Send + 'static {
         let (attendant, id, name) = (self.attendant.clone(), self.id, name.to_owned());
         move |reader, message| {
-            let back = catch_unwind(AssertUnwindSafe(|| reader.serve(message)));
+            let back = catch_unwind(AssertUnwindSafe(|| reader.serve(message, &attendant.lingerers)));
             let back = back.unwrap_or_else(|_| {
                 log::error!("{name}: a request panicked");
                 Back::Over(End::Broken)

@@ -45,8 +45,11 @@ pub enum Finish {
     Commands,
     /// `session.live` of that session; the answer holds its dialogs.
     Live(String),
-    /// Dialogs that were open before the client came: events, no answer.
-    Dialogs,
+    /// Dialogs that were open before the client came, or, `of_others`, before it asked for sessions of other channels:
+    /// events, no answer.
+    Dialogs {
+        of_others: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -102,18 +105,23 @@ pub fn ask(out: &Outbox, mind: &Mind, call: Call) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Tells a client that just came of dialogs that were opened before.
-pub fn pending_dialogs(out: &Outbox, mind: &Mind, wait: Duration) {
-    let request = Request::Dialogs { session: None };
-    let call = Call { id: Value::Null, request, finish: Finish::Dialogs, wait, urgent: true };
+/// Tells a client that just came, or asked for more sessions, of dialogs that were opened before.
+pub fn pending_dialogs(out: &Outbox, mind: &Mind, of_others: bool, wait: Duration) {
+    let (request, finish) = (Request::Dialogs { session: None }, Finish::Dialogs { of_others });
+    let call = Call { id: Value::Null, request, finish, wait, urgent: true };
     if let Err(f) = ask(out, mind, call) {
         log::debug!("{}: open dialogs: {}", out.id, f.message);
     }
 }
 
-/// New calls, for the writer's list.
+/// New calls, for the writer's list. A connection without any keeps no room for them.
 pub fn collect(out: &Outbox, list: &mut Vec<Started>) {
-    list.append(&mut out.lock().desk.started);
+    let mut new = std::mem::take(&mut out.lock().desk.started);
+    if list.is_empty() {
+        *list = new;
+    } else {
+        list.append(&mut new);
+    }
 }
 
 /// One of the writer's calls is done: the next may start.

@@ -95,7 +95,7 @@ pub(crate) fn serve(port: &Arc<Port>, wire: Wire, up: Upgrade, place: Arc<Place>
         // Before the answer: a client may count on every event from the moment it reads it.
         out.greet();
         port.hub.join(&out, up.access);
-        session.pending_dialogs();
+        session.pending_dialogs(false);
     }
     log::debug!("{} opened by {} ({:?})", out.id, up.addr, up.access);
     let reader = Reader::new(wire.sock, wire.buf, session, up.stranger, place);

@@ -29,6 +29,13 @@ pub struct Interest {
     pub strict: bool,
 }
 
+/// Not of another channel.
+pub fn of_the_page(session: &str) -> bool {
+    session.split(':').nth(2) == Some("webchat")
+}
+
+/// Room for so many frames is kept while none waits.
+const FEW: usize = 8;
 /// Sessions remembered per connection.
 const MOST_SESSIONS: usize = 256;
 
@@ -217,7 +224,10 @@ impl Outbox {
             return Next::Held(s.greeting);
         }
         match s.events.pop_front() {
-            None => Next::Live,
+            None => {
+                s.shrink();
+                Next::Live
+            }
             Some(event) => {
                 match s.replayed.checked_sub(1) {
                     Some(left) => s.replayed = left,
@@ -239,6 +249,15 @@ impl Outbox {
 }
 
 impl State {
+    /// Nothing waits: what a crowd needed is given back.
+    fn shrink(&mut self) {
+        if self.events.capacity() > FEW {
+            self.events = VecDeque::new();
+        }
+        if self.direct.capacity() > FEW {
+            self.direct = VecDeque::new();
+        }
+    }
     fn frames(&self) -> usize {
         self.direct.len() + self.events.len() - self.replayed
     }
@@ -276,8 +295,7 @@ impl State {
     /// R16: dialogs of other channels' sessions only for those who watch them.
     fn wants_dialog(&self, event: &Event) -> bool {
         let Some(session) = &event.session else { return true };
-        session.split(':').nth(2) == Some("webchat")
-            || self.interest.subscribed.as_ref().is_some_and(|s| s.contains(&**session))
+        of_the_page(session) || self.interest.subscribed.as_ref().is_some_and(|s| s.contains(&**session))
     }
     /// Answers given before the connection closes are still sent.
     pub fn take_direct(&mut self) -> Vec<Vec<u8>> {

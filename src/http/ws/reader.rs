@@ -22,7 +22,7 @@ use super::out::Outbox;
 use crate::http::door::Place;
 use crate::http::fault::Fault;
 use crate::http::json;
-use crate::http::port::Permit;
+use crate::http::port::{Permit, Permits};
 use crate::http::wire::{left, timed_out};
 
 /// Read in one go, bytes: a connection keeps that much. Frames of clients are short, but for pictures.
@@ -31,8 +31,10 @@ const READ: usize = 1024;
 const STRANGER_FRAME: usize = 64 << 10;
 /// Bad frames in a row.
 const MOST_BAD: u32 = 20;
-/// A thread that served a message stays so long for the next one: pages ask for several things at once.
+/// A thread that served a message stays so long for the next one, because pages ask for several things at once.
 const LINGER: Duration = Duration::from_millis(100);
+/// So many threads may do so. When many clients come at once, most go, and their stacks are not all needed together.
+const LINGERERS: usize = 4;
 
 /// The socket as tungstenite sees it: reads what is there, writes into the queue.
 struct Half {
@@ -173,7 +175,8 @@ impl Reader {
     }
 
     /// Serves this message and what follows soon. Methods may wait for files: it is for a thread of its own.
-    pub fn serve(mut self: Box<Self>, mut message: Option<Message>) -> Back {
+    /// `lingerers`: the threads that wait for what follows.
+    pub fn serve(mut self: Box<Self>, mut message: Option<Message>, lingerers: &Permits) -> Back {
         let mut end = Instant::now() + LINGER;
         loop {
             if let Some(message) = &message {
@@ -183,15 +186,16 @@ impl Reader {
             // The old message goes after the next reading began: so a long one's buffer is not kept for more.
             message = match self.next(usize::MAX) {
                 Got::Message(next) => Some(next),
-                Got::Nothing if self.comes(end) => None,
+                Got::Nothing if self.comes(end, lingerers) => None,
                 Got::Nothing => return Back::Quiet(self),
                 Got::Over(end) => return Back::Over(end),
             };
         }
     }
 
-    /// Waits for bytes until then.
-    fn comes(&self, end: Instant) -> bool {
+    /// Waits for bytes until then, if not too many do.
+    fn comes(&self, end: Instant, lingerers: &Permits) -> bool {
+        let Some(_one) = lingerers.take(LINGERERS) else { return false };
         let half = self.ws.get_ref();
         while Instant::now() < end {
             let wait = Timespec::try_from(left(end)).unwrap_or_default();

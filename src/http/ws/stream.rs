@@ -62,7 +62,7 @@ pub fn events(port: &Port, ex: &mut dyn Exchange) -> Handled {
     port.hub.join(&out, access);
     let _member = Member { port, out: out.clone() };
     log::debug!("{} opened by {} ({access:?}) as a stream", out.id, ex.call().peer.addr);
-    calls::pending_dialogs(&out, &port.mind, s.times.ask);
+    calls::pending_dialogs(&out, &port.mind, false, s.times.ask);
     let resumed = last.as_deref().map(|id| {
         let place = id.rsplit_once('-').and_then(|(epoch, eid)| Some((epoch, eid.parse().ok()?)));
         place.is_some_and(|(epoch, eid)| port.hub.resume(&out, epoch, eid))

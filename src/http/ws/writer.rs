@@ -15,7 +15,7 @@ use serde_json::{json, Value};
 use super::calls::{self, Finish, Started};
 use super::frames;
 use super::hub::{event_text, Event};
-use super::out::{Close, Next, Outbox};
+use super::out::{of_the_page, Close, Next, Outbox};
 use super::partial::Partial;
 use super::show;
 use super::sink::Sink;
@@ -25,7 +25,7 @@ use crate::http::port::Port;
 use crate::http::shapes;
 use crate::http::wire;
 use crate::live::{Cursor, Item, Live};
-use crate::message::Answer;
+use crate::message::{Answer, Dialog};
 
 /// Live text of one session taken in one pass, bytes.
 const PASS: usize = 16 << 10;
@@ -242,9 +242,10 @@ impl<P: Deref<Target = Port>, S: Sink> Writer<P, S> {
 
     fn answer(&mut self, call: Started, answer: Answer) -> Result<(), Over> {
         match call.finish {
-            Finish::Dialogs => {
+            Finish::Dialogs { of_others } => {
                 let open = calls::dialogs(answer);
-                for d in open.iter().filter(|d| d.ttl > DIALOG_MS) {
+                let told = |d: &&Dialog| d.ttl > DIALOG_MS && !(of_others && of_the_page(&d.session));
+                for d in open.iter().filter(told) {
                     self.port.hub.tell(&self.out, "extension_ui_request", &shapes::dialog(d));
                 }
                 Ok(())
