@@ -299,7 +299,21 @@ fn idle_sockets_close_with_their_handshake() {
 }
 
 #[test]
-fn a_frame_of_the_session_that_is_gone_is_no_answer() {
+fn a_burst_of_pings_is_answered() {
+    let _alone = alone();
+    let h = House::open();
+    let mut ws = connected(&h);
+    quiet();
+    let pings: Vec<u8> = (0..2000u16).flat_map(|n| Ws::frame(9, &n.to_be_bytes())).collect();
+    ws.c.send(pings);
+    for n in 0..2000u16 {
+        assert_eq!(ws.got(), Got::Pong(n.to_be_bytes().to_vec()));
+    }
+    assert!(doors() == ["http-accept", "http-ws"], "no thread is needed for that");
+}
+
+#[test]
+fn a_socket_that_vanishes_leaves_nothing_to_the_next() {
     let _alone = alone();
     let h = House::open();
     let ws = connected(&h);

@@ -11,7 +11,7 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
@@ -63,9 +63,9 @@ pub struct Seat {
     id: u64,
 }
 
-/// Calls the attendant to one connection.
+/// Calls the attendant to one connection. Bells may hang about for longer than there is somebody to call.
 pub struct LineBell {
-    attendant: Arc<Attendant>,
+    attendant: Weak<Attendant>,
     id: u64,
     rung: AtomicBool,
     off: AtomicBool,
@@ -203,7 +203,7 @@ impl Attendant {
 impl Seat {
     /// The connection's bell: there is one.
     pub fn bell(&self) -> Arc<LineBell> {
-        let (attendant, id) = (self.attendant.clone(), self.id);
+        let (attendant, id) = (Arc::downgrade(&self.attendant), self.id);
         Arc::new(LineBell { attendant, id, rung: AtomicBool::new(false), off: AtomicBool::new(false) })
     }
 
@@ -273,12 +273,13 @@ impl LineBell {
 impl Ring for LineBell {
     fn ring(&self) -> bool {
         if !self.rung.swap(true, Ordering::SeqCst) {
-            let mut news = lock(&self.attendant.news);
+            let Some(attendant) = self.attendant.upgrade() else { return false };
+            let mut news = lock(&attendant.news);
             news.rung.push(self.id);
             let first = news.rung.len() == 1;
             drop(news);
             if first {
-                self.attendant.wake();
+                attendant.wake();
             }
         }
         !self.off.load(Ordering::SeqCst)

@@ -16,8 +16,9 @@ use super::writer::{Over, Writer};
 use crate::http::door::Place;
 use crate::http::port::Port;
 
-/// Read from one connection in one turn, bytes: then others have theirs.
-const RATION: usize = 16 << 10;
+/// Read from one connection in one turn, bytes: then others have theirs. So little that the answers to as many pings
+/// as it holds are no crowd.
+const RATION: usize = 2 << 10;
 /// Read from a client that was refused, for so long and so much: it should read why before it sees a reset.
 const DRAIN: Duration = Duration::from_secs(1);
 const DRAIN_BYTES: usize = 16 << 20;
@@ -156,7 +157,7 @@ impl Line {
 /// Nothing more can come, or too much came.
 fn drained(sock: &TcpStream, left: &mut usize) -> bool {
     let mut waste = [0; 4096];
-    for _ in 0..RATION / waste.len() {
+    for _ in 0..16 {
         match recv(sock, &mut waste, RecvFlags::DONTWAIT) {
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return false,

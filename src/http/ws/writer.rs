@@ -24,7 +24,7 @@ use crate::http::guard::wall;
 use crate::http::port::Port;
 use crate::http::shapes;
 use crate::http::wire;
-use crate::live::{Cursor, Item, Live};
+use crate::live::{Cursor, Live};
 use crate::message::{Answer, Dialog};
 
 /// Live text of one session taken in one pass, bytes.
@@ -278,25 +278,7 @@ impl<P: Deref<Target = Port>, S: Sink> Writer<P, S> {
             let partial = self.out.lock().raw.then(|| Partial::of(&view.items));
             seen.insert(live.session.clone(), Seen { live, at, partial });
         }
-        let (mut text, mut thinking, mut tools) = (String::new(), String::new(), Vec::new());
-        for item in &view.items {
-            match item {
-                Item::Text(t) => text += t,
-                Item::Thinking(t) => thinking += t,
-                Item::Tool(t) => {
-                    let state = if t.done { "done" } else { "running" };
-                    tools.push(json!({
-                        "toolCallId": t.id, "toolName": t.name, "label": t.label, "args": t.args, "output": t.output,
-                        "state": state, "isError": t.error,
-                    }));
-                }
-                _ => {}
-            }
-        }
-        json!({
-            "sessionKey": session, "isStreaming": view.active, "runId": view.run, "text": text, "thinking": thinking,
-            "tools": tools, "pendingUi": pending_ui, "eid": self.eid,
-        })
+        show::snapshot(session, &view, pending_ui, self.eid)
     }
 
     // ---------------------------------------------------------------- live text
