@@ -35,6 +35,8 @@ pub struct Line {
     armed: EventFlags,
     /// The kernel says that there is something to read.
     ready: bool,
+    /// The writer has not finished its work: no more is read, which may give it more.
+    busy: bool,
     _place: Arc<Place>,
 }
 
@@ -65,7 +67,19 @@ impl Line {
     ) -> Line {
         let writer = Writer::new(port.clone(), Socket::new(sock.clone()), out.clone(), first);
         let (port, out, armed) = (port.clone(), out.clone(), EventFlags::empty());
-        Line { port, seat, bell, sock, out, writer, reading: Reading::Away, armed, ready: false, _place: place }
+        Line {
+            port,
+            seat,
+            bell,
+            sock,
+            out,
+            writer,
+            reading: Reading::Away,
+            armed,
+            ready: false,
+            busy: false,
+            _place: place,
+        }
     }
 
     /// The kernel said something about the socket, and says no more until asked.
@@ -86,8 +100,9 @@ impl Line {
     /// its socket fired.
     pub fn turn(&mut self) -> Result<Instant, Over> {
         self.bell.heard();
-        let reading = self.read();
+        let reading = if self.busy { None } else { self.read() };
         let writing = self.writer.turn()?;
+        self.busy = writing <= Instant::now();
         self.arm()?;
         Ok(reading.map_or(writing, |end| end.min(writing)))
     }
