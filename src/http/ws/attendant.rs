@@ -22,6 +22,7 @@ use tungstenite::Message;
 
 use super::line::Line;
 use super::reader::{Back, End, Reader};
+use super::threads::Threads;
 use crate::bell::Ring;
 use crate::http::door::STACK;
 use crate::http::port::Permits;
@@ -41,6 +42,7 @@ struct Attendant {
     epoll: OwnedFd,
     bell: OwnedFd,
     news: Mutex<News>,
+    threads: Threads,
     lingerers: Permits,
 }
 
@@ -97,12 +99,8 @@ impl Attendant {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         // told once for every time it is rung: nobody has to read it
         epoll::add(&epoll, &bell, EventData::new_u64(BELL), EventFlags::IN | EventFlags::ET)?;
-        Ok(Attendant {
-            epoll,
-            bell,
-            news: Mutex::new(News { last: BELL, ..News::default() }),
-            lingerers: Permits::default(),
-        })
+        let news = Mutex::new(News { last: BELL, ..News::default() });
+        Ok(Attendant { epoll, bell, news, threads: Threads::default(), lingerers: Permits::default() })
     }
 
     fn seat(self: &Arc<Attendant>) -> Option<Seat> {
@@ -160,7 +158,7 @@ impl Attendant {
                 }
             }
             if lines.is_empty() && self.ends() {
-                return;
+                return self.threads.close();
             }
         }
     }
@@ -230,8 +228,7 @@ impl Seat {
     /// A thread for this message and those that follow soon.
     pub fn hire(&self, name: &str, reader: Box<Reader>, message: Message) -> io::Result<()> {
         let serving = self.serving(name);
-        let thread = Builder::new().name(name.into()).stack_size(STACK);
-        thread.spawn(move || serving(reader, Some(message))).map(drop)
+        self.attendant.threads.give(Box::new(move || serving(reader, Some(message))))
     }
 
     /// What a thread does that serves messages: in the end the line gets its reader back.

@@ -19,6 +19,7 @@ mod sessions;
 mod show;
 mod sink;
 pub(crate) mod stream;
+mod threads;
 mod writer;
 
 use std::net::IpAddr;
