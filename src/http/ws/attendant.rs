@@ -123,6 +123,7 @@ impl Attendant {
     }
 
     fn run(&self) {
+        let _ended = Ended(self);
         let mut lines: HashMap<u64, Box<Line>> = HashMap::new();
         let mut events = Vec::with_capacity(EVENTS);
         // Lines to go to, and when to go to all of them.
@@ -158,7 +159,7 @@ impl Attendant {
                 }
             }
             if lines.is_empty() && self.ends() {
-                return self.threads.close();
+                return;
             }
         }
     }
@@ -195,6 +196,16 @@ impl Attendant {
         let mut news = lock(&self.news);
         news.over = news.seats == 0;
         news.over
+    }
+}
+
+/// However it ended: the next connection gets another attendant.
+struct Ended<'a>(&'a Attendant);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.news).over = true;
+        self.0.threads.close();
     }
 }
 

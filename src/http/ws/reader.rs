@@ -132,11 +132,12 @@ impl Reader {
     /// `ahead`: bytes that were read already.
     pub fn new(
         sock: Arc<TcpStream>,
-        ahead: Vec<u8>,
+        mut ahead: Vec<u8>,
         session: Session,
         stranger: Option<Permit>,
         place: Arc<Place>,
     ) -> Box<Reader> {
+        ahead.shrink_to_fit(); // mostly it is empty
         let s = session.port.settings.get();
         let now = Instant::now();
         let until = stranger.is_some().then(|| now + s.times.ws_login);
