@@ -227,6 +227,30 @@ fn dialogs_reach_the_pages_that_should_see_them() {
 }
 
 #[test]
+fn what_session_live_will_hold_is_not_shown_before() {
+    let script = Box::new(|r: &Request| match r {
+        Request::Dialogs { session: Some(_) } => None,
+        Request::Dialogs { .. } => Some(Answer::Dialogs(Vec::new())),
+        _ => Some(Answer::Ok),
+    });
+    let h = House::with(settings(), script);
+    let live = h.board.open(WEB);
+    live.begin("run1");
+    live.text("Hel");
+    let mut ws = Ws::open(h.addr, "/", "").unwrap();
+    ws.call("connect", json!({"token": SECRET, "subscribe": []}));
+    let asked = ws.ask("session.live", json!({}));
+    let (id, _) = h.unanswered(|r| matches!(r, Request::Dialogs { .. }));
+    live.text("lo");
+    h.door.publish(&notice(1));
+    assert_eq!(until(&mut ws, "notice 1"), ["notice 1"]);
+    h.answers.give(id, Answer::Dialogs(Vec::new()));
+    assert_eq!(ws.res(asked)["payload"]["text"], "Hello");
+    live.text("!");
+    assert_eq!(until(&mut ws, "text_delta !"), ["text_delta !"]);
+}
+
+#[test]
 fn a_client_that_comes_back_gets_exactly_what_it_missed() {
     let h = House::new();
     let live = h.board.open(WEB);

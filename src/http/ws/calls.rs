@@ -80,6 +80,21 @@ pub struct Desk {
     running: usize,
 }
 
+impl Finish {
+    /// All of that session's live text will be in the answer.
+    pub fn holds(&self, session: &str) -> bool {
+        matches!(self, Finish::Live(s) if s == session)
+    }
+}
+
+impl Desk {
+    /// The same of an answer that the writer has not begun to wait for.
+    pub fn will_hold(&self, session: &str) -> bool {
+        let (started, backlog) = (self.started.iter().map(|c| &c.finish), self.backlog.iter().map(|c| &c.finish));
+        started.chain(backlog).any(|finish| finish.holds(session))
+    }
+}
+
 fn start(mind: &Mind, call: Call, bell: Bell) -> Started {
     let Call { id, request, finish, wait, urgent } = call;
     let pending = mind.submit_and_ring(request, bell).map_err(Some);
@@ -89,6 +104,9 @@ fn start(mind: &Mind, call: Call, bell: Bell) -> Started {
 /// Asks now, or when a place is free.
 pub fn ask(out: &Outbox, mind: &Mind, call: Call) -> Result<(), Fault> {
     let mut s = out.lock();
+    if let Finish::Live(session) = &call.finish {
+        s.interest.uses(session); // what is live there comes after the answer
+    }
     if !call.urgent && s.desk.running >= AT_ONCE {
         if s.desk.backlog.len() >= BACKLOG {
             return Err(Fault::busy("Too many requests are under way on this connection"));

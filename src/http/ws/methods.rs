@@ -195,7 +195,6 @@ impl Session {
             "chat.history" => self.history(&m),
             "session.live" => {
                 let session = self.web_session(&m)?;
-                self.out.lock().interest.uses(&session);
                 self.ask(id, Request::Dialogs { session: Some(session.clone()) }, Finish::Live(session), false)
             }
             "extension_ui_response" => {

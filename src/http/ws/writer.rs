@@ -297,12 +297,15 @@ impl<P: Deref<Target = Port>, S: Sink> Writer<P, S> {
         self.port.board.watch(self.out.bell());
     }
 
-    /// Views this client may see, with its places in them.
-    fn watched(&mut self) -> Vec<Arc<Live>> {
+    /// Views this client may see now. Not those that an answer to come will hold.
+    fn watched(&self) -> Vec<Arc<Live>> {
         let board = &self.port.board;
         let s = self.out.lock();
         match s.interest.only() {
-            Some(sessions) => sessions.iter().filter_map(|k| board.get(k)).collect(),
+            Some(sessions) => {
+                let held = |k: &str| s.desk.will_hold(k) || self.calls.iter().any(|c| c.finish.holds(k));
+                sessions.iter().filter(|k| !held(k)).filter_map(|k| board.get(k)).collect()
+            }
             None => {
                 drop(s);
                 board.all()
