@@ -4,6 +4,7 @@
 //! One thread for all, the `attendant`, runs them; only requests that came in run on threads of their own.
 
 mod attendant;
+mod bounds;
 mod calls;
 mod frames;
 mod hello;

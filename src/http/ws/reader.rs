@@ -14,9 +14,10 @@ use rustix::io::Errno;
 use rustix::net::{recv, RecvFlags};
 use serde_json::Value;
 use tungstenite::error::{Error, ProtocolError};
-use tungstenite::protocol::{Role, WebSocketConfig};
-use tungstenite::{Message, WebSocket};
+use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use tungstenite::Message;
 
+use super::bounds::Bounds;
 use super::methods::Session;
 use super::out::Outbox;
 use crate::http::door::Place;
@@ -42,6 +43,7 @@ struct Half {
     out: Arc<Outbox>,
     /// Came with the upgrade request.
     ahead: Vec<u8>,
+    bounds: Bounds,
     /// So many bytes are read before others have their turn.
     ration: usize,
     /// A stranger must have authenticated by then.
@@ -56,6 +58,7 @@ impl Read for Half {
             let n = self.ahead.len().min(buf.len());
             buf[..n].copy_from_slice(&self.ahead[..n]);
             self.ahead = self.ahead.split_off(n);
+            self.bounds.pass(&buf[..n]);
             return Ok(n);
         }
         if self.until.is_some_and(|until| Instant::now() >= until) {
@@ -72,6 +75,7 @@ impl Read for Half {
                 Ok((n, _)) => {
                     self.heard = Instant::now();
                     self.ration = self.ration.saturating_sub(n);
+                    self.bounds.pass(&buf[..n]);
                     return Ok(n);
                 }
             }
@@ -117,7 +121,10 @@ pub enum Back {
 }
 
 pub struct Reader {
-    ws: WebSocket<Half>,
+    ws: WebSocketContext,
+    half: Half,
+    /// The decoder keeps the room of a long message.
+    wide: bool,
     session: Session,
     stranger: Option<Permit>,
     closed: bool,
@@ -143,26 +150,38 @@ impl Reader {
         let until = stranger.is_some().then(|| now + s.times.ws_login);
         let size = if until.is_some() { STRANGER_FRAME } else { s.limits.ws_message };
         let out = session.out.clone();
-        let half = Half { sock, out, ahead, ration: 0, until, heard: now, idle: s.times.ws_idle };
+        let half =
+            Half { sock, out, ahead, bounds: Bounds::default(), ration: 0, until, heard: now, idle: s.times.ws_idle };
         let config = WebSocketConfig::default().read_buffer_size(READ).write_buffer_size(0);
         let config = config.max_message_size(Some(size)).max_frame_size(Some(size));
-        let ws = WebSocket::from_raw_socket(half, Role::Server, Some(config));
+        let ws = WebSocketContext::new(Role::Server, Some(config));
         let rate = Rate::new(s.limits.ws_rate);
-        Box::new(Reader { ws, session, stranger, closed: false, bad: 0, binary: 0, rate, _place: place })
+        Box::new(Reader {
+            ws,
+            half,
+            wide: false,
+            session,
+            stranger,
+            closed: false,
+            bad: 0,
+            binary: 0,
+            rate,
+            _place: place,
+        })
     }
 
     /// When to look at the latest: then the client has kept silent for too long.
     pub fn deadline(&self) -> Instant {
-        let half = self.ws.get_ref();
+        let half = &self.half;
         let silent = half.heard + half.idle;
         half.until.map_or(silent, |until| until.min(silent))
     }
 
     /// The next message, if it is there, out of so many bytes. Pings and pongs are served on the way.
     pub fn next(&mut self, ration: usize) -> Got {
-        self.ws.get_mut().ration = ration;
+        self.half.ration = ration;
         loop {
-            match self.ws.read() {
+            match self.ws.read(&mut self.half) {
                 Ok(message @ (Message::Text(_) | Message::Binary(_))) => return Got::Message(message),
                 Ok(Message::Close(_)) => self.closed = true,
                 Ok(_) => {}
@@ -180,27 +199,36 @@ impl Reader {
     pub fn serve(mut self: Box<Self>, mut message: Option<Message>, lingerers: &Permits) -> Back {
         let mut end = Instant::now() + LINGER;
         loop {
-            if let Some(message) = &message {
-                self.take(message);
+            if let Some(message) = message {
+                self.take(&message);
                 end = Instant::now() + LINGER;
             }
-            // The old message goes after the next reading began: so a long one's buffer is not kept for more.
             message = match self.next(usize::MAX) {
                 Got::Message(next) => Some(next),
                 Got::Nothing if self.comes(end, lingerers) => None,
-                Got::Nothing => return Back::Quiet(self),
+                Got::Nothing => {
+                    self.narrow();
+                    return Back::Quiet(self);
+                }
                 Got::Over(end) => return Back::Over(end),
             };
+        }
+    }
+
+    /// Gives back the room that a long message took.
+    fn narrow(&mut self) {
+        if self.wide && self.half.bounds.clear() {
+            self.ws = WebSocketContext::new(Role::Server, Some(*self.ws.get_config()));
+            self.wide = false;
         }
     }
 
     /// Waits for bytes until then, if not too many do.
     fn comes(&self, end: Instant, lingerers: &Permits) -> bool {
         let Some(_one) = lingerers.take(LINGERERS) else { return false };
-        let half = self.ws.get_ref();
         while Instant::now() < end {
             let wait = Timespec::try_from(left(end)).unwrap_or_default();
-            match poll(&mut [PollFd::new(&*half.sock, PollFlags::IN)], Some(&wait)) {
+            match poll(&mut [PollFd::new(&*self.half.sock, PollFlags::IN)], Some(&wait)) {
                 Ok(n) => return n > 0,
                 Err(Errno::INTR) => {}
                 Err(_) => return false,
@@ -210,6 +238,7 @@ impl Reader {
     }
 
     fn take(&mut self, message: &Message) {
+        self.wide |= message.len() > READ;
         match message {
             Message::Text(text) => self.text(text.as_bytes()),
             Message::Binary(bytes) => {
@@ -224,7 +253,7 @@ impl Reader {
         }
         if self.stranger.is_some() && self.session.authenticated() {
             self.stranger = None;
-            self.ws.get_mut().until = None;
+            self.half.until = None;
             let size = self.session.port.settings.get().limits.ws_message;
             self.ws.set_config(|c| *c = c.max_message_size(Some(size)).max_frame_size(Some(size)));
         }
