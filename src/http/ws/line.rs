@@ -92,7 +92,7 @@ impl Line {
     pub fn back(&mut self, back: Back) {
         match back {
             Back::Quiet(reader) => self.reading = Reading::Here(reader),
-            Back::Over(end) => self.over(end),
+            Back::Over(end) => drop(self.over(end)), // the turn that follows looks
         }
     }
 
@@ -112,16 +112,13 @@ impl Line {
         match &mut self.reading {
             Reading::Here(reader) if ready || now >= reader.deadline() => match reader.next(RATION) {
                 Got::Nothing => Some(reader.deadline()),
-                Got::Over(end) => {
-                    self.over(end);
-                    None
-                }
+                Got::Over(end) => self.over(end),
                 Got::Message(message) => {
                     if let Reading::Here(reader) = std::mem::replace(&mut self.reading, Reading::Away) {
                         if let Err(e) = self.seat.hire(&self.out.id, reader, message) {
                             log::warn!("{}: no thread for a request: {e}", self.out.id);
                             self.out.close(1011, "no thread");
-                            self.over(End::Broken);
+                            return self.over(End::Broken);
                         }
                     }
                     None
@@ -140,12 +137,15 @@ impl Line {
         }
     }
 
-    fn over(&mut self, end: End) {
+    /// Nothing more is read; for how long what comes is thrown away.
+    fn over(&mut self, end: End) -> Option<Instant> {
         if end == End::Broken && self.out.closing() {
-            self.reading = Reading::Drain { until: Instant::now() + DRAIN, left: DRAIN_BYTES };
-        } else {
-            self.gone();
+            let until = Instant::now() + DRAIN;
+            self.reading = Reading::Drain { until, left: DRAIN_BYTES };
+            return Some(until);
         }
+        self.gone();
+        None
     }
 
     fn gone(&mut self) {
