@@ -8,8 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crossbeam_channel::Sender;
-
+use crate::bell::Bell;
 use crate::message::AssistantMessage;
 
 mod past;
@@ -152,22 +151,22 @@ pub struct Mark {
 pub struct Live {
     pub session: Arc<str>,
     view: Mutex<View>,
-    bells: Arc<Mutex<Vec<Sender<()>>>>,
+    bells: Arc<Mutex<Vec<Bell>>>,
 }
 
 /// All sessions' views, and who wants to be woken.
 #[derive(Debug, Default)]
 pub struct Board {
     lives: Mutex<HashMap<Arc<str>, Arc<Live>>>,
-    bells: Arc<Mutex<Vec<Sender<()>>>>,
+    bells: Arc<Mutex<Vec<Bell>>>,
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(|e| e.into_inner()) // plain data: a panic elsewhere leaves it usable
 }
 
-fn ring(bells: &Mutex<Vec<Sender<()>>>) {
-    lock(bells).retain(|b| !matches!(b.try_send(()), Err(crossbeam_channel::TrySendError::Disconnected(()))));
+fn ring(bells: &Mutex<Vec<Bell>>) {
+    lock(bells).retain(|b| b.ring());
 }
 
 impl Board {
@@ -194,8 +193,8 @@ impl Board {
     pub fn all(&self) -> Vec<Arc<Live>> {
         lock(&self.lives).values().cloned().collect()
     }
-    /// Ring this bell (capacity 1) whenever any view changes, until its receiver is dropped.
-    pub fn watch(&self, bell: Sender<()>) {
+    /// Ring this bell whenever any view changes, until nobody listens to it.
+    pub fn watch(&self, bell: Bell) {
         lock(&self.bells).push(bell);
     }
     /// Forgets the views that ended longest ago, beyond [`MAX_ENDED`] and not being looked at.
@@ -549,7 +548,7 @@ mod tests {
     fn a_bell_rings_once_however_much_changes() {
         let board = Board::default();
         let (tx, rx) = crossbeam_channel::bounded(1);
-        board.watch(tx);
+        board.watch(Arc::new(tx));
         let live = board.open("s");
         live.begin("r");
         live.text("a");

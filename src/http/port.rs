@@ -18,6 +18,7 @@ use super::meter::Meter;
 use super::pi_tokens::PiTokens;
 use super::settings::{Settings, Swap};
 use super::ws::hub::Hub;
+use super::ws::Attendants;
 
 /// One message of a session's history, as the store has it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -124,6 +125,7 @@ pub(crate) struct Port {
     pub operator: Arc<dyn Operator>,
     pub roster: Arc<Roster>,
     pub hub: Hub,
+    pub attendants: Attendants,
     pub guard: Guard,
     /// One for both doors.
     pub meter: Arc<Meter>,
@@ -173,6 +175,7 @@ impl Port {
             roster: parts.operator.roster(),
             operator: parts.operator,
             hub: Hub::default(),
+            attendants: Attendants::default(),
             meter,
             observer,
             waiting: Permits::default(),
