@@ -40,6 +40,17 @@ impl State {
         m.facts.mentioned |= command_list::parse(&m.text, &self.rules).is_some();
     }
 
+    /// Says what the message replies to, before its text; of a command of pi behind it. One of ours needs none of it.
+    pub(super) fn with_reply(&self, m: &mut Inbound) {
+        let Some(to) = m.replies_to.take() else { return };
+        m.text = match m.text.as_str() {
+            text if command_list::parse(text, &self.rules).is_some() => return,
+            "" => to,
+            text if text.starts_with('/') => format!("{text}\n\n{to}"),
+            text => format!("{to}\n{text}"),
+        };
+    }
+
     /// Keeps a text that was not for the bot, in memory only.
     pub(super) fn overhear(&mut self, m: &Inbound) {
         let Some(account) = self.rules.account(&m.source) else { return };

@@ -15,7 +15,7 @@ use crate::store::{LiveRow, NewOutbox, NewSegment, Result, DELETE, TEXT};
 pub(super) const BLOCK: &str = "block";
 
 /// Who got a message a moment ago needs no sign of typing.
-const JUST_SENT: u64 = 4_000;
+pub(super) const JUST_SENT: u64 = 4_000;
 /// After that many signs that were not taken, none for a minute.
 const TYPING_FAILURES: u32 = 3;
 const TYPING_PAUSE: u64 = 60_000;
@@ -49,6 +49,7 @@ pub(super) struct ViewState {
 impl State {
     /// The turn, or its next segment, is on view from now on.
     pub(super) fn begin_view(&mut self, key: &Key, t: &Turn) -> Result<()> {
+        let typed = self.views.get(key).map(|v| (v.target.clone(), v.typing_next));
         self.end_view(key);
         let Some(to) = t.addressee() else { return Ok(()) };
         let Some(account) = self.rules.account(&to.source) else { return Ok(()) };
@@ -72,7 +73,11 @@ impl State {
             begun: now,
             every: every.unwrap_or(0),
             next: every.map_or(Mono::MAX, |ms| now + ms),
-            typing_next: if account.typing > 0 { now } else { Mono::MAX },
+            typing_next: match typed {
+                _ if account.typing == 0 => Mono::MAX,
+                Some((to, next)) if to == target => next.min(now + account.typing), // it is seen already
+                _ => now,
+            },
             typing_failures: 0,
             taken: blocks.then_some(0),
             target,
@@ -151,7 +156,7 @@ impl State {
         let now = self.now.mono;
         let due = self.views.iter().find(|(_, v)| v.target == *target && v.next <= now).map(|(k, _)| k.clone());
         let Some(key) = due else { return Ok(false) };
-        let free = self.lane_free_at(target);
+        let free = self.lane_free_for_views(target);
         let Some(v) = self.views.get_mut(&key) else { return Ok(false) };
         match free {
             Some(at) if at <= now => {}
@@ -271,9 +276,12 @@ impl State {
         let new = place.message.is_empty();
         let now = self.now.mono;
         let (mut id, mut full, mut slower, mut gone) = (None, false, false, false);
+        if !matches!(outcome, Outcome::Grown { .. } | Outcome::Shown { idle: true, .. }) {
+            self.spend(target);
+        }
         match outcome {
             Outcome::Sent { id: sent } => id = Some(sent),
-            Outcome::Shown { id: shown, full: f } => (id, full) = (shown, f),
+            Outcome::Shown { id: shown, full: f, .. } => (id, full) = (shown, f),
             Outcome::Grown { text, taken } => {
                 let at = self.views.get_mut(key).filter(|v| (v.turn, v.n) == (place.turn, place.n));
                 if let Some(v) = at {
@@ -303,6 +311,7 @@ impl State {
             place.message = id.clone();
             self.store.set_live(&place, self.now.wall)?;
         }
+        let usual = self.rules.account_of(target).and_then(|a| view_interval(a, &target.chat)).unwrap_or(SLOWEST);
         let at = self.views.get_mut(key).filter(|v| (v.turn, v.n) == (place.turn, place.n));
         match at {
             Some(v) => {
@@ -315,6 +324,8 @@ impl State {
                 v.full = full;
                 if slower {
                     v.every = (v.every * 2).min(SLOWEST);
+                } else if v.every > usual {
+                    v.every = (v.every * 9 / 10).max(usual);
                 }
                 v.next = match v.every {
                     0 => Mono::MAX,

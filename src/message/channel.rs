@@ -71,6 +71,8 @@ pub struct Inbound {
     pub dkey2: Option<String>,
     pub source: Source,
     pub text: String,
+    /// What it replies to, in words for the agent: said with the text, unless that is a command.
+    pub replies_to: Option<String>,
     pub images: Vec<Image>,
     /// Files that stay with the platform until the session's hands fetch them.
     pub files: Vec<FileRef>,
@@ -361,10 +363,12 @@ pub enum Outcome {
     Sent {
         id: String,
     },
-    /// Of a view: the message that shows the text now, if there is one; `full`: the text goes on in another message.
+    /// Of a view: the message that shows the text now, if there is one; `full`: the text goes on in another message;
+    /// `idle`: it stood there already, or there is nothing to show: nobody was called.
     Shown {
         id: Option<String>,
         full: bool,
+        idle: bool,
     },
     /// Of a view: paragraphs that are finished, and how many bytes of the text are taken with them.
     Grown {

@@ -1,0 +1,48 @@
+//! What people do every day and nobody thinks of.
+
+use serde_json::json;
+
+use crate::house::{House, ANN};
+use crate::support::bot_api::{Rule, Trouble};
+
+const GROUP: i64 = -1001;
+
+#[test]
+fn a_command_that_replies_to_a_message_is_a_command() {
+    let h = House::new(json!({"streamMode": "off"}));
+    let mine = h.api.user_writes(ANN, "[[say:fine]]");
+    h.api.wait_text(ANN, "fine");
+    h.api.user_says(ANN, ANN).text("/whoami").reply_to(mine.message_id).send();
+    h.api.wait_message(ANN, |m| m.text().starts_with("Sender 7 on telegram"));
+    let other = h.api.user_says(GROUP, 8).text("something else").send();
+    h.api.user_says(GROUP, ANN).text("/whoami@another_bot").reply_to(other.message_id).send();
+    h.api.user_says(GROUP, ANN).text("/whoami@fake_gateway_bot").reply_to(other.message_id).send();
+    h.api.wait_message(GROUP, |m| m.text().starts_with("Sender 7 on telegram"));
+    assert_eq!(h.pi.prompts().len(), 1, "{:?}", h.pi.prompts());
+    h.api.assert_clean();
+}
+
+#[test]
+fn what_a_message_replies_to_comes_along_unless_it_is_a_command() {
+    let h = House::new(json!({"streamMode": "off"}));
+    let mine = h.api.user_writes(ANN, "my cat");
+    h.api.wait_message(ANN, |m| m.bot.is_some() && m.text().ends_with("my cat"));
+    h.api.user_says(ANN, ANN).text("/skill:x please [[say:skilled]]").reply_to(mine.message_id).send();
+    h.api.wait_text(ANN, "skilled");
+    h.api.user_says(ANN, ANN).text("and this? [[say:well]]").reply_to(mine.message_id).send();
+    h.api.wait_text(ANN, "well");
+    let prompts = h.pi.prompts();
+    assert!(prompts[1].ends_with("\n/skill:x please [[say:skilled]]\n\n[Reply to] my cat"), "{prompts:?}");
+    assert!(prompts[2].contains("\n[Reply to] my cat\nand this?"), "{prompts:?}");
+}
+
+#[test]
+fn a_text_that_is_too_long_with_its_markup_arrives_without() {
+    for why in ["text is too long", "message is too long", "MESSAGE_TOO_LONG"] {
+        let h = House::new(json!({"streamMode": "off"}));
+        h.api.trouble(Rule::on("sendMessage", Trouble::bad(why)).times(1));
+        h.api.user_writes(ANN, "[[say:**bold**]]");
+        assert!(h.api.wait_text(ANN, "bold").entities().is_empty());
+        assert_eq!(h.said(ANN), ["bold"]);
+    }
+}
