@@ -321,9 +321,13 @@ impl State {
             }
             (PIN | UNPIN, _) => (Op::Pin { id, on: row.kind == PIN }, "edit"),
             (_, Some(live)) => (Op::Edit { id: live.message, content }, "edit"),
-            (_, None) => (Op::Send { content, nonce: self.store.ext('o', row.id) }, "send"),
+            (_, None) => (Op::Send { content, nonce: self.store.ext('o', row.id), again: false }, "send"),
         };
         let again = how == "send" && row.how.as_deref() == Some(AGAIN);
+        let op = match op {
+            Op::Send { content, nonce, .. } => Op::Send { content, nonce, again },
+            op => op,
+        };
         if row.how.as_deref() != Some(how) && !again {
             self.store.set_outbox_how(row.id, how)?;
         }

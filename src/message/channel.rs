@@ -209,10 +209,12 @@ pub struct Call {
 /// What is to be done at a [`Target`]. Issue by issue this enum grows with the channels.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    /// A new message. `nonce`: the row's external id, by which a platform may know a repeat.
+    /// A new message. `nonce`: the row's external id, by which a platform may know a repeat; `again`: nobody knows
+    /// whether it stands there already, and this is the last try.
     Send {
         content: Content,
         nonce: String,
+        again: bool,
     },
     /// Another text for a message of ours. An empty one: only its buttons change.
     Edit {

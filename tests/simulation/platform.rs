@@ -75,7 +75,7 @@ impl Platforms {
     /// Carries a call out. `safe`: a nonce that was seen makes no second message.
     pub fn take(&mut self, call: &Call, safe: bool, rng: &mut Rng) -> Outcome {
         match &call.op {
-            Op::Send { content, nonce } => {
+            Op::Send { content, nonce, .. } => {
                 let known = self.posted.iter().find(|p| p.nonce.as_ref() == Some(nonce)).map(|p| p.id.clone());
                 let id = match known.filter(|_| safe) {
                     Some(id) => id,

@@ -269,6 +269,15 @@ impl TelegramCaller {
 impl Caller for TelegramCaller {
     fn perform(&self, call: &Call) -> Outcome {
         let target = &call.target;
+        // The last try is not for an outage: a sign of typing, which does no harm, goes first.
+        if let Op::Send { again: true, .. } = &call.op {
+            if let Err(fail) = self.typing(target) {
+                return match fail.outcome() {
+                    Outcome::Ambiguous { why } => Outcome::Retry { why },
+                    other => other,
+                };
+            }
+        }
         let done = match &call.op {
             Op::Send { content, .. } => self.send(target, content).map(|id| Outcome::Sent { id }),
             Op::Edit { id, content } => self.edit(target, id, content).map(|()| Outcome::Sent { id: id.clone() }),
