@@ -69,7 +69,7 @@ fn telegram_rules(a: &TelegramAccount) -> AccountRules {
                 (GROUP.to_owned(), vec![rate(1_000, 3, 0), rate(4_000, 5, 4)]),
                 (String::new(), vec![rate(1_000, 3, 0)]),
             ],
-            account: vec![rate(40, 25, 5)],
+            account: vec![rate(40, 5, 2)], // 30 in any second
         },
         view: (a.stream_mode != StreamMode::Off).then(|| ViewRules {
             every: vec![(GROUP.to_owned(), every.max(GROUP_VIEW)), (String::new(), every)],

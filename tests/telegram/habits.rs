@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::house::{House, ANN};
-use crate::support::bot_api::{Rule, Trouble};
+use crate::support::bot_api::{BotApi, Options, Rate, Rule, Trouble};
 
 const GROUP: i64 = -1001;
 
@@ -45,4 +45,21 @@ fn a_text_that_is_too_long_with_its_markup_arrives_without() {
         assert!(h.api.wait_text(ANN, "bold").entities().is_empty());
         assert_eq!(h.said(ANN), ["bold"]);
     }
+}
+
+#[test]
+fn given_eighty_chats_at_once_then_the_platform_has_to_refuse_none() {
+    let api = BotApi::with(Options { rate: Some(Rate::default()), ..Options::default() });
+    let h = House::at(api, json!({"streamMode": "off", "dmPolicy": "open", "allowFrom": ["*"]}));
+    for chat in 1000..1080 {
+        h.api.user_writes(chat, "/whoami");
+    }
+    h.counts("SELECT count(*) FROM inbox", 80);
+    h.settled();
+    for chat in 1000..1080 {
+        assert_eq!(h.said(chat).len(), 1);
+    }
+    let refused = h.api.calls("sendMessage").iter().filter(|c| c.status == Some(429)).count();
+    assert_eq!(refused, 0);
+    h.api.assert_clean();
 }
