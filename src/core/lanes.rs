@@ -140,7 +140,7 @@ impl State {
         if self.lanes.entry(target.clone()).or_default().flying.is_some() {
             return Ok(());
         }
-        if self.waits_for_move(target)? {
+        if self.waits_for_move(target)? || self.pump_first(target)? {
             return Ok(());
         }
         while let Some(row) = self.store.outbox_head(target)? {

@@ -67,7 +67,7 @@ mod tests {
             now += 100;
         }
         assert_eq!(passed, 15);
-        for _ in 0..4 {
+        for _ in 0..5 {
             assert!(spent.next(&rates) <= now);
             spent.spend(&rates, now);
         }

@@ -44,6 +44,8 @@ pub(super) struct ViewState {
     typing_failures: u32,
     /// As of [`View::taken`].
     taken: Option<usize>,
+    /// What stands in it has to be seen before anything else goes out.
+    first: bool,
 }
 
 impl State {
@@ -80,6 +82,7 @@ impl State {
             },
             typing_failures: 0,
             taken: blocks.then_some(0),
+            first: false,
             target,
         };
         self.views.insert(key.clone(), view);
@@ -108,6 +111,7 @@ impl State {
             typing_next: now,
             typing_failures: 0,
             taken: None,
+            first: false,
         };
         self.views.insert(key.clone(), view);
         self.tick_view(key);
@@ -151,12 +155,29 @@ impl State {
         }
     }
 
+    /// A question comes: what was said before it is read before it.
+    pub(super) fn view_first(&mut self, key: &Key) {
+        if let Some(v) = self.views.get_mut(key).filter(|v| v.every > 0 && v.taken.is_none()) {
+            v.first = true;
+        }
+    }
+
+    /// Calls for a view of this lane that comes first; true if a call is on its way.
+    pub(super) fn pump_first(&mut self, target: &Target) -> Result<bool> {
+        let now = self.now.mono;
+        let Some(v) = self.views.values_mut().find(|v| v.first && v.target == *target) else { return Ok(false) };
+        v.first = false;
+        v.next = v.next.min(now);
+        self.pump_view(target)
+    }
+
     /// Calls for a view of this lane that has something to show; true if a call is on its way.
     pub(super) fn pump_view(&mut self, target: &Target) -> Result<bool> {
         let now = self.now.mono;
         let due = self.views.iter().find(|(_, v)| v.target == *target && v.next <= now).map(|(k, _)| k.clone());
         let Some(key) = due else { return Ok(false) };
         let free = self.lane_free_for_views(target);
+        let asks = self.asks_in(&key);
         let Some(v) = self.views.get_mut(&key) else { return Ok(false) };
         match free {
             Some(at) if at <= now => {}
@@ -183,7 +204,7 @@ impl State {
             message,
             index,
             reply_to: v.reply_to.clone().filter(|_| index == 0 || all),
-            waited: now - v.begun,
+            waited: if asks { 0 } else { now - v.begun }, // who is asked sees that something goes on
             taken: v.taken,
         });
         self.call_passing(target, op, Passing::View(key, place));

@@ -63,3 +63,21 @@ fn given_eighty_chats_at_once_then_the_platform_has_to_refuse_none() {
     assert_eq!(refused, 0);
     h.api.assert_clean();
 }
+
+#[test]
+fn what_was_said_before_a_question_stands_above_it_and_nothing_idle_below() {
+    let h = House::new(json!({"draftChunk": {"editThrottleMs": 5000}}));
+    h.api.user_writes(ANN, "[[say:I found two.]] [[ui:select Which?|this|that]] [[say: Fine.]]");
+    let question = h.api.wait_message(ANN, |m| m.text() == "Which?");
+    assert_eq!(h.said(ANN), ["I found two. ▌", "Which?"]);
+    h.api.user_presses(ANN, ANN, question.id(), "that");
+    h.api.wait_message(ANN, |m| m.text().ends_with("Fine."));
+    assert_eq!(h.said(ANN), ["I found two.ui: thatFine.", "Which?\n\n✅ that"]);
+    h.api.user_writes(ANN, "[[ui:input Name?|]] [[say: hello]]");
+    h.api.wait_message(ANN, |m| m.text() == "Name?");
+    h.api.wait_calls("sendChatAction", h.api.calls("sendChatAction").len() + 1); // long after the first 3 s
+    assert_eq!(h.said(ANN).last().unwrap(), "Name?");
+    h.api.user_writes(ANN, "Bob");
+    h.api.wait_message(ANN, |m| m.text().contains("hello"));
+    h.api.assert_clean();
+}
