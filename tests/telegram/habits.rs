@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::house::{House, ANN};
-use crate::support::bot_api::{BotApi, Options, Rate, Rule, Trouble};
+use crate::support::bot_api::{BotApi, Options, Rate, Rule, Trouble, PIXEL};
 
 const GROUP: i64 = -1001;
 
@@ -79,5 +79,19 @@ fn what_was_said_before_a_question_stands_above_it_and_nothing_idle_below() {
     assert_eq!(h.said(ANN).last().unwrap(), "Name?");
     h.api.user_writes(ANN, "Bob");
     h.api.wait_message(ANN, |m| m.text().contains("hello"));
+    h.api.assert_clean();
+}
+
+#[test]
+fn in_private_the_answer_to_a_message_in_parts_is_no_reply() {
+    let h = House::new(json!({"streamMode": "off", "debounceMs": 150}));
+    h.api.user_writes(ANN, "[[say:one]]");
+    h.api.user_writes(ANN, "[[say:two]]");
+    assert_eq!(h.api.wait_text(ANN, "onetwo").reply_to(), None);
+    let album = h.api.album();
+    for text in ["[[say:three]]", "[[say:four]]"] {
+        h.api.user_says(ANN, ANN).photo(&PIXEL).text(text).in_album(&album).send();
+    }
+    assert_eq!(h.api.wait_text(ANN, "threefour").reply_to(), None);
     h.api.assert_clean();
 }
