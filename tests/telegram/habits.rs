@@ -95,3 +95,20 @@ fn in_private_the_answer_to_a_message_in_parts_is_no_reply() {
     assert_eq!(h.api.wait_text(ANN, "threefour").reply_to(), None);
     h.api.assert_clean();
 }
+
+#[test]
+fn the_log_tells_that_a_bot_in_privacy_mode_does_not_hear_a_group() {
+    let everything = json!({"groups": {"-5": {"requireMention": false}}});
+    let api = BotApi::start();
+    api.privacy(true);
+    let h = House::at(api, everything.clone());
+    h.g.wait_log("requireMention is false for -5, but the bot is in privacy mode");
+    for (open, groups) in [(true, everything), (false, json!({"groups": {"-5": {}}}))] {
+        let api = BotApi::start();
+        api.privacy(!open);
+        let h = House::at(api, groups);
+        h.api.user_writes(ANN, "[[say:hello]]");
+        h.api.wait_text(ANN, "hello");
+        assert!(!h.g.log().contains("privacy mode"));
+    }
+}
