@@ -90,7 +90,7 @@ fn in_private_the_answer_to_a_message_in_parts_is_no_reply() {
     assert_eq!(h.api.wait_text(ANN, "onetwo").reply_to(), None);
     let album = h.api.album();
     for text in ["[[say:three]]", "[[say:four]]"] {
-        h.api.user_says(ANN, ANN).photo(&PIXEL).text(text).in_album(&album).send();
+        h.api.user_says(ANN, ANN).photo(PIXEL).text(text).in_album(&album).send();
     }
     assert_eq!(h.api.wait_text(ANN, "threefour").reply_to(), None);
     h.api.assert_clean();
