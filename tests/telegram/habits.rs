@@ -112,3 +112,15 @@ fn the_log_tells_that_a_bot_in_privacy_mode_does_not_hear_a_group() {
         assert!(!h.g.log().contains("privacy mode"));
     }
 }
+
+#[test]
+fn a_model_that_pi_does_not_know_is_not_chosen() {
+    let h = House::new(json!({"streamMode": "off"}));
+    h.api.user_writes(ANN, "/model fake/mistyped");
+    h.api.wait_text(ANN, "pi does not know the model fake/mistyped.");
+    h.api.user_writes(ANN, "/model fake/fake-model");
+    h.api.wait_text(ANN, "Model: fake/fake-model.");
+    h.api.user_writes(ANN, "[[say:hello]]");
+    h.api.wait_text(ANN, "hello");
+    h.api.assert_clean();
+}
