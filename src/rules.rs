@@ -65,6 +65,8 @@ pub enum ReplyTo {
 pub struct Rate {
     pub every: u64,
     pub burst: u64,
+    /// Of the burst: what passes by may not have these.
+    pub kept: u64,
 }
 
 /// How a platform wants to be called.

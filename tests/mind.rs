@@ -12,6 +12,8 @@ use pi_gateway::store::Store;
 
 #[path = "mind/buttons.rs"]
 mod buttons;
+#[path = "mind/views.rs"]
+mod views;
 
 const MAIN: &str = "agent:main:webchat:default";
 

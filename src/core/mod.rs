@@ -111,7 +111,7 @@ pub struct State {
     /// Texts that are being rendered: lane and row.
     renders: BTreeMap<JobId, (Target, Row)>,
     /// Who was told lately that too many ask to be let in.
-    strangers: BTreeMap<Target, Mono>,
+    strangers: BTreeMap<(Target, &'static str), Mono>,
     /// Who waits for what was sent to be taken.
     posters: Vec<posts::Poster>,
     /// Reactions to be removed as soon as they are set.

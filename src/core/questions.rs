@@ -183,7 +183,15 @@ impl State {
         Ok(())
     }
 
+    /// Does the running turn of the session wait for an answer?
+    pub(super) fn asks_in(&self, key: &Key) -> bool {
+        self.questions.values().any(|q| q.in_turn && q.session == *key)
+    }
+
     fn put_question(&mut self, mut q: Question, reply_to: Option<String>) -> Result<String> {
+        if q.in_turn {
+            self.view_first(&q.session);
+        }
         let id = (self.random)(8);
         let content = Content {
             text: q.title.clone(),

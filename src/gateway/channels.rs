@@ -49,6 +49,10 @@ pub fn accounts(c: &Config) -> BTreeMap<(String, String), AccountRules> {
     all.map(|(id, account)| ((telegram::NAME.to_owned(), id.to_owned()), rules(account))).collect()
 }
 
+fn rate(every: u64, burst: u64, kept: u64) -> Rate {
+    Rate { every, burst, kept }
+}
+
 fn telegram_rules(a: &TelegramAccount) -> AccountRules {
     let every = a.draft_chunk.edit_throttle.as_millis() as u64;
     AccountRules {
@@ -67,10 +71,11 @@ fn telegram_rules(a: &TelegramAccount) -> AccountRules {
         // telegram.md 18
         pace: Pace {
             chats: vec![
-                (GROUP.to_owned(), vec![Rate { every: 1_000, burst: 3 }, Rate { every: 3_000, burst: 15 }]),
-                (String::new(), vec![Rate { every: 1_000, burst: 3 }]),
+                // 20 in any minute; those that are kept go to answers.
+                (GROUP.to_owned(), vec![rate(1_000, 3, 0), rate(4_000, 5, 4)]),
+                (String::new(), vec![rate(1_000, 3, 0)]),
             ],
-            account: vec![Rate { every: 40, burst: 25 }],
+            account: vec![rate(40, 5, 2)], // 30 in any second
         },
         view: (a.stream_mode != StreamMode::Off).then(|| ViewRules {
             every: vec![(GROUP.to_owned(), every.max(GROUP_VIEW)), (String::new(), every)],

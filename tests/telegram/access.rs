@@ -73,3 +73,20 @@ fn a_plain_command_in_a_group_is_for_the_bot_and_what_was_said_before_is_context
     assert!(!prompt.contains(": one"));
     h.api.assert_clean();
 }
+
+#[test]
+fn a_stranger_who_asks_is_told_their_number_once() {
+    let h = House::new(json!({}));
+    for _ in 0..3 {
+        h.api.user_writes(STRANGER, "/whoami");
+    }
+    h.api.wait_text(STRANGER, "Sender 99 on telegram.");
+    h.api.user_writes(STRANGER, "hello");
+    h.api.wait_message(STRANGER, |m| m.text().starts_with("Pairing required."));
+    assert_eq!(h.said(STRANGER).len(), 2);
+    let h = House::new(json!({"dmPolicy": "allowlist"}));
+    h.api.user_writes(STRANGER, "/whoami");
+    h.api.user_writes(ANN, "[[say:for Ann]]");
+    h.api.wait_text(ANN, "for Ann");
+    assert!(h.said(STRANGER).is_empty(), "nobody is answered there");
+}

@@ -44,6 +44,7 @@ fn message(update: i64, m: &Message, me: &Me, account: &str, now: i64) -> Option
         dkey2: Some(key(m.edit_date.unwrap_or(0))),
         source,
         text: content,
+        replies_to: content::reply(m, me),
         files,
         group: m.media_group_id.clone(),
         forwarded: m.forward_origin.is_some(),
