@@ -6,6 +6,8 @@ use crate::message::{ChatType, Source};
 
 /// Account of a channel with one account.
 pub const DEFAULT_ACCOUNT: &str = "default";
+/// The topic in whose name settings of a forum's General are written; its messages have no topic.
+pub const GENERAL: &str = "1";
 /// Its session keys always name the account, as those of the original do.
 const ALWAYS_WITH_ACCOUNT: &str = "telegram";
 
@@ -140,7 +142,7 @@ impl Routing {
         let account = self.roles.get(&(s.channel.clone(), account.to_owned()))?;
         let (outer, inner) = match &s.guild {
             Some(guild) => (guild.as_str(), Some(s.chat.as_str())),
-            None => (s.chat.as_str(), s.thread.as_deref()),
+            None => (s.chat.as_str(), s.thread.as_deref().or(Some(GENERAL))),
         };
         let groups = || [outer, "*"].into_iter().filter_map(|g| account.groups.get(g));
         let in_group = || {
@@ -213,6 +215,23 @@ pub fn agent_of(key: &str) -> Option<&str> {
     }
 }
 
+/// The group, and its topic, whose conversation a session is; `None`: of no group.
+pub fn group_of(key: &str) -> Option<Source> {
+    let mut parts = key.strip_prefix("agent:")?.split(':').skip(1);
+    let mut s = Source { channel: decoded(parts.next()?), chat_type: ChatType::Group, ..Source::default() };
+    s.account = Some(DEFAULT_ACCOUNT.to_owned());
+    while let Some(name) = parts.next() {
+        let value = decoded(parts.next()?);
+        match name {
+            "account" => s.account = Some(value),
+            "group" | "channel" => s.chat = value,
+            "topic" => s.thread = Some(value),
+            _ => return None,
+        }
+    }
+    (!s.chat.is_empty()).then_some(s)
+}
+
 /// The same place with another agent: `agent:a:webchat:x` -> `agent:b:webchat:x`. Keys that name no agent stay.
 pub fn with_agent(key: &str, agent: &str) -> String {
     match agent_of(key) {
@@ -231,6 +250,10 @@ fn encoded(id: &str) -> String {
         }
     }
     out
+}
+
+fn decoded(part: &str) -> String {
+    part.replace("%3A", ":").replace("%25", "%")
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::session::{Key, Open, Session, Stage, Step, Who, Work};
 use super::{Due, State, Todo};
 use crate::message::*;
+use crate::routing;
 use crate::store::Result;
 
 const STOP_WAIT: u64 = 3_000;
@@ -68,7 +69,14 @@ impl State {
             model: model.filter(|_| !s.plain_model),
             thinking: s.row.thinking.clone().unwrap_or_else(|| self.rules.thinking.clone()),
             generation: self.rules.generation,
+            additions: self.additions(&s.key),
         }
+    }
+
+    /// What the settings of the session's group, or topic, add.
+    fn additions(&self, key: &str) -> Additions {
+        let of_chat = |place: Source| self.rules.additions(&self.as_configured(&place)).cloned();
+        routing::group_of(key).and_then(of_chat).unwrap_or_default()
     }
 
     pub(super) fn wanted_for(&self, s: &Session, work: &Work) -> Profile {
@@ -409,6 +417,7 @@ impl State {
             channel: self.rules.profile_channel("webchat"),
             thinking: self.rules.thinking.clone(),
             generation: self.rules.generation,
+            additions: Additions::default(),
         };
         let name = self.store.next_counter()?;
         let file = self.rules.sessions_dir.join("_warm").join(format!("{}.jsonl", self.store.ext('f', name as i64)));

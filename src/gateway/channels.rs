@@ -15,10 +15,10 @@ use crate::clock;
 use crate::config::types::{self, EditedMessages, StreamMode, TelegramAccount, TelegramGroup, TelegramTopic};
 use crate::config::Config;
 use crate::live::Board;
-use crate::message::{Content, Mono, Target};
+use crate::message::{Additions, Content, Mono, Target};
 use crate::net::{Net, Purpose, Route};
 use crate::roster::{Roster, Stage};
-use crate::rules::{AccountRules, ChannelRules, Inflow, Keys, Pace, Rate, ReplyTo, ViewRules};
+use crate::rules::{AccountRules, ChannelRules, GroupAdditions, Inflow, Keys, Pace, Rate, ReplyTo, ViewRules};
 
 use super::callers::Callers;
 use super::inbound::Files;
@@ -84,6 +84,19 @@ fn telegram_rules(a: &TelegramAccount) -> AccountRules {
             typing: a.debounce.as_millis() as u64,
             resend_edits: a.edited_messages == EditedMessages::Resend,
         },
+        additions: a.groups.iter().map(|(id, g)| (id.clone(), additions(g))).collect(),
+    }
+}
+
+/// A topic's own words and skills, each else the group's.
+fn additions(g: &TelegramGroup) -> GroupAdditions {
+    let of_topic = |t: &TelegramTopic| Additions {
+        system_prompt: t.system_prompt.clone().or_else(|| g.system_prompt.clone()),
+        skills: if t.skills.is_empty() { g.skills.clone() } else { t.skills.clone() },
+    };
+    GroupAdditions {
+        all: Additions { system_prompt: g.system_prompt.clone(), skills: g.skills.clone() },
+        topics: g.topics.iter().map(|(id, t)| (id.clone(), of_topic(t))).collect(),
     }
 }
 

@@ -24,4 +24,5 @@ mod operation_state;
 mod outbound;
 mod outbound_chats;
 mod outbound_media;
+mod settings;
 mod streaming;
