@@ -146,10 +146,7 @@ fn a_group_is_known_by_the_key_of_its_conversation() {
     let is = |channel: &str, account: &str, chat: &str, topic: Option<&str>| {
         Some((channel.to_owned(), account.to_owned(), chat.to_owned(), topic.map(str::to_owned)))
     };
-    assert_eq!(
-        group("agent:main:telegram:account:work:group:-100:topic:5"),
-        is("telegram", "work", "-100", Some("5"))
-    );
+    assert_eq!(group("agent:main:telegram:account:work:group:-100:topic:5"), is("telegram", "work", "-100", Some("5")));
     assert_eq!(group("agent:a:feishu:group:oc%3Ax"), is("feishu", "default", "oc:x", None));
     for none in ["agent:main:main:main", "agent:main:telegram:account:default:dm:7", "agent:main:webchat:x", "x"] {
         assert_eq!(group(none), None, "{none}");

@@ -1,6 +1,6 @@
 //! What comes in: acceptance, duplicates, the queue and what happens when it is full (core.md 6, 22.2).
 
-use super::early::Place;
+use super::early::{Join, Place};
 use super::edits::said_hash;
 use super::session::{Key, Session, Stage, Work};
 use super::turn::AbortWhy;
@@ -190,6 +190,9 @@ impl State {
             group: group.as_deref(),
         })?;
         crate::fault::trip(&m.text);
+        if place == Place::New(Join::Answer) {
+            self.hold_reply(row, &key, &m);
+        }
         self.with(&key, |core, s| {
             let Some(item) = core.store.inbox(row)? else { return Ok(()) };
             if !manner.held {

@@ -414,6 +414,10 @@ impl State {
             }
         };
         self.store.set_outbox(head.id, state, head.attempts, id.as_deref(), error.as_deref())?;
+        if state != "ready" {
+            self.question_known(head.id, id.as_deref())?;
+            self.question_stayed(&head)?;
+        }
         match state {
             "sent" => self.delivered(&head)?,
             "failed" => self.question_unsent(head.id, error.as_deref().unwrap_or_default())?,

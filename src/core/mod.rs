@@ -4,6 +4,7 @@
 //! connection, never waits and knows no thread. The loop around it is [`run`]. What lasts is in the store;
 //! what is here can be built from it at any moment ([`State::open`]): start and recovery are the same path.
 
+mod answers;
 mod asks;
 mod chats;
 pub mod command_list;
@@ -18,6 +19,7 @@ mod invariants;
 mod keys;
 mod lanes;
 mod menus;
+mod moved;
 mod pace;
 mod pool;
 mod posts;

@@ -141,7 +141,7 @@ fn topic(t: &TelegramTopic) -> TopicAccess {
 pub fn render(c: &Config, target: &Target, content: Content, cwd: Option<&Path>) -> Vec<Content> {
     let find = |at: &str| cwd.and_then(|cwd| super::files::named(c, at, cwd));
     match c.channels.telegram.accounts.get(&target.account).filter(|_| target.channel == telegram::NAME) {
-        Some(account) => telegram::render(&content, account, find),
+        Some(account) => telegram::render(&content, account, c.delivery.max_chunks as usize, find),
         None => vec![content],
     }
 }

@@ -332,6 +332,9 @@ pub struct OutFile {
     /// Bytes when it was named; 0: not known.
     #[serde(skip_serializing_if = "is_zero")]
     pub size: u64,
+    /// What it holds, if it is no file of this machine; `at` is its name then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 fn is_zero(n: &u64) -> bool {

@@ -15,6 +15,7 @@ mod inbound;
 mod inbound_parts;
 mod inbound_voice;
 mod load;
+mod moved;
 mod operation;
 mod operation_doctor;
 mod operation_hook;

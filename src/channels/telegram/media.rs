@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -193,7 +193,10 @@ impl Media {
     }
 
     fn hold(&self, file: &OutFile) -> Result<Held, Fail> {
-        let (opened, size) = (self.open)(file).map_err(refused)?;
+        let (opened, size) = match &file.text {
+            Some(text) => (written(text).map_err(refused)?, text.len() as u64),
+            None => (self.open)(file).map_err(refused)?,
+        };
         if size > LARGEST {
             let (is, most) = (megabytes(size), LARGEST >> 20);
             return Err(refused(format!("File too large for Telegram ({is} MB > {most} MB)")));
@@ -316,6 +319,13 @@ fn held(mut file: File, size: u64) -> std::io::Result<Held> {
     let mut hash = [0; 32];
     hash.copy_from_slice(context.finish().as_ref());
     Ok(Held { file: Arc::new(file), size, hash })
+}
+
+/// A file that holds a text.
+fn written(text: &str) -> Result<File, String> {
+    let mut file = tempfile()?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.seek(SeekFrom::Start(0)));
+    written.map(|_| file).map_err(|e| format!("it cannot be written: {e}"))
 }
 
 /// A file that is gone with its last user.
