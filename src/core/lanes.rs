@@ -345,6 +345,12 @@ impl State {
         let mut wait = Wait::None;
         let (state, id, error) = match outcome {
             Outcome::Sent { id } => ("sent", Some(id), None),
+            Outcome::SentAll { ids } => {
+                let mut ids = ids.into_iter();
+                let first = ids.next();
+                self.store.add_sent_along(head.id, ids)?;
+                ("sent", first, None)
+            }
             Outcome::Shown { id, .. } => ("sent", id, None),
             Outcome::Grown { .. } => ("ready", None, None), // of no row: a caller's mistake
             Outcome::RateLimited { account_wide, ms } => {

@@ -273,6 +273,7 @@ impl State {
         let (mut id, mut full, mut slower, mut gone) = (None, false, false, false);
         match outcome {
             Outcome::Sent { id: sent } => id = Some(sent),
+            Outcome::SentAll { .. } => {} // of no view: a caller's mistake
             Outcome::Shown { id: shown, full: f } => (id, full) = (shown, f),
             Outcome::Grown { text, taken } => {
                 let at = self.views.get_mut(key).filter(|v| (v.turn, v.n) == (place.turn, place.n));
@@ -336,7 +337,7 @@ impl State {
         let now = self.now.mono;
         let Some(v) = self.views.get_mut(key) else { return };
         match outcome {
-            Outcome::Sent { .. } | Outcome::Shown { .. } => v.typing_failures = 0,
+            Outcome::Sent { .. } | Outcome::SentAll { .. } | Outcome::Shown { .. } => v.typing_failures = 0,
             Outcome::Unauthorized { .. }
             | Outcome::Refused { .. }
             | Outcome::Barred { .. }

@@ -364,6 +364,10 @@ pub enum Outcome {
     Sent {
         id: String,
     },
+    /// The messages of an album.
+    SentAll {
+        ids: Vec<String>,
+    },
     /// Of a view: the message that shows the text now, if there is one; `full`: the text goes on in another message.
     Shown {
         id: Option<String>,

@@ -190,6 +190,7 @@ impl World {
                     typing: 100 * rng.below(2),
                     resend_edits: false,
                 },
+                additions: BTreeMap::new(),
             };
             rules.accounts.insert((name.to_string(), String::new()), account);
         }
