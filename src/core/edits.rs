@@ -106,6 +106,7 @@ impl State {
             return Ok(None);
         }
         m.text = text;
+        self.with_quote(&session, m)?;
         if !held {
             self.with_context(m);
         }

@@ -163,6 +163,9 @@ impl State {
                 self.store.set_outbox(row.id, "skipped", row.attempts, None, why)?;
                 continue;
             }
+            if self.goes_with_topic(target, &row)? {
+                continue;
+            }
             return match self.lane_free_at(target) {
                 Some(at) if at <= self.now.mono => self.deliver(target, &row),
                 Some(at) => {
@@ -299,7 +302,7 @@ impl State {
             (TEXT, Some(segment)) => self.store.live_for(segment, row.chunk, target)?,
             _ => None,
         };
-        let content = row.content.clone();
+        let (place, content) = self.beside_topic(target, row)?;
         let id = row.message.clone().unwrap_or_default();
         let (op, how) = match (row.kind.as_str(), live) {
             (DELETE, _) => (Op::Delete { id }, "edit"),
@@ -318,7 +321,7 @@ impl State {
         }
         // The row's own commit may be as young as this one: the first call waits for the sync.
         let durable = row.attempts == 0 && self.rules.durable;
-        let call = Call { target: target.clone(), op };
+        let call = Call { target: place, op };
         self.emit(Effect::Call { id: CallId::Row(row.id), call: Box::new(call), durable });
         self.set_flying(target, CallId::Row(row.id));
         for _ in 0..row.content.files().count().max(1) {
@@ -382,6 +385,10 @@ impl State {
                 self.undelivered(&head, &why)?;
                 ("failed", None, Some(why))
             }
+            Outcome::TopicGone { why } if !target.thread.is_empty() => {
+                self.lose_topic(&target);
+                ("ready", None, Some(why))
+            }
             Outcome::Gone if head.kind == DELETE => ("sent", None, None),
             Outcome::Gone if head.kind == EDIT && head.content.text.is_empty() => ("sent", None, None),
             Outcome::Gone if head.kind == EDIT && !self.store.was_asked_for(head.id)? => {
@@ -408,8 +415,8 @@ impl State {
                 self.refused(&target.channel, &target.account, &why);
                 ("ready", None, Some(why))
             }
-            Outcome::Refused { why } if !says(&head) => ("failed", None, Some(why)),
-            Outcome::Refused { why } => {
+            Outcome::Refused { why } | Outcome::TopicGone { why } if !says(&head) => ("failed", None, Some(why)),
+            Outcome::Refused { why } | Outcome::TopicGone { why } => {
                 if head.kind == MEDIA {
                     self.tell_unsent(&head, &why)?;
                 } else {

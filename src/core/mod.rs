@@ -27,6 +27,7 @@ mod presses;
 mod process_events;
 pub mod prompt;
 mod questions;
+mod quotes;
 mod reactions;
 mod recover;
 mod renew;
@@ -38,6 +39,7 @@ pub mod run;
 mod session;
 mod solo;
 mod tasks;
+mod topics;
 mod turn;
 mod turn_end;
 mod turn_events;
@@ -120,6 +122,8 @@ pub struct State {
     aliases: Vec<Alias>,
     /// Chats that nothing can be sent to: why, and until when (`None`: until something comes from there).
     barred: BTreeMap<chats::ChatName, (String, Option<Mono>)>,
+    /// Topics that are not there: until when that is believed.
+    lost_topics: BTreeMap<Target, Mono>,
     /// What was said in groups since the bot was last spoken to.
     overheard: BTreeMap<Target, Vec<String>>,
     /// Who was told lately that nothing writes down what they say.
@@ -219,6 +223,7 @@ impl State {
             unmarks: BTreeSet::new(),
             aliases: Vec::new(),
             barred: BTreeMap::new(),
+            lost_topics: BTreeMap::new(),
             overheard: BTreeMap::new(),
             unheard: BTreeMap::new(),
             waiters: BTreeMap::new(),

@@ -152,8 +152,13 @@ impl State {
         let due = self.views.iter().find(|(_, v)| v.target == *target && v.next <= now).map(|(k, _)| k.clone());
         let Some(key) = due else { return Ok(false) };
         let free = self.lane_free_at(target);
+        let lost = self.topic_is_lost(target);
         let Some(v) = self.views.get_mut(&key) else { return Ok(false) };
         match free {
+            _ if lost => {
+                v.next = Mono::MAX; // the reply finds its way
+                return Ok(false);
+            }
             Some(at) if at <= now => {}
             _ => {
                 v.next = free.unwrap_or(now + SLOWEST).max(now + 1);
@@ -291,7 +296,7 @@ impl State {
             Outcome::Retry { .. } | Outcome::Ambiguous { .. } | Outcome::Reformat => slower = true,
             Outcome::Moved { to } => drop(self.on_moved(target, &to)?),
             Outcome::Barred { why, ms } => self.bar(target, ms, &why)?,
-            Outcome::Unauthorized { .. } | Outcome::Refused { .. } => {
+            Outcome::Unauthorized { .. } | Outcome::Refused { .. } | Outcome::TopicGone { .. } => {
                 if let Some(v) = self.views.get_mut(key) {
                     v.every = 0; // the reply will tell
                 }
@@ -342,6 +347,7 @@ impl State {
             | Outcome::Refused { .. }
             | Outcome::Barred { .. }
             | Outcome::Moved { .. }
+            | Outcome::TopicGone { .. }
             | Outcome::Gone => v.typing_next = Mono::MAX,
             _ => {
                 v.typing_failures += 1;

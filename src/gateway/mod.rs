@@ -23,6 +23,7 @@ mod routes;
 mod settings;
 mod shutdown;
 mod start;
+mod stickers;
 mod watch;
 
 use std::path::PathBuf;

@@ -173,7 +173,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     let operator = Arc::new(Operator::default());
     let programs = Arc::new(Programs::new(handle.clone()));
     let shared = Arc::new(RwLock::new(config.clone()));
-    let files = Arc::new(Files::new(paths.media_dir()));
+    let files = Arc::new(Files::new(paths.media_dir(), paths.sticker_cache()));
     let chores = Chores {
         files: files.clone(),
         programs: programs.clone(),

@@ -78,6 +78,8 @@ pub struct Inbound {
     pub group: Option<String>,
     /// Somebody else's words: it may be one of several that mean one thing.
     pub forwarded: bool,
+    /// What the message of ours says that it replies to, for a conversation that does not know it.
+    pub quote: Option<String>,
     /// Of an edit: the key under which the message first came.
     pub original: Option<String>,
     pub facts: Facts,
@@ -397,6 +399,10 @@ pub enum Outcome {
     },
     /// The message to be changed is not there any more.
     Gone,
+    /// There is no such thread in the chat.
+    TopicGone {
+        why: String,
+    },
     /// The form was refused: the same without it.
     Reformat,
     Unauthorized {

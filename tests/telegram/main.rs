@@ -26,5 +26,7 @@ mod outbound;
 mod outbound_chats;
 mod outbound_long;
 mod outbound_media;
+mod replies;
 mod settings;
 mod streaming;
+mod topics;

@@ -99,10 +99,6 @@ impl TelegramCaller {
                 p.remove("reply_parameters");
                 send(p)
             }
-            Err(fail) if fail.says("message thread not found") && p.contains_key("reply_parameters") => {
-                p.remove("message_thread_id");
-                send(p)
-            }
             sent => sent,
         }
     }

@@ -47,6 +47,7 @@ fn message(update: i64, m: &Message, me: &Me, account: &str, now: i64) -> Option
         files,
         group: m.media_group_id.clone(),
         forwarded: m.forward_origin.is_some(),
+        quote: content::recalled(m, me),
         original: m.edit_date.map(|_| key(0)),
         facts: Facts { mentioned, topic, replies: m.reply_to_message.as_ref().map(|to| to.message_id.to_string()) },
         ..Inbound::default()

@@ -1,0 +1,56 @@
+//! Topics that are deleted while the agent works.
+
+use serde_json::{json, Value};
+
+use crate::house::{House, ANN};
+
+const FORUM: i64 = -100;
+
+fn house(more: Value) -> House {
+    let mut config = json!({"streamMode": "off", "groups": {"*": {"requireMention": false}}, "replyToMode": "off"});
+    for (key, value) in more.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    let h = House::new(config);
+    h.api.privacy(false);
+    h.api.add_forum(FORUM, "Forum", &[(3, "three")]);
+    h
+}
+
+/// Refused for its topic so often.
+fn refused(h: &House) -> usize {
+    h.api.calls("sendMessage").iter().filter(|c| c.params["message_thread_id"] == 3).count()
+}
+
+#[test]
+fn given_a_deleted_topic_then_the_reply_goes_to_the_forum_and_the_topic_is_left_alone_for_a_while() {
+    let h = house(json!({}));
+    let said = h.api.user_says(FORUM, ANN).topic(3).text("[[gate:g]] [[say:one]]").send();
+    h.pi.wait_gate("g");
+    h.api.close_topic(FORUM, 3, true);
+    h.pi.open("g");
+    let answer = h.api.wait_text(FORUM, "one");
+    assert_eq!((answer.topic(), answer.reply_to()), (None, Some(said.message_id)));
+    h.api.user_says(FORUM, ANN).topic(3).text("[[say:two]]").send();
+    assert_eq!(h.api.wait_text(FORUM, "two").topic(), None);
+    assert_eq!(refused(&h), 1, "it is not tried again at once");
+    // What answers nothing has no place there.
+    let session = "agent:main:telegram:account:default:group:-100:topic:3";
+    let r = h.g.post("/api/message/send", json!({"sessionKey": session, "text": "news"}));
+    assert!(r.status == 502 && r.text().contains("the topic is gone"), "{} {}", r.status, r.text());
+    assert_eq!(h.said(FORUM), ["one", "two"]);
+}
+
+#[test]
+fn given_a_deleted_topic_while_the_answer_grows_then_it_arrives_once() {
+    let h = house(json!({"streamMode": "partial", "draftChunk": {"editThrottleMs": 250}}));
+    h.api.user_says(FORUM, ANN).topic(3).text("[[say:half an answer]] [[gate:g]] [[say: and the rest]]").send();
+    h.pi.wait_gate("g");
+    let growing = h.api.wait_message(FORUM, |m| m.text().starts_with("half an answer"));
+    h.api.close_topic(FORUM, 3, true);
+    h.api.user_deletes(FORUM, growing.id());
+    h.pi.open("g");
+    h.api.wait_message(FORUM, |m| m.text().contains("and the rest") && m.topic().is_none());
+    h.settled();
+    assert_eq!(h.said(FORUM).len(), 1);
+}
