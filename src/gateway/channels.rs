@@ -288,8 +288,11 @@ impl Accounts {
     pub fn close(&self) {
         self.watch.lock().unwrap_or_else(|e| e.into_inner()).take();
         let running = std::mem::take(&mut *self.lock());
-        for (id, r) in running {
-            self.roster.set_inlet(telegram::NAME, &id, None);
+        for (id, r) in &running {
+            self.roster.set_inlet(telegram::NAME, id, None);
+            r.account.end();
+        }
+        for (_, r) in running {
             r.account.close();
         }
     }

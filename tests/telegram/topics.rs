@@ -30,9 +30,9 @@ fn given_a_deleted_topic_then_the_reply_goes_to_the_forum_and_the_topic_is_left_
     h.api.close_topic(FORUM, 3, true);
     h.pi.open("g");
     let answer = h.api.wait_text(FORUM, "one");
-    assert_eq!((answer.topic(), answer.reply_to()), (None, Some(said.message_id)));
+    assert_eq!((&answer.request["message_thread_id"], answer.reply_to()), (&Value::Null, Some(said.message_id)));
     h.api.user_says(FORUM, ANN).topic(3).text("[[say:two]]").send();
-    assert_eq!(h.api.wait_text(FORUM, "two").topic(), None);
+    h.api.wait_text(FORUM, "two");
     assert_eq!(refused(&h), 1, "it is not tried again at once");
     // What answers nothing has no place there.
     let session = "agent:main:telegram:account:default:group:-100:topic:3";
@@ -50,7 +50,8 @@ fn given_a_deleted_topic_while_the_answer_grows_then_it_arrives_once() {
     h.api.close_topic(FORUM, 3, true);
     h.api.user_deletes(FORUM, growing.id());
     h.pi.open("g");
-    h.api.wait_message(FORUM, |m| m.text().contains("and the rest") && m.topic().is_none());
+    let answer = h.api.wait_message(FORUM, |m| m.text().contains("and the rest"));
+    assert_eq!(answer.request["message_thread_id"], Value::Null);
     h.settled();
     assert_eq!(h.said(FORUM).len(), 1);
 }
