@@ -161,6 +161,27 @@ pub struct Accounts {
 struct Running {
     account: telegram::Account,
     config: TelegramAccount,
+    beside: Beside,
+}
+
+/// What an account is opened with beside its own settings.
+#[derive(Clone, PartialEq)]
+struct Beside {
+    network: types::Network,
+    guard: types::SsrfGuard,
+    workspace_only: bool,
+    show_thinking: bool,
+}
+
+impl Beside {
+    fn of(c: &Config) -> Beside {
+        Beside {
+            network: c.network.clone(),
+            guard: c.security.ssrf.clone(),
+            workspace_only: c.media.workspace_only,
+            show_thinking: c.agent.show_thinking,
+        }
+    }
 }
 
 /// How often the readers are looked at. Together with everything else that is less than 20 wake-ups a minute.
@@ -182,9 +203,10 @@ impl Accounts {
         self.menus.configure(c);
         let mut running = self.lock();
         let wanted: BTreeMap<&str, &TelegramAccount> = c.channels.telegram.active().collect();
+        let beside = Beside::of(c);
         let changed: Vec<String> = running
             .iter()
-            .filter(|(id, r)| wanted.get(id.as_str()) != Some(&&r.config))
+            .filter(|(id, r)| wanted.get(id.as_str()) != Some(&&r.config) || r.beside != beside)
             .map(|(id, _)| id.clone())
             .collect();
         for id in changed {
@@ -237,7 +259,10 @@ impl Accounts {
                     callers.set(telegram::NAME, id, Arc::new(caller));
                     self.roster.set_inlet(telegram::NAME, id, opened.inlet());
                     self.menus.set(id, account, opened.bot());
-                    running.insert(id.to_owned(), Running { account: opened, config: account.clone() });
+                    running.insert(
+                        id.to_owned(),
+                        Running { account: opened, config: account.clone(), beside: beside.clone() },
+                    );
                     bots.push(bot);
                 }
                 Err(why) => {

@@ -24,6 +24,7 @@ mod operation_readme;
 mod operation_state;
 mod outbound;
 mod outbound_chats;
+mod outbound_files;
 mod outbound_long;
 mod outbound_media;
 mod proxy;
