@@ -1,6 +1,6 @@
 //! Where a message belongs: agent, role and session key (core.md 3). Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::message::{ChatType, Source};
 
@@ -89,6 +89,8 @@ pub struct Routing {
     pub scope: DmScope,
     /// By channel and account.
     pub roles: BTreeMap<(String, String), AccountRoles>,
+    /// Channels and accounts with whom topics of private chats are conversations of their own.
+    pub dm_topics: BTreeSet<(String, String)>,
 }
 
 impl Default for Routing {
@@ -99,6 +101,7 @@ impl Default for Routing {
             bindings: Vec::new(),
             scope: DmScope::default(),
             roles: BTreeMap::new(),
+            dm_topics: BTreeSet::new(),
         }
     }
 }
@@ -164,13 +167,14 @@ impl Routing {
         let channel = encoded(&s.channel);
         let (chat, sender) = (encoded(&s.chat), encoded(&s.sender));
         let thread = s.thread.as_deref().map(encoded);
+        let own = s.chat_type != ChatType::Dm || self.dm_topics.contains(&(s.channel.clone(), account.to_owned()));
+        let topic = thread.as_ref().filter(|_| own).map(|t| format!(":topic:{t}")).unwrap_or_default();
         match (s.chat_type, self.scope) {
-            (ChatType::Dm, DmScope::Main) if always => format!("agent:{agent}:{channel}{named}:main"),
+            (ChatType::Dm, DmScope::Main) if always => format!("agent:{agent}:{channel}{named}:main{topic}"),
             (ChatType::Dm, DmScope::Main) => main_session(agent),
             (ChatType::Dm, DmScope::PerPeer) if !always => format!("agent:{agent}:dm:{sender}"),
-            (ChatType::Dm, _) => format!("agent:{agent}:{channel}{named}:dm:{sender}"),
+            (ChatType::Dm, _) => format!("agent:{agent}:{channel}{named}:dm:{sender}{topic}"),
             (ChatType::Group, _) => {
-                let topic = thread.map(|t| format!(":topic:{t}")).unwrap_or_default();
                 format!("agent:{agent}:{channel}{named}:group:{chat}{topic}")
             }
             (ChatType::Channel, _) => format!("agent:{agent}:{channel}{named}:channel:{chat}"),

@@ -108,6 +108,11 @@ pub struct AccountRules {
     pub mode: Option<Mode>,
     pub keys: Keys,
     pub inflow: Inflow,
+    /// The tools of an answer stay before its text.
+    pub show_tools: bool,
+    /// Private chats: an answer of which nothing was seen for that long comes as a message of its own, which notifies,
+    /// ms; 0: never.
+    pub notify_after: u64,
     /// By group, or `*`; an exact id replaces `*`.
     pub additions: BTreeMap<String, GroupAdditions>,
 }

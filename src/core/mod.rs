@@ -38,6 +38,7 @@ mod roles;
 pub mod run;
 mod session;
 mod solo;
+mod steps;
 mod tasks;
 mod topics;
 mod turn;

@@ -9,7 +9,7 @@ use super::turn::Turn;
 use super::{Due, State, Todo};
 use crate::message::*;
 use crate::rules::{AccountRules, ReplyTo};
-use crate::store::{LiveRow, NewOutbox, NewSegment, Result, DELETE, TEXT};
+use crate::store::{InboxRow, LiveRow, NewOutbox, NewSegment, Result, DELETE, TEXT};
 
 /// Origin of a paragraph that went out before its reply was complete; the reply's segment has it too.
 pub(super) const BLOCK: &str = "block";
@@ -44,6 +44,8 @@ pub(super) struct ViewState {
     typing_failures: u32,
     /// As of [`View::taken`].
     taken: Option<usize>,
+    /// Its message shows nothing of the answer itself.
+    bare: bool,
 }
 
 impl State {
@@ -75,6 +77,7 @@ impl State {
             typing_next: if account.typing > 0 { now } else { Mono::MAX },
             typing_failures: 0,
             taken: blocks.then_some(0),
+            bare: false,
             target,
         };
         self.views.insert(key.clone(), view);
@@ -103,6 +106,7 @@ impl State {
             typing_next: now,
             typing_failures: 0,
             taken: None,
+            bare: false,
         };
         self.views.insert(key.clone(), view);
         self.tick_view(key);
@@ -275,11 +279,11 @@ impl State {
     fn on_view(&mut self, key: &Key, target: &Target, mut place: LiveRow, outcome: Outcome) -> Result<()> {
         let new = place.message.is_empty();
         let now = self.now.mono;
-        let (mut id, mut full, mut slower, mut gone) = (None, false, false, false);
+        let (mut id, mut full, mut slower, mut gone, mut bare) = (None, false, false, false, false);
         match outcome {
             Outcome::Sent { id: sent } => id = Some(sent),
             Outcome::SentAll { .. } => {} // of no view: a caller's mistake
-            Outcome::Shown { id: shown, full: f } => (id, full) = (shown, f),
+            Outcome::Shown { id: shown, full: f, bare: b } => (id, full, bare) = (shown, f, b),
             Outcome::Grown { text, taken } => {
                 let at = self.views.get_mut(key).filter(|v| (v.turn, v.n) == (place.turn, place.n));
                 if let Some(v) = at {
@@ -319,6 +323,7 @@ impl State {
                     v.shown.push(id);
                 }
                 v.full = full;
+                v.bare = bare;
                 if slower {
                     v.every = (v.every * 2).min(SLOWEST);
                 }
@@ -333,6 +338,17 @@ impl State {
         self.lane_rests(target);
         self.tick_view(key);
         Ok(())
+    }
+
+    /// Edits do not notify: an answer of which nothing was seen for long takes no message over.
+    pub(super) fn start_afresh(&mut self, t: &Turn, to: &InboxRow) -> Result<()> {
+        let after = self.rules.account(&to.source).map_or(0, |a| a.notify_after);
+        let long = after > 0 && self.now.mono.saturating_sub(t.begun) > after;
+        let bare = self.views.get(&*t.row.session).is_some_and(|v| (v.turn, v.n) == (t.row.id, t.n) && v.bare);
+        match long && bare && to.source.chat_type == ChatType::Dm {
+            true => self.remove_lives(t.row.id, t.n, 0),
+            false => Ok(()),
+        }
     }
 
     fn on_typing(&mut self, key: &Key, target: &Target, outcome: Outcome) {

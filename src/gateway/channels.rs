@@ -29,6 +29,8 @@ const GROUP: &str = "-";
 /// Groups are shown changes this seldom at most, ms.
 const GROUP_VIEW: u64 = 3_000;
 const TYPING: u64 = 4_500;
+/// telegram.md 14.3, ms.
+const NOTIFY_AFTER: u64 = 30_000;
 
 /// How the configured channels treat what we send.
 pub fn rules(c: &Config) -> BTreeMap<String, ChannelRules> {
@@ -84,6 +86,8 @@ fn telegram_rules(a: &TelegramAccount) -> AccountRules {
             typing: a.debounce.as_millis() as u64,
             resend_edits: a.edited_messages == EditedMessages::Resend,
         },
+        show_tools: a.show_tools,
+        notify_after: if a.notify_on_final { NOTIFY_AFTER } else { 0 },
         additions: a.groups.iter().map(|(id, g)| (id.clone(), additions(g))).collect(),
     }
 }

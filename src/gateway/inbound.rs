@@ -30,6 +30,7 @@ const INLINE: usize = 10_000;
 const RECORDING: u64 = 600;
 
 /// The accounts from which files can be had.
+#[derive(Default)]
 pub struct Files {
     media_dir: PathBuf,
     stickers: Stickers,

@@ -13,6 +13,7 @@ use crate::message::{FileRef, Source, Wall};
 const MOST: usize = 1000;
 
 /// `<data>/cache/sticker-cache.json`, read when a sticker comes.
+#[derive(Default)]
 pub struct Stickers {
     file: PathBuf,
     /// Only what lies there is given out.

@@ -370,10 +370,12 @@ pub enum Outcome {
     SentAll {
         ids: Vec<String>,
     },
-    /// Of a view: the message that shows the text now, if there is one; `full`: the text goes on in another message.
+    /// Of a view: the message that shows the text now, if there is one; `full`: the text goes on in another message;
+    /// `bare`: nothing of the answer itself is seen yet.
     Shown {
         id: Option<String>,
         full: bool,
+        bare: bool,
     },
     /// Of a view: paragraphs that are finished, and how many bytes of the text are taken with them.
     Grown {

@@ -103,15 +103,17 @@ impl Platforms {
                 None => Outcome::Gone,
             },
             // What a turn says here is never finished before its end.
-            Op::View(View { taken: Some(_), .. }) => Outcome::Shown { id: None, full: false },
+            Op::View(View { taken: Some(_), .. }) => Outcome::Shown { id: None, full: false, bare: false },
             Op::View(View { message: Some(id), .. }) => match self.find(id) {
-                Some(_) => Outcome::Shown { id: Some(id.clone()), full: rng.one_in(3) },
+                Some(_) => Outcome::Shown { id: Some(id.clone()), full: rng.one_in(3), bare: rng.one_in(3) },
                 None => Outcome::Gone,
             },
-            Op::View(View { message: None, .. }) if rng.one_in(3) => Outcome::Shown { id: None, full: false },
+            Op::View(View { message: None, .. }) if rng.one_in(3) => {
+                Outcome::Shown { id: None, full: false, bare: false }
+            }
             Op::View(View { message: None, .. }) => {
                 let id = self.post(&call.target, None, "growing");
-                Outcome::Shown { id: Some(id), full: rng.one_in(3) }
+                Outcome::Shown { id: Some(id), full: rng.one_in(3), bare: rng.one_in(3) }
             }
             Op::React { .. } | Op::Pin { .. } | Op::AnswerPress { .. } | Op::Typing => {
                 Outcome::Sent { id: String::new() }

@@ -190,6 +190,8 @@ impl World {
                     typing: 100 * rng.below(2),
                     resend_edits: false,
                 },
+                show_tools: rng.one_in(4),
+                notify_after: 500 * rng.below(2),
                 additions: BTreeMap::new(),
             };
             rules.accounts.insert((name.to_string(), String::new()), account);

@@ -65,3 +65,45 @@ fn the_words_of_a_group_apply_from_the_next_turn_on_and_stay_when_it_moves() {
     assert_eq!(prompts, [none, words], "the same process serves it under its new id");
     h.api.assert_clean();
 }
+
+#[test]
+fn topics_of_a_private_chat_are_answered_where_they_are_and_are_conversations_only_if_wanted() {
+    for (wanted, sessions) in [(false, 1), (true, 2)] {
+        let h = House::new(json!({"streamMode": "partial", "dmTopics": wanted}));
+        h.api.user_says(ANN, ANN).topic(11).text("[[say:eleven]]").send();
+        assert_eq!(h.api.wait_text(ANN, "eleven").topic(), Some(11));
+        h.api.user_says(ANN, ANN).topic(12).text("[[say:twelve]]").send();
+        assert_eq!(h.api.wait_text(ANN, "twelve").topic(), Some(12));
+        h.settled();
+        h.counts("SELECT count(*) FROM session WHERE key LIKE '%:telegram:%'", sessions);
+        h.api.assert_clean();
+    }
+}
+
+#[test]
+fn given_a_deleted_topic_of_a_private_chat_then_the_answer_goes_to_the_chat_itself() {
+    let h = House::new(json!({"streamMode": "off"}));
+    h.api.user_says(ANN, ANN).topic(11).text("[[gate:g]] [[say:done]]").send();
+    h.pi.wait_gate("g");
+    h.api.close_topic(ANN, 11, true);
+    h.pi.open("g");
+    assert_eq!(h.api.wait_text(ANN, "done").topic(), None);
+    assert_eq!(h.said(ANN), ["done"]);
+}
+
+#[test]
+fn the_tools_of_an_answer_stay_before_its_text_if_that_is_wanted() {
+    for wanted in [false, true] {
+        let h = House::new(json!({"showTools": wanted, "draftChunk": {"editThrottleMs": 250}}));
+        h.api.user_writes(
+            ANN,
+            "[[tool:bash {\"command\":\"echo `x` <y>\"}]] [[tool:bash {\"command\":\"true\"}]] [[say:**done**]]",
+        );
+        let answer = h.api.wait_message(ANN, |m| m.text().ends_with("done"));
+        h.settled();
+        let tools = if wanted { "→ bash echo `x` <y>\n→ bash true\n\n" } else { "" };
+        assert_eq!(h.said(ANN), [format!("{tools}done")]);
+        assert_eq!(answer.parts("bold"), ["done"]);
+        h.api.assert_clean();
+    }
+}

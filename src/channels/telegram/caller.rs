@@ -197,7 +197,7 @@ impl TelegramCaller {
 
     /// The running turn's latest text, in its message.
     fn view(&self, target: &Target, view: &View) -> Result<Outcome, Fail> {
-        let nothing = Outcome::Shown { id: view.message.clone(), full: false };
+        let nothing = Outcome::Shown { id: view.message.clone(), full: false, bare: false };
         let Some(live) = self.board.get(&view.session) else { return Ok(nothing) };
         let (active, run, items) = live.snapshot();
         if !active || run != view.run {
@@ -233,7 +233,7 @@ impl TelegramCaller {
             shown.clear(); // worth an edit that changes nothing
         }
         shown.insert((target.chat.clone(), id.clone()), hash);
-        Ok(Outcome::Shown { id: Some(id), full })
+        Ok(Outcome::Shown { id: Some(id), full, bare: !preview::says(&items, &self.style) })
     }
 
     /// Shows the text as a draft, if it does not stand there.

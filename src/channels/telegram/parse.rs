@@ -86,9 +86,9 @@ fn source(m: &Message, me: &Me, account: &str) -> Option<Source> {
     })
 }
 
-/// The forum topic. In other chats `message_thread_id` only names a chain of replies.
+/// The topic. In chats without topics `message_thread_id` only names a chain of replies.
 pub fn topic(m: &Message) -> Option<i64> {
-    m.message_thread_id.filter(|_| m.is_topic_message && m.chat.r#type != "private")
+    m.message_thread_id.filter(|_| m.is_topic_message)
 }
 
 /// The text without the bot's own mentions, and whether the bot is spoken to.

@@ -1,0 +1,71 @@
+//! A reply of which nothing was seen for long notifies (telegram.md 14.3).
+
+use super::*;
+use pi_gateway::rules::ViewRules;
+
+fn with_views(chat_type: ChatType, every: u64) -> (Mind, Vec<Effect>) {
+    let mut rules = rules();
+    rules.channels.insert("t".into(), ChannelRules { mailbox: false, repeat_safe: false });
+    let open = pi_gateway::access::GroupAccess { require_mention: false, ..Default::default() };
+    let access = Access { dm: DmPolicy::Open, groups: [("*".to_owned(), open)].into(), ..Access::default() };
+    let view = Some(ViewRules { every: vec![(String::new(), every)], blocks: false });
+    let account = AccountRules { access, view, notify_after: 30_000, ..AccountRules::default() };
+    rules.accounts.insert(("t".into(), String::new()), account);
+    let mut m = Mind::new(rules);
+    let source = Source { channel: "t".into(), chat_type, chat: "c".into(), sender: "u".into(), ..Source::default() };
+    let update = Inbound { dkey: "t:1".into(), source, text: "hi".into(), ..Inbound::default() };
+    let batch =
+        Batch { channel: "t".into(), account: String::new(), updates: vec![Update::Message(update)], cursor: None };
+    let effects = m.feed(Event::Inbound { id: ReqId(99), batch: Box::new(batch) });
+    (m, effects)
+}
+
+/// How the reply goes out after a turn of so many ms, of whose answer something was seen or not: the operations.
+fn delivered(chat_type: ChatType, ms: u64, bare: bool) -> Vec<&'static str> {
+    let (mut m, effects) = with_views(chat_type, 1_000_000);
+    let (proc, cmd, _) = m.prompted(effects);
+    m.answer(proc, cmd, PiData::None);
+    m.pi(proc, PiEvent::AgentStart);
+    // The first look at the view comes with its first interval.
+    let effects = m.wait(1_000_000);
+    let call = calls(&effects)[0];
+    m.feed(Event::Outcome { call, outcome: Box::new(Outcome::Shown { id: Some("p1".into()), full: false, bare }) });
+    m.wait(ms);
+    m.pi(proc, PiEvent::Assistant(said("hello", "stop")));
+    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
+    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
+    let mut effects = m.answer(proc, id, PiData::State(PiState::default()));
+    let mut ops = Vec::new();
+    for _ in 0..10 {
+        let mut next = Vec::new();
+        for e in effects {
+            next.extend(match e {
+                Effect::Job { id, job, .. } => match *job {
+                    Job::Render { content, .. } => {
+                        m.feed(Event::Job { id, done: Box::new(JobDone::Rendered(vec![*content])) })
+                    }
+                    _ => Vec::new(),
+                },
+                Effect::Call { id, call, .. } => {
+                    ops.push(match call.op {
+                        Op::Send { .. } => "send",
+                        Op::Edit { .. } => "edit",
+                        Op::Delete { .. } => "delete",
+                        _ => "else",
+                    });
+                    m.feed(Event::Outcome { call: id, outcome: Box::new(Outcome::Sent { id: "p2".into() }) })
+                }
+                _ => Vec::new(),
+            });
+        }
+        effects = next;
+    }
+    ops
+}
+
+#[test]
+fn given_only_a_placeholder_for_long_then_the_reply_of_a_private_chat_is_a_message_of_its_own() {
+    assert_eq!(delivered(ChatType::Dm, 1, true), ["delete", "send"]);
+    assert_eq!(delivered(ChatType::Dm, 1, false), ["edit"], "its beginning was read");
+    assert_eq!(delivered(ChatType::Group, 1, true), ["edit"], "in a group");
+}
