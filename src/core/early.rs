@@ -81,7 +81,25 @@ impl Join {
         }
     }
 
-    fn of(name: Option<&str>) -> Join {
+    /// What stands between the parts.
+    pub(super) fn between(self) -> &'static str {
+        if self == Join::Text {
+            ""
+        } else {
+            "\n\n"
+        }
+    }
+
+    /// What the parts say together.
+    pub(super) fn text<'a>(self, texts: impl Iterator<Item = &'a str>) -> String {
+        let texts: Vec<&str> = texts.filter(|t| !t.is_empty()).collect();
+        match self {
+            Join::Album if texts.is_empty() => "(album)".to_owned(),
+            _ => texts.join(self.between()),
+        }
+    }
+
+    pub(super) fn of(name: Option<&str>) -> Join {
         match name.and_then(|n| n.split_once(':')).map_or("", |(kind, _)| kind) {
             "a" => Join::Album,
             "t" => Join::Text,
@@ -172,12 +190,7 @@ impl Parcel {
 
     /// What all of it says.
     fn text(&self) -> String {
-        let texts: Vec<&str> = self.rows.iter().map(|r| r.text.as_str()).filter(|t| !t.is_empty()).collect();
-        match self.join {
-            Join::Text => texts.concat(),
-            Join::Album if texts.is_empty() => "(album)".to_owned(),
-            _ => texts.join("\n\n"),
-        }
+        self.join.text(self.rows.iter().map(|r| r.text.as_str()))
     }
 }
 
@@ -195,7 +208,7 @@ fn units(text: &str) -> usize {
 }
 
 /// Platforms that number the messages of a chat.
-fn number(s: &Source) -> Option<i64> {
+pub(super) fn number(s: &Source) -> Option<i64> {
     s.message_id.as_ref()?.parse().ok()
 }
 

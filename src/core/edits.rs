@@ -32,7 +32,7 @@ impl State {
             if row.body_hash.as_deref() == Some(&hash) {
                 return Ok(()); // a preview appeared, a reaction was counted
             }
-            if self.replace(&row, &m.text, &hash)? {
+            if self.replace(&row, &m.text, &hash)? || self.replace_part(&row, &m.text, &hash)? {
                 return Ok(());
             }
             // What it says now is known from here on.

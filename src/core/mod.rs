@@ -21,6 +21,7 @@ mod lanes;
 mod menus;
 mod moved;
 mod pace;
+mod parts;
 mod pool;
 mod posts;
 mod presses;

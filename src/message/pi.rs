@@ -208,7 +208,7 @@ pub struct PiStats {
 }
 
 /// `extension_ui_request` of the four dialog methods.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PiDialog {
     pub id: String,
     pub method: String,

@@ -82,7 +82,10 @@ impl Platforms {
                     None => self.post(&call.target, Some(nonce), &content.text),
                 };
                 self.set_buttons(&id, content);
-                Outcome::Sent { id }
+                match rng.one_in(8) {
+                    true => Outcome::SentAll { ids: vec![id.clone(), format!("{id}-2")] },
+                    false => Outcome::Sent { id },
+                }
             }
             Op::Edit { id, content } => match self.find(id) {
                 Some(p) => {
@@ -125,6 +128,9 @@ impl Platforms {
     pub fn lose(&mut self, outcome: &Outcome) {
         if let Outcome::Sent { id } | Outcome::Shown { id: Some(id), .. } = outcome {
             self.orphans.insert(id.clone());
+        }
+        if let Outcome::SentAll { ids } = outcome {
+            self.orphans.extend(ids.iter().cloned());
         }
     }
 

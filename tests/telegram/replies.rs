@@ -94,3 +94,26 @@ fn a_sticker_that_came_before_is_not_fetched_again() {
     h.g.wait_until("it reaches the agent", |_| h.pi.prompts().len() > 2);
     assert_eq!(h.api.calls("getFile").len(), 2);
 }
+
+#[test]
+fn an_edit_of_one_part_changes_the_whole_as_long_as_that_waits() {
+    let h = House::new(json!({"streamMode": "off", "groups": {"*": {"requireMention": false}}}));
+    h.g.reconfigure(json!({"agent": {"pool": {"max": 1}}}));
+    h.g.wait_log("configuration reloaded");
+    h.api.privacy(false);
+    h.api.add_group(-50, "The group");
+    h.api.user_says(-50, ANN).text("[[gate:g]] [[say:busy]]").send(); // nobody else gets an agent
+    h.pi.wait_gate("g");
+    let group = h.api.album();
+    let first = h.api.user_says(ANN, ANN).photo(PIXEL).in_album(&group).text("first").send();
+    let second = h.api.user_says(ANN, ANN).photo(PIXEL).in_album(&group).text("secnod").send();
+    h.counts("SELECT count(*) FROM inbox WHERE state = 'joined'", 1);
+    h.api.user_edits(ANN, second.message_id, "second [[say:seen]]");
+    let last = h.api.user_edits(ANN, first.message_id, "the first");
+    h.api.wait_confirmed(last.update_id.unwrap());
+    h.pi.open("g");
+    h.api.wait_text(ANN, "seen");
+    let prompts = h.pi.prompts();
+    assert_eq!(prompts.len(), 2);
+    assert!(prompts[1].contains("the first\n\nsecond [[say:seen]]") && !prompts[1].contains("secnod"), "{prompts:?}");
+}
