@@ -7,7 +7,8 @@ use crate::store::{Result, MEDIA};
 
 /// Lanes send for that long.
 const SEND_WAIT: u64 = 10_000;
-/// A call that is under way is waited for that long, but for files: a platform that takes longer does not answer.
+/// A call that is under way is waited for that long, but for files, and so is a lane whose calls fail: a platform that
+/// takes longer is not there.
 const CALL_WAIT: u64 = 3_000;
 
 impl State {
@@ -19,9 +20,9 @@ impl State {
             return Ok(());
         }
         let until = *self.sending_until.get_or_insert(self.now.mono + SEND_WAIT);
-        let calls_until = until - SEND_WAIT + CALL_WAIT;
-        if self.now.mono < until && self.lanes_send(until, self.now.mono < calls_until)? {
-            self.arm(Due::Drain, if self.now.mono < calls_until { calls_until } else { until });
+        let patience = until - SEND_WAIT + CALL_WAIT;
+        if self.now.mono < until && self.lanes_send(until, patience)? {
+            self.arm(Due::Drain, if self.now.mono < patience { patience } else { until });
             return Ok(());
         }
         self.drained = true;
@@ -29,20 +30,21 @@ impl State {
         Ok(())
     }
 
-    /// Does a lane have something to send, and may it before that moment? Signs of typing are nothing, nor is a view of
-    /// which nothing is left to say. `calls`: calls under way are waited for.
-    fn lanes_send(&self, until: Mono, calls: bool) -> Result<bool> {
+    /// Does a lane have something to send, and may it before `until`? Signs of typing are nothing, nor is a view of which
+    /// nothing is left to say. Calls that are not answered and lanes that fail have until `patience`; files longer.
+    fn lanes_send(&self, until: Mono, patience: Mono) -> Result<bool> {
         if self.degraded.is_some() {
             return Ok(false);
         }
         for (target, lane) in &self.lanes {
             let head = self.store.outbox_head(target)?;
             let owes = lane.rendering.is_some() || head.is_some();
-            let file = head.is_some_and(|row| row.kind == MEDIA);
-            if owes
-                && (lane.flying.is_none() || calls || file)
-                && self.lane_free_at(target).is_some_and(|at| at <= until)
-            {
+            let slow = match lane.flying {
+                Some(_) => head.is_none_or(|row| row.kind != MEDIA),
+                None => lane.fails(),
+            };
+            let until = if slow { patience } else { until };
+            if owes && self.now.mono < until && self.lane_free_at(target).is_some_and(|at| at <= until) {
                 return Ok(true);
             }
         }

@@ -106,6 +106,9 @@ impl State {
             return Ok(None);
         }
         m.text = text;
+        if self.maybe_asked(m).is_some() {
+            return Ok(Some((session, held))); // an answer is those words and nothing else
+        }
         self.with_quote(&session, m)?;
         if !held {
             self.with_context(m);

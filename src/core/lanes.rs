@@ -64,6 +64,11 @@ pub struct Account {
 }
 
 impl Lane {
+    /// Its last call was in vain.
+    pub(super) fn fails(&self) -> bool {
+        self.failures > 0
+    }
+
     /// A call is on its way, or the platform asked for patience.
     pub(super) fn held(&self, now: Mono) -> bool {
         self.flying.is_some() || self.not_before > now

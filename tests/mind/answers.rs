@@ -40,7 +40,15 @@ fn writes(m: &mut Mind, key: &str, text: &str, replies: Option<&str>) -> Vec<Eff
         ..Source::default()
     };
     let facts = Facts { replies: replies.map(str::to_owned), ..Facts::default() };
-    m.update(Update::Message(Inbound { dkey: key.into(), source, text: text.into(), facts, ..Inbound::default() }))
+    let quote = replies.map(|_| "[Reply to] Why?".to_owned());
+    m.update(Update::Message(Inbound {
+        dkey: key.into(),
+        source,
+        text: text.into(),
+        quote,
+        facts,
+        ..Inbound::default()
+    }))
 }
 
 fn outcome(m: &mut Mind, call: CallId, outcome: Outcome) -> Vec<Effect> {

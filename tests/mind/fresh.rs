@@ -69,3 +69,67 @@ fn given_only_a_placeholder_for_long_then_the_reply_of_a_private_chat_is_a_messa
     assert_eq!(delivered(ChatType::Dm, 1, false), ["edit"], "its beginning was read");
     assert_eq!(delivered(ChatType::Group, 1, true), ["edit"], "in a group");
 }
+
+/// Where a reply went that the platform refused for its topic, or that came so many ms after that: thread, and what it
+/// replies to.
+fn replied(m: &mut Mind, key: &str, gone: bool) -> Vec<(String, Option<String>)> {
+    let source = Source {
+        channel: "t".into(),
+        chat_type: ChatType::Group,
+        chat: "-1".into(),
+        thread: Some("5".into()),
+        sender: "u".into(),
+        message_id: Some(key.into()),
+        ..Source::default()
+    };
+    let update = Inbound { dkey: key.into(), source, text: "/whoami".into(), ..Inbound::default() };
+    let batch =
+        Batch { channel: "t".into(), account: String::new(), updates: vec![Update::Message(update)], cursor: None };
+    let mut effects = m.feed(Event::Inbound { id: ReqId(99), batch: Box::new(batch) });
+    let mut places = Vec::new();
+    for _ in 0..10 {
+        let mut next = Vec::new();
+        for e in effects {
+            next.extend(match e {
+                Effect::Job { id, job, .. } => match *job {
+                    Job::Render { content, .. } => {
+                        m.feed(Event::Job { id, done: Box::new(JobDone::Rendered(vec![*content])) })
+                    }
+                    _ => Vec::new(),
+                },
+                Effect::Call { id, call, .. } => match call.op {
+                    Op::Send { content, .. } => {
+                        let refused = gone && call.target.thread == "5";
+                        places.push((call.target.thread.clone(), content.reply_to));
+                        let outcome = match refused {
+                            true => Outcome::TopicGone { why: "message thread not found".into() },
+                            false => Outcome::Sent { id: "p1".into() },
+                        };
+                        m.feed(Event::Outcome { call: id, outcome: Box::new(outcome) })
+                    }
+                    _ => Vec::new(),
+                },
+                _ => Vec::new(),
+            });
+        }
+        effects = next;
+    }
+    places
+}
+
+#[test]
+fn a_topic_that_is_gone_is_tried_again_after_ten_minutes() {
+    let mut rules = rules();
+    rules.channels.insert("t".into(), ChannelRules { mailbox: false, repeat_safe: false });
+    let open = pi_gateway::access::GroupAccess { require_mention: false, ..Default::default() };
+    let access = Access { groups: [("*".to_owned(), open)].into(), ..Access::default() };
+    let reply_to = pi_gateway::rules::ReplyTo::Off;
+    rules.accounts.insert(("t".into(), String::new()), AccountRules { access, reply_to, ..AccountRules::default() });
+    let mut m = Mind::new(rules);
+    let (topic, beside) = (("5".to_owned(), None), |key: &str| (String::new(), Some(key.to_owned())));
+    assert_eq!(replied(&mut m, "m1", true), [topic.clone(), beside("m1")]);
+    m.wait(599_000);
+    assert_eq!(replied(&mut m, "m2", true), [beside("m2")]);
+    m.wait(1_000);
+    assert_eq!(replied(&mut m, "m3", false), [topic]);
+}

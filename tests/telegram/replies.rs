@@ -35,6 +35,21 @@ fn a_reaction_to_the_second_picture_of_an_answer_is_one_to_the_bot() {
 }
 
 #[test]
+fn a_reaction_to_the_second_piece_of_an_answer_is_one_to_the_bot() {
+    let h = House::new(json!({
+        "streamMode": "off", "textChunkLimit": 300, "reactionLevel": "minimal", "reactionNotifications": "own",
+    }));
+    let lines: String = (0..60).map(|n| format!("line {n}\\n")).collect();
+    h.api.user_writes(ANN, &format!("[[say:{lines}]]"));
+    let last = h.api.wait_message(ANN, |m| m.text().ends_with("line 59"));
+    h.settled();
+    h.api.user_reacts(ANN, ANN, last.id(), &["🔥"]);
+    h.g.wait_until("the agent hears of it", |_| h.pi.prompts().len() > 1);
+    let told = format!(": 🔥 on message {}: \"line 0\"", last.id());
+    assert!(h.pi.prompts()[1].contains(&told), "{:?}", h.pi.prompts());
+}
+
+#[test]
 fn a_reply_to_the_bot_is_quoted_only_to_a_conversation_that_does_not_know_what_it_said() {
     let h = House::new(json!({"streamMode": "off"}));
     pictures(&h);

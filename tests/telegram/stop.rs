@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{json, Value};
 
 use crate::house::{House, ANN};
-use crate::support::bot_api::{BotApi, Rule, Trouble};
+use crate::support::bot_api::{BotApi, Line, Rule, Trouble};
 
 /// The end of the program itself, on a busy machine.
 const SLACK: Duration = Duration::from_secs(2);
@@ -76,4 +76,22 @@ fn given_a_reply_that_is_answered_in_time_then_a_stop_waits_for_it_and_it_is_not
     h.api.user_writes(ANN, "[[say:again]]");
     h.api.wait_text(ANN, "again");
     assert_eq!(h.said(ANN), ["hello", "again"]);
+}
+
+#[test]
+fn given_a_platform_that_is_not_there_then_a_stop_does_not_wait_for_it_and_the_reply_comes_in_the_next_life() {
+    let mut h = House::new(json!({"streamMode": "off"}));
+    drained(&h, 300);
+    h.api.user_writes(ANN, "[[gate:g]] [[say:hello]]");
+    h.pi.wait_gate("g");
+    h.api.line(Line::Refused);
+    h.pi.open("g");
+    h.counts("SELECT count(*) FROM outbox WHERE state = 'ready' AND attempts > 2", 1);
+    let took = took(&mut h);
+    assert!(took < Duration::from_secs(3) + SLACK, "{took:?}");
+    h.api.line(Line::Up);
+    h.g.restart();
+    h.api.wait_text(ANN, "hello");
+    h.settled();
+    assert_eq!(h.said(ANN), ["hello"]);
 }
