@@ -128,6 +128,9 @@ impl Bench {
         let synced = sync_time(std::env::temp_dir().as_path());
         self.table.note("one fdatasync of 8 kB here, p50", format!("{:.3} ms", median(&synced)));
         self.table.note("                            p99", format!("{:.3} ms", percentile(&synced, 0.99)));
+        let hop = hop_time();
+        self.table.note("one word from thread to thread and back, p50", format!("{:.3} ms", median(&hop)));
+        self.table.note("                                        p99", format!("{:.3} ms", percentile(&hop, 0.99)));
         let disk = self.messages("data on disk", tempfile::tempdir().unwrap(), count);
         let memory = tempfile::tempdir_in("/dev/shm").ok().map(|dir| self.messages("data in memory", dir, count));
         let (name, (p50, p99)) = memory.map_or(("", disk), |m| (", data in memory", m));
@@ -362,6 +365,25 @@ fn sync_time(dir: &Path) -> Vec<f64> {
         ms(begun.elapsed())
     };
     (0..200).map(one).collect()
+}
+
+/// What waking another thread and being woken by it costs on this machine, ms: a message takes this way about four
+/// times on its way in and out.
+fn hop_time() -> Vec<f64> {
+    let (ask, asked) = crossbeam_channel::bounded::<()>(1);
+    let (tell, told) = crossbeam_channel::bounded::<()>(1);
+    let echo = std::thread::spawn(move || asked.iter().all(|()| tell.send(()).is_ok()));
+    let one = |_| {
+        sleep(PACE); // both asleep, as the threads of an idle gateway are
+        let begun = Instant::now();
+        ask.send(()).expect("the echo lives");
+        told.recv().expect("the echo lives");
+        ms(begun.elapsed())
+    };
+    let times = (0..200).map(one).collect();
+    drop(ask);
+    echo.join().expect("the echo ends with its questions");
+    times
 }
 
 /// strace counting syncs of a process.

@@ -69,5 +69,6 @@ on_both! {
     telegram:
         on_telegram_a_long_answer_grows_over_several_messages_and_its_code_is_whole,
         on_telegram_a_message_during_a_tool_steers_and_stop_ends_the_turn,
-        on_telegram_a_gateway_killed_in_mid_answer_answers_once;
+        on_telegram_a_gateway_killed_in_mid_answer_answers_once,
+        on_telegram_a_stranger_is_approved_sends_a_photo_and_chooses_a_model_by_buttons;
 }
