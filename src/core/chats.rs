@@ -77,6 +77,7 @@ impl State {
 
     /// Something came from the chat: it can be written to again.
     fn welcome(&mut self, chat: &Target) {
+        self.lost_topics.remove(chat);
         if self.barred.get(&name(chat)).is_some_and(|(_, until)| until.is_none()) {
             self.barred.remove(&name(chat));
         }

@@ -70,22 +70,8 @@ fn given_only_a_placeholder_for_long_then_the_reply_of_a_private_chat_is_a_messa
     assert_eq!(delivered(ChatType::Group, 1, true), ["edit"], "in a group");
 }
 
-/// Where a reply went that the platform refused for its topic, or that came so many ms after that: thread, and what it
-/// replies to.
-fn replied(m: &mut Mind, key: &str, gone: bool) -> Vec<(String, Option<String>)> {
-    let source = Source {
-        channel: "t".into(),
-        chat_type: ChatType::Group,
-        chat: "-1".into(),
-        thread: Some("5".into()),
-        sender: "u".into(),
-        message_id: Some(key.into()),
-        ..Source::default()
-    };
-    let update = Inbound { dkey: key.into(), source, text: "/whoami".into(), ..Inbound::default() };
-    let batch =
-        Batch { channel: "t".into(), account: String::new(), updates: vec![Update::Message(update)], cursor: None };
-    let mut effects = m.feed(Event::Inbound { id: ReqId(99), batch: Box::new(batch) });
+/// Plays a chat in which there is no topic 5, as long as that is so: threads of what was sent, and what it replied to.
+fn sent(m: &mut Mind, mut effects: Vec<Effect>, gone: bool) -> Vec<(String, Option<String>)> {
     let mut places = Vec::new();
     for _ in 0..10 {
         let mut next = Vec::new();
@@ -118,18 +104,45 @@ fn replied(m: &mut Mind, key: &str, gone: bool) -> Vec<(String, Option<String>)>
 }
 
 #[test]
-fn a_topic_that_is_gone_is_tried_again_after_ten_minutes() {
+fn a_topic_that_is_gone_is_tried_again_after_ten_minutes_or_when_something_comes_from_there() {
     let mut rules = rules();
-    rules.channels.insert("t".into(), ChannelRules { mailbox: false, repeat_safe: false });
+    rules.channels.insert("telegram".into(), ChannelRules { mailbox: false, repeat_safe: false });
     let open = pi_gateway::access::GroupAccess { require_mention: false, ..Default::default() };
     let access = Access { groups: [("*".to_owned(), open)].into(), ..Access::default() };
     let reply_to = pi_gateway::rules::ReplyTo::Off;
-    rules.accounts.insert(("t".into(), String::new()), AccountRules { access, reply_to, ..AccountRules::default() });
+    let account = AccountRules { access, reply_to, ..AccountRules::default() };
+    rules.accounts.insert(("telegram".into(), "default".into()), account);
     let mut m = Mind::new(rules);
+    let asks = |m: &mut Mind, key: &str| {
+        let source = Source {
+            channel: "telegram".into(),
+            account: Some("default".into()),
+            chat_type: ChatType::Group,
+            chat: "-1".into(),
+            thread: Some("5".into()),
+            sender: "u".into(),
+            message_id: Some(key.into()),
+            ..Source::default()
+        };
+        let update = Inbound { dkey: key.into(), source, text: "/whoami".into(), ..Inbound::default() };
+        let updates = vec![Update::Message(update)];
+        let batch = Batch { channel: "telegram".into(), account: "default".into(), updates, cursor: None };
+        m.feed(Event::Inbound { id: ReqId(99), batch: Box::new(batch) })
+    };
+    let tells = |m: &mut Mind| {
+        let session = "agent:main:telegram:account:default:group:-1:topic:5".to_owned();
+        let post = Post { text: "news".into(), ..Post::default() };
+        m.ask(Request::Post(Box::new(PostRequest { session, post, ..PostRequest::default() })))
+    };
     let (topic, beside) = (("5".to_owned(), None), |key: &str| (String::new(), Some(key.to_owned())));
-    assert_eq!(replied(&mut m, "m1", true), [topic.clone(), beside("m1")]);
+    let effects = asks(&mut m, "m1");
+    assert_eq!(sent(&mut m, effects, true), [topic.clone(), beside("m1")]);
     m.wait(599_000);
-    assert_eq!(replied(&mut m, "m2", true), [beside("m2")]);
+    let effects = tells(&mut m);
+    assert_eq!(sent(&mut m, effects, true), [], "it is still believed to be gone");
     m.wait(1_000);
-    assert_eq!(replied(&mut m, "m3", false), [topic]);
+    let effects = tells(&mut m);
+    assert_eq!(sent(&mut m, effects, true), [topic.clone()]);
+    let effects = asks(&mut m, "m2");
+    assert_eq!(sent(&mut m, effects, false), [topic]);
 }

@@ -23,7 +23,7 @@ fn refused(h: &House) -> usize {
 }
 
 #[test]
-fn given_a_deleted_topic_then_the_reply_goes_to_the_forum_and_the_topic_is_left_alone_for_a_while() {
+fn given_a_deleted_topic_then_the_reply_goes_to_the_forum_and_the_topic_is_left_alone_until_somebody_writes_there() {
     let h = house(json!({}));
     let said = h.api.user_says(FORUM, ANN).topic(3).text("[[gate:g]] [[say:one]]").send();
     h.pi.wait_gate("g");
@@ -31,14 +31,29 @@ fn given_a_deleted_topic_then_the_reply_goes_to_the_forum_and_the_topic_is_left_
     h.pi.open("g");
     let answer = h.api.wait_text(FORUM, "one");
     assert_eq!((&answer.request["message_thread_id"], answer.reply_to()), (&Value::Null, Some(said.message_id)));
-    h.api.user_says(FORUM, ANN).topic(3).text("[[say:two]]").send();
-    h.api.wait_text(FORUM, "two");
-    assert_eq!(refused(&h), 1, "it is not tried again at once");
     // What answers nothing has no place there.
     let session = "agent:main:telegram:account:default:group:-100:topic:3";
     let r = h.g.post("/api/message/send", json!({"sessionKey": session, "text": "news"}));
     assert!(r.status == 502 && r.text().contains("the topic is gone"), "{} {}", r.status, r.text());
+    assert_eq!(refused(&h), 1, "it is not tried again at once");
+    h.api.user_says(FORUM, ANN).topic(3).text("[[say:two]]").send();
+    assert_eq!(h.api.wait_text(FORUM, "two").request["message_thread_id"], 3);
     assert_eq!(h.said(FORUM), ["one", "two"]);
+}
+
+#[test]
+fn given_a_closed_topic_then_the_reply_is_not_sent_elsewhere_and_offered_when_somebody_writes() {
+    let h = house(json!({}));
+    h.api.user_says(FORUM, ANN).topic(3).text("[[gate:g]] [[say:one]]").send();
+    h.pi.wait_gate("g");
+    h.api.close_topic(FORUM, 3, false);
+    h.pi.open("g");
+    h.api.wait_calls("sendMessage", 1);
+    h.settled();
+    assert!(h.said(FORUM).is_empty());
+    h.api.user_says(FORUM, ANN).text("[[say:two]]").send();
+    h.api.wait_text(FORUM, "two");
+    assert_eq!(h.said(FORUM), ["⚠️ Earlier reply could not be delivered:\n\none", "two"]);
 }
 
 #[test]
