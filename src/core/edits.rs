@@ -18,6 +18,7 @@ pub fn said_hash(m: &Inbound) -> String {
 impl State {
     /// One that still waits is replaced; another one is left alone, or said anew if its account wants that.
     pub(super) fn on_edited(&mut self, mut m: Inbound) -> Result<()> {
+        let hash = said_hash(&m);
         let Some((session, held)) = self.let_in(&mut m)? else { return Ok(()) };
         if held {
             return Ok(()); // alone it would not come in either
@@ -27,7 +28,6 @@ impl State {
             Some(key) => self.store.inbox_by_key(key)?,
             None => None,
         };
-        let hash = said_hash(&m);
         if let Some(row) = row {
             if row.body_hash.as_deref() == Some(&hash) {
                 return Ok(()); // a preview appeared, a reaction was counted

@@ -93,8 +93,9 @@ impl State {
             let Some(update) = self.take_news(update)? else { continue };
             match update {
                 Update::Message(mut m) => {
-                    let Some((session, held)) = self.let_in(&mut m)? else { continue };
+                    // Before anything of ours is put to it: an edit that changes nothing is known by that.
                     let hash = said_hash(&m);
+                    let Some((session, held)) = self.let_in(&mut m)? else { continue };
                     self.accept(&session, m, Manner { hash: Some(&hash), held, ..Manner::default() })?;
                 }
                 Update::Edited(m) => self.on_edited(m)?,

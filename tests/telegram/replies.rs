@@ -51,16 +51,19 @@ fn a_reaction_to_the_second_piece_of_an_answer_is_one_to_the_bot() {
 
 #[test]
 fn a_reply_to_the_bot_is_quoted_only_to_a_conversation_that_does_not_know_what_it_said() {
-    let h = House::new(json!({"streamMode": "off"}));
+    let h = House::new(json!({"streamMode": "off", "editedMessages": "resend"}));
     pictures(&h);
     let ids = album(&h);
-    h.api.user_says(ANN, ANN).reply_to(ids[1]).text("nice [[say:thanks]]").send();
+    let nice = h.api.user_says(ANN, ANN).reply_to(ids[1]).text("nice [[say:thanks]]").send();
     let thanks = h.api.wait_text(ANN, "thanks");
     h.settled();
     assert!(!h.pi.prompts()[1].contains("[Reply to]"), "{:?}", h.pi.prompts());
     h.api.user_writes(ANN, "/new");
     let reset = h.api.wait_message(ANN, |m| m.id() > thanks.id() && m.bot.is_some());
     h.settled();
+    // An edit that changes nothing is none, also where the quote would be another.
+    let same = h.api.user_edits(ANN, nice.message_id, "nice [[say:thanks]]");
+    h.api.wait_confirmed(same.update_id.unwrap());
     h.api.user_says(ANN, ANN).reply_to(thanks.id()).text("for what? [[say:hm]]").send();
     h.api.wait_text(ANN, "hm");
     assert!(h.pi.prompts()[2].contains("[Reply to] thanks\nfor what?"), "{:?}", h.pi.prompts());
