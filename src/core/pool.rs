@@ -171,6 +171,9 @@ impl State {
         }
         let waits_already = matches!(&s.stage, Stage::Open(o) if o.step == Step::Slot);
         set_step(s, Step::Slot, self.now.mono);
+        if self.drained {
+            return Ok(()); // the next life goes on with it
+        }
         if self.procs.len() < self.rules.pool_max {
             return self.spawn_for(s, wanted);
         }
