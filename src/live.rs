@@ -12,6 +12,7 @@ use crossbeam_channel::Sender;
 
 use crate::message::AssistantMessage;
 
+mod past;
 mod told;
 pub use told::part;
 
@@ -100,6 +101,8 @@ pub struct View {
     /// Events of a failed message go into `held`, see [`Live::hold`].
     holding: bool,
     held: Vec<Item>,
+    /// What steers took off the view of this run, the oldest first.
+    past: Vec<View>,
 }
 
 /// Where a viewer is. `Default` = has seen nothing.
@@ -240,6 +243,7 @@ impl Live {
             v.active = true;
             v.items.clear();
             v.boundaries.clear();
+            v.past.clear();
             v.items.shrink_to(64);
             v.bytes = 0;
             v.events = 0;
@@ -249,18 +253,6 @@ impl Live {
     /// A message was handed into the run here: what follows belongs to it.
     pub fn boundary(&self) {
         self.change(|v| v.boundaries.push(v.items.len()));
-    }
-    /// The rest of the run, from the oldest boundary on, answers another message.
-    pub fn rename(&self, run: &str) {
-        self.change(|v| {
-            let at = if v.boundaries.is_empty() { v.items.len() } else { v.boundaries.remove(0) };
-            v.items.drain(..at.min(v.items.len()));
-            v.count_events();
-            v.boundaries.iter_mut().for_each(|b| *b = b.saturating_sub(at));
-            v.generation += 1;
-            v.run = run.to_owned();
-            v.active = true;
-        });
     }
     /// The run is over; the view stays until the next begins.
     pub fn end(&self) {
@@ -337,10 +329,6 @@ impl Live {
     pub fn run(&self) -> String {
         lock(&self.view).run.clone()
     }
-    /// The run on view is the one this cursor is in.
-    pub fn is_at(&self, at: &Cursor) -> bool {
-        lock(&self.view).generation == at.generation
-    }
     /// A cursor that has seen everything so far.
     pub fn now(&self) -> Cursor {
         lock(&self.view).seen()
@@ -383,14 +371,11 @@ impl View {
         }
     }
 
-    fn read(&self, at: &mut Cursor, max: usize) -> Vec<News> {
+    /// For a cursor of this generation.
+    fn read_on(&self, at: &mut Cursor, max: usize) -> Vec<News> {
         let mut news = Vec::new();
         let mut taken = 0;
         let run = || self.run.clone();
-        if at.generation != self.generation {
-            *at = Cursor { generation: self.generation, brief: at.brief, ..Cursor::default() };
-            news.push(News::Restart { run: run() });
-        }
         at.open.retain_mut(|(i, seen)| match self.items.get(*i) {
             Some(Item::Tool(t)) => {
                 if t.version != *seen {
@@ -535,6 +520,32 @@ mod tests {
         let news = live.read(&mut Cursor::default(), usize::MAX);
         assert!(matches!(&news[0], News::Restart { run } if run == "r2"));
         assert_eq!(text(&news), "answer to the second");
+    }
+
+    #[test]
+    fn who_was_behind_at_a_steer_is_told_the_end_of_a_tool_before_the_next_answer_begins() {
+        let live = Board::default().open("s");
+        live.begin("r1");
+        live.tool(Tool { id: "c1".into(), name: "bash".into(), ..Tool::default() });
+        let (mut at, mut late) = (Cursor::default(), Cursor::default());
+        live.read(&mut at, usize::MAX);
+        live.tool(Tool { id: "c1".into(), output: "hi".into(), done: true, ..Tool::default() });
+        live.boundary();
+        live.boundary();
+        live.rename("r2"); // two messages came in at once
+        live.rename("r3");
+        live.text("answer to both");
+        assert!(live.is_at(&at) && !live.is_at(&late), "a reply to the first waits for its end");
+        let news = live.read(&mut at, usize::MAX);
+        let done = |n: &News| matches!(n, News::ToolChange { run, tool } if run == "r1" && tool.done);
+        assert!(news.len() == 1 && done(&news[0]), "{news:?}");
+        assert!(!live.is_at(&at));
+        for at in [&mut at, &mut late] {
+            let news = live.read(at, usize::MAX);
+            assert!(matches!(&news[0], News::Restart { run } if run == "r3"), "{news:?}");
+            assert_eq!(text(&news), "answer to both");
+            assert!(live.is_at(at) && live.read(at, usize::MAX).is_empty());
+        }
     }
 
     #[test]

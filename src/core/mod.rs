@@ -9,6 +9,8 @@ mod asks;
 mod chats;
 pub mod command_list;
 mod commands;
+mod concise;
+mod dialogs;
 mod drain;
 mod early;
 mod edits;
@@ -133,7 +135,7 @@ pub struct State {
     /// Who waits for the fate of which message.
     waiters: BTreeMap<Row, Vec<ReqId>>,
     jobs: BTreeMap<JobId, Key>,
-    dialogs: BTreeMap<String, OpenDialog>,
+    dialogs: BTreeMap<String, dialogs::OpenDialog>,
     /// What the agent asks people in their chats.
     questions: BTreeMap<String, Question>,
     /// Questions to pi that are no part of a turn.
@@ -196,12 +198,6 @@ struct KnownModels {
     /// pi's own JSON.
     raw: Arc<str>,
     at: Mono,
-}
-
-struct OpenDialog {
-    proc: ProcId,
-    dialog: Dialog,
-    until: Mono,
 }
 
 impl State {
@@ -289,6 +285,7 @@ impl State {
                 });
                 self.poster_gone(id);
                 self.chooser_gone(id)?;
+                self.page_chooser_gone(id)?;
             }
             Event::Inbound { id, batch } => self.on_batch(id, *batch)?,
             Event::Outcome { call, outcome } => self.on_outcome(call, *outcome)?,

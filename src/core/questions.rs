@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::answers;
+use super::dialogs::HELD;
 use super::keys::{self, Data};
 use super::presses::KEYS_LIFE;
 use super::session::{Key, Session, Stage};
@@ -15,8 +16,6 @@ use super::{Due, State, Todo};
 use crate::message::*;
 use crate::store::{inbox_state as st, Action, NewOutbox, OutboxRow, Result, ASK, TEXT};
 
-/// A held answer ends after that long, ms (gateway-api.md 1.7).
-const HELD: u64 = 290_000;
 /// Questions of tools and clients open at once, all sessions together.
 const MOST: usize = 256;
 /// Characters of what is asked: with a result behind it one message.
@@ -156,6 +155,12 @@ impl State {
                 self.refuse(id, Code::NotFound, format!("Channel not found: {channel}"));
                 return Ok(());
             }
+        }
+        if partner.as_ref().is_some_and(|p| p.channel == "webchat") {
+            if !self.choose_on_page(id, &key, req, in_turn) {
+                self.refuse(id, Code::Busy, "Too many questions are open");
+            }
+            return Ok(());
         }
         let Some(to) = partner.filter(|p| self.keys_of(p).is_some()) else {
             self.refuse(id, Code::Unsupported, "no inline keyboards");

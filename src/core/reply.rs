@@ -54,6 +54,7 @@ impl Piece {
 impl State {
     /// Records the turn's end: last segment, outbox rows, the fate of every member.
     pub(super) fn finish(&mut self, s: &mut Session, t: Turn, end: End) -> Result<()> {
+        let end = self.concise(&t, end)?;
         let at = t.addressee().cloned();
         let code = end.failed.as_ref().map(|f| f.0);
         let reason = end.failed.as_ref().map(|f| f.1.as_str()).or(s.deleted.then_some(st::DELETED));

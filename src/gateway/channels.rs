@@ -23,6 +23,7 @@ use crate::rules::{AccountRules, ChannelRules, GroupAdditions, Inflow, Keys, Pac
 use super::callers::Callers;
 use super::inbound::Files;
 use super::menus::Menus;
+use super::settings;
 
 /// Chats of groups have ids below zero.
 const GROUP: &str = "-";
@@ -42,7 +43,12 @@ pub fn rules(c: &Config) -> BTreeMap<String, ChannelRules> {
 /// Their accounts.
 pub fn accounts(c: &Config) -> BTreeMap<(String, String), AccountRules> {
     let all = c.channels.telegram.active();
-    all.map(|(id, account)| ((telegram::NAME.to_owned(), id.to_owned()), telegram_rules(account))).collect()
+    let concise = settings::concise(c).iter().any(|channel| channel == telegram::NAME);
+    let rules = |account| {
+        let rules = telegram_rules(account);
+        AccountRules { view: rules.view.clone().filter(|_| !concise), ..rules }
+    };
+    all.map(|(id, account)| ((telegram::NAME.to_owned(), id.to_owned()), rules(account))).collect()
 }
 
 fn telegram_rules(a: &TelegramAccount) -> AccountRules {

@@ -20,6 +20,7 @@ mod picture;
 mod programs;
 mod reload;
 mod routes;
+mod runtime;
 mod settings;
 mod shutdown;
 mod start;

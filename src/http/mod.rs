@@ -26,6 +26,7 @@ mod logins;
 mod media;
 mod memory;
 mod meter;
+mod names;
 mod observability;
 mod openai;
 mod operate;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::ask::Mind;
 use crate::live::Board;
 use crate::message::{Answer, Frame, PostedFile, Request, Snapshot, Wall};
+use crate::net;
 use crate::observe::{self, Observer};
 use crate::roster::Roster;
 
@@ -70,6 +71,10 @@ pub trait Operator: Send + Sync {
     fn restart_channel(&self, channel: &str, account: Option<&str>) -> bool {
         let _ = (channel, account);
         false
+    }
+    /// What fetches from addresses that a client names, guarded against private places. `Err`: why there is none.
+    fn fetcher(&self) -> Result<net::Agent, String> {
+        Err("this gateway fetches nothing".into())
     }
     /// Begins to stop; the gateway is started anew then.
     fn restart(&self) -> Result<(), NoRestart>;

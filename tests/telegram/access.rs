@@ -32,6 +32,11 @@ fn in_a_group_the_bot_answers_who_speaks_to_it_as_a_reply() {
     let answer = h.api.wait_text(GROUP, "here I am");
     assert_eq!(answer.reply_to(), Some(said.message_id));
     assert_eq!(h.said(GROUP), ["here I am"]);
+    // Lists call the conversation what people call it.
+    let list = h.g.get("/api/sessions").json();
+    let group = list["sessions"].as_array().unwrap().iter().find(|s| s["lastChatType"] == "group").cloned();
+    let group = group.unwrap_or_else(|| panic!("{list}"));
+    assert_eq!((&group["lastChatName"], &group["name"]), (&json!("The group"), &json!("The group · Telegram")));
     assert!(h.pi.prompts()[0].starts_with(&format!("[group:{GROUP} | from:")), "{:?}", h.pi.prompts());
     h.api.assert_clean();
 }

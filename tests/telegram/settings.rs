@@ -7,9 +7,11 @@ use crate::house::{House, ANN};
 const GROUP: i64 = -50;
 const FORUM: i64 = -100;
 
-/// Values of an argument of each start of pi so far.
+/// Values of an argument of each start of pi so far, without the gateway's own words.
 fn given(h: &House, flag: &str) -> Vec<Vec<String>> {
-    let of = |args: Vec<String>| args.windows(2).filter(|w| w[0] == flag).map(|w| w[1].clone()).collect();
+    let own = |value: &str| value.len() > 40;
+    let of =
+        |args: Vec<String>| args.windows(2).filter(|w| w[0] == flag && !own(&w[1])).map(|w| w[1].clone()).collect();
     h.pi.starts().into_iter().map(of).collect()
 }
 

@@ -78,6 +78,7 @@ fn source(m: &Message, me: &Me, account: &str) -> Option<Source> {
         account: Some(account.to_owned()),
         chat_type,
         chat: m.chat.id.to_string(),
+        chat_name: m.chat.title.clone(),
         thread: topic(m).map(|t| t.to_string()),
         sender: sender.to_string(),
         sender_name: name.filter(|n| !n.is_empty()),

@@ -35,6 +35,8 @@ fn a_private_text_has_its_keys_and_its_source() {
     assert_eq!(m.text, "hello");
     assert_eq!((m.source.chat_type, m.source.sender.as_str(), m.source.chat.as_str()), (ChatType::Dm, "9", "9"));
     assert_eq!(m.source.sender_name.as_deref(), Some("ann"));
+    assert_eq!(m.source.chat_name, None);
+    assert_eq!(group(json!({"text": "a"})).unwrap().source.chat_name.as_deref(), Some("G"));
     assert_eq!(m.source.message_id.as_deref(), Some("7"));
 }
 

@@ -312,11 +312,18 @@ fn encode(frame: &Frame) -> Encoded {
         Frame::RoleCreated { role } => event("role.created", "", json!({"role": role})),
         Frame::RoleDeleted { role } => event("role.deleted", "", json!({"role": role})),
         Frame::Reloaded => event("config.reloaded", "", json!({})),
+        Frame::Channel { channel, account, state, error } => {
+            let mut payload = json!({"id": channel, "accountId": account, "state": state});
+            if let Some(why) = error {
+                payload["error"] = json!(why);
+            }
+            event("channel.status", "", payload)
+        }
     }
 }
 
 /// Names of all events, for `features`.
-pub const EVENTS: [&str; 22] = [
+pub const EVENTS: [&str; 23] = [
     "agent",
     "live.reset",
     "chat.typing",
@@ -335,6 +342,7 @@ pub const EVENTS: [&str; 22] = [
     "role.created",
     "role.deleted",
     "config.reloaded",
+    "channel.status",
     "presence",
     "resync",
     "shutdown",
