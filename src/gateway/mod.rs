@@ -24,6 +24,7 @@ mod runtime;
 mod settings;
 mod shutdown;
 mod start;
+mod stickers;
 mod watch;
 
 use std::path::PathBuf;
