@@ -91,5 +91,7 @@ fn given_kills_at_random_moments_under_load_then_every_message_is_answered_exact
         h.api.calls("editMessageText").len(),
     );
     assert!(repeats + orphans <= kills(), "one call of a chat is in doubt per kill, not more");
-    h.api.assert_clean();
+    // An edit in doubt is made again, and then may change nothing.
+    let found = h.api.violations();
+    assert!(found.len() <= kills() && found.iter().all(|v| v.kind == "edit_not_modified"), "{found:#?}");
 }
