@@ -149,10 +149,6 @@ impl State {
             return Ok(());
         }
         while let Some(row) = self.store.outbox_head(target)? {
-            if row.state == "sending" && self.flying.remove(&CallId::Row(row.id)) {
-                self.set_flying(target, CallId::Row(row.id)); // its outcome is still to come
-                return Ok(());
-            }
             if let Some(to) = self.moved_to(target) {
                 return self.move_lane(target, to);
             }
@@ -525,6 +521,16 @@ impl State {
             self.set_flying(&target, CallId::Passing(id));
         }
         self.passing.insert(id, (target, what));
+    }
+
+    /// The call of a row, set going before this state was built: its outcome is still to come, and nothing else goes
+    /// that way before.
+    pub(super) fn inherit_send(&mut self, call: CallId) -> Result<()> {
+        let CallId::Row(row) = call else { return Ok(()) };
+        if let Some(target) = self.store.target_of(row)? {
+            self.set_flying(&target, call);
+        }
+        Ok(())
     }
 
     /// A call that no row stands for.

@@ -168,8 +168,6 @@ pub struct State {
     /// Session the event at hand belongs to (for healing after a panic).
     current: Option<Key>,
     random: Box<dyn FnMut(usize) -> String + Send>,
-    /// Calls of the state before this one.
-    flying: BTreeSet<CallId>,
 }
 
 /// What outlives a state that had to be given up in the middle of a life (a batch failed), and is not in the
@@ -250,7 +248,6 @@ impl State {
             verified: BTreeSet::new(),
             current: None,
             random: Box::new(random_id),
-            flying: legacy.calls,
         };
         for (id, profile, session) in legacy.procs {
             state.inherit(id, profile, session);
@@ -259,6 +256,9 @@ impl State {
             state.inherit_call(id, target, what);
         }
         state.store.begin()?;
+        for call in legacy.calls {
+            state.inherit_send(call)?;
+        }
         state.aliases = state.store.aliases()?;
         state.recover_all()?;
         state.work()?;

@@ -24,6 +24,8 @@ pub struct Platforms {
     pub posted: Vec<Posted>,
     /// Live messages that nobody may know of: their id was lost on the way, or taken back by a power cut.
     pub orphans: BTreeSet<String>,
+    /// Chats that have shut us out at some time: what was on its way there then may stay as it is.
+    left: BTreeSet<(String, String)>,
     /// Made since the last sync.
     pub young: Vec<String>,
     next: u64,
@@ -121,6 +123,9 @@ impl Platforms {
             }
             Op::View(View { message: None, .. }) => {
                 let id = self.post(&call.target, None, "growing");
+                if self.left.contains(&(call.target.channel.clone(), call.target.chat.clone())) {
+                    self.orphans.insert(id.clone());
+                }
                 Outcome::Shown { id: Some(id), full: rng.one_in(3), idle: false, bare: rng.one_in(3) }
             }
             Op::React { .. } | Op::Pin { .. } | Op::AnswerPress { .. } | Op::Typing => {
@@ -141,6 +146,7 @@ impl Platforms {
 
     /// Nothing is changed in that chat any more: what still grows there stays as it is.
     pub fn leave(&mut self, chat: &Target) {
+        self.left.insert((chat.channel.clone(), chat.chat.clone()));
         let there = |p: &&Posted| p.live && p.target.channel == chat.channel && p.target.chat == chat.chat;
         self.orphans.extend(self.posted.iter().filter(there).map(|p| p.id.clone()));
     }
