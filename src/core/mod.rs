@@ -8,6 +8,9 @@ mod asks;
 mod chats;
 pub mod command_list;
 mod commands;
+mod cron;
+mod cron_asks;
+mod cron_runs;
 mod drain;
 mod early;
 mod edits;
@@ -76,6 +79,8 @@ enum Due {
     Drain,
     /// Who waits for a platform is told.
     Post(ReqId),
+    /// Scheduled jobs are looked at.
+    Cron,
 }
 
 /// Work that follows from an event and touches something else than the event did.
@@ -88,6 +93,8 @@ enum Todo {
     Lane(Target),
     /// The session of a single request may be over.
     Fleeting(Key),
+    /// Somebody runs a job by hand; its key is that moment.
+    Run(String, Wall),
 }
 
 /// The mind's state.
@@ -110,6 +117,8 @@ pub struct State {
     renders: BTreeMap<JobId, (Target, Row)>,
     /// Who was told lately that too many ask to be let in.
     strangers: BTreeMap<Target, Mono>,
+    /// Scheduled jobs.
+    cron: cron::Cron,
     /// Who waits for what was sent to be taken.
     posters: Vec<posts::Poster>,
     /// Reactions to be removed as soon as they are set.
@@ -213,6 +222,7 @@ impl State {
             passing: BTreeMap::new(),
             renders: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            cron: cron::Cron::default(),
             posters: Vec::new(),
             unmarks: BTreeSet::new(),
             aliases: Vec::new(),
@@ -255,6 +265,7 @@ impl State {
         }
         state.store.begin()?;
         state.aliases = state.store.aliases()?;
+        state.load_cron()?;
         state.recover_all()?;
         state.work()?;
         state.store.commit()?;
@@ -271,6 +282,7 @@ impl State {
     pub fn step(&mut self, event: Event, now: Now) -> Result<Vec<Effect>> {
         self.now = now;
         self.current = None;
+        self.watch_offset()?;
         match event {
             Event::Request { id, req } => self.on_request(id, *req)?,
             Event::Gone { id } => {
@@ -356,6 +368,8 @@ impl State {
         self.out.clear();
         self.todo.clear();
         self.counters.errors += 1;
+        self.cron = cron::Cron::default();
+        self.load_cron()?;
         if let Some(key) = self.current.take() {
             log::error!("rebuilding session {key} from the store after a panic");
             self.forget(&key);
@@ -398,6 +412,7 @@ impl State {
                 Due::Clean => self.clean()?,
                 Due::Drain => {}
                 Due::Post(req) => self.poster_late(req),
+                Due::Cron => self.look_cron()?,
             }
         }
         Ok(())
@@ -413,6 +428,7 @@ impl State {
                     self.tell_posters()?;
                 }
                 Todo::Fleeting(key) => self.end_fleeting(&key)?,
+                Todo::Run(job, at) => self.run_job(&job, at)?,
             }
         }
         Ok(())
@@ -508,9 +524,10 @@ impl State {
     fn on_clock(&mut self, confirmed: bool) -> Result<()> {
         if confirmed && !self.clock_confirmed {
             self.store.confirm_clock(self.now.wall, self.rules.max_age)?;
+            self.clock_confirmed = true;
+            return self.cron_confirmed();
         }
-        self.clock_confirmed |= confirmed;
-        Ok(())
+        self.look_cron() // it was set
     }
 
     fn on_trouble(&mut self, what: Option<String>) -> Result<()> {
@@ -530,6 +547,7 @@ impl State {
             self.todo.extend(self.lanes.keys().cloned().map(Todo::Lane));
             self.todo.push_back(Todo::Pool);
             self.arm(Due::Warm, self.now.mono + 1_000);
+            self.look_cron()?;
         }
         Ok(())
     }
@@ -540,6 +558,7 @@ impl State {
             let day = 86_400_000;
             let before = self.now.wall - self.rules.keep_days * day;
             self.store.clean_actions(self.now.wall)?;
+            self.store.clean_cron_runs(before)?;
             if self.store.clean(before, self.now.wall - 2 * day, self.rules.keep_keys)? {
                 again = 1_000;
             }

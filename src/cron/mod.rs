@@ -2,4 +2,5 @@
 //! stores or knows what time it is.
 
 pub mod expr;
+pub mod job;
 pub mod schedule;

@@ -29,6 +29,13 @@ pub struct Written {
     pub timezone: Option<String>,
 }
 
+impl Written {
+    /// By which a changed one is known.
+    pub fn as_text(&self) -> String {
+        format!("{}|{}|{}", self.kind.as_str(), self.expr, self.timezone.as_deref().unwrap_or_default())
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {

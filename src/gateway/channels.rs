@@ -43,6 +43,14 @@ pub fn accounts(c: &Config) -> BTreeMap<(String, String), AccountRules> {
     all.map(|(id, account)| ((telegram::NAME.to_owned(), id.to_owned()), telegram_rules(account))).collect()
 }
 
+/// A place of a channel, as people write it.
+pub fn address(channel: &str, to: &str, accounts: &[&str]) -> Result<Target, String> {
+    match channel {
+        telegram::NAME => telegram::target(to, accounts),
+        _ => Err(format!("there is no channel \"{channel}\"")),
+    }
+}
+
 fn telegram_rules(a: &TelegramAccount) -> AccountRules {
     let every = a.draft_chunk.edit_throttle.as_millis() as u64;
     AccountRules {

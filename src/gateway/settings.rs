@@ -12,9 +12,10 @@ use crate::config::types::{
 };
 use crate::config::{Config, Env, Paths};
 use crate::core::command_list;
+use crate::cron::job::Job;
 use crate::http;
 use crate::message::Profile;
-use crate::rules::{self, AgentRules, ChannelRules, Mode, Rules};
+use crate::rules::{self, Address, AgentRules, ChannelRules, CronRules, Mode, Rules};
 
 /// What the mind decides by. `generation` rises when pi processes have to be recycled.
 pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
@@ -74,6 +75,13 @@ pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
         idle_reset: i64::from(c.session.idle_reset_hours) * 3_600_000,
         daily_reset: c.session.daily_reset_at.map(|t| i64::from(t.0)),
         transcripts: c.logging.transcripts != Transcripts::Off,
+        cron: CronRules {
+            on: c.cron.enabled && !c.plugins.disabled.iter().any(|name| name == "cron"),
+            most: c.cron.max_concurrent as usize,
+            jobs: c.cron.jobs.iter().map(Job::from).collect(),
+            timeout: ms(c.delegation.timeout),
+            address: Address(super::channels::address),
+        },
         zone: Some(zone(env)),
         generation,
     }
@@ -99,7 +107,7 @@ pub fn role_names(c: &Config) -> Vec<String> {
 
 /// The system's time zone. jiff looks through all of /usr/share/zoneinfo for its name first; the file itself is
 /// enough here.
-fn zone(env: &Env) -> TimeZone {
+pub(crate) fn zone(env: &Env) -> TimeZone {
     let file = Path::new("/etc/localtime");
     if env.var("TZ").is_some() {
         return TimeZone::system();

@@ -311,12 +311,23 @@ fn encode(frame: &Frame) -> Encoded {
         }
         Frame::RoleCreated { role } => event("role.created", "", json!({"role": role})),
         Frame::RoleDeleted { role } => event("role.deleted", "", json!({"role": role})),
+        Frame::CronRun(run) => {
+            let mut payload = json!({"jobId": run.job, "status": run.status, "startedAt": run.started});
+            if let Some(finished) = run.finished {
+                payload["finishedAt"] = json!(finished);
+            }
+            if let Some(error) = &run.error {
+                payload["error"] = json!(error);
+            }
+            event("cron.run", "", payload)
+        }
+        Frame::CronChanged { job, action } => event("cron.changed", "", json!({"jobId": job, "action": action})),
         Frame::Reloaded => event("config.reloaded", "", json!({})),
     }
 }
 
 /// Names of all events, for `features`.
-pub const EVENTS: [&str; 22] = [
+pub const EVENTS: [&str; 24] = [
     "agent",
     "live.reset",
     "chat.typing",
@@ -334,6 +345,8 @@ pub const EVENTS: [&str; 22] = [
     "session.role.changed",
     "role.created",
     "role.deleted",
+    "cron.run",
+    "cron.changed",
     "config.reloaded",
     "presence",
     "resync",
