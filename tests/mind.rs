@@ -12,6 +12,8 @@ use pi_gateway::store::Store;
 
 #[path = "mind/buttons.rs"]
 mod buttons;
+#[path = "mind/cron.rs"]
+mod cron;
 
 const MAIN: &str = "agent:main:webchat:default";
 

@@ -4,6 +4,7 @@
 //! like everything else, so that frames never interleave and the reader may block.
 
 mod calls;
+mod cron;
 mod frames;
 mod hello;
 mod history;
