@@ -5,6 +5,8 @@ mod callers;
 mod carry;
 mod channels;
 mod chores;
+mod clock_watch;
+mod cron_jobs;
 mod doors;
 mod files;
 mod hands;

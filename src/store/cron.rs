@@ -2,10 +2,13 @@
 //!
 //! A job of the configuration file has a row without a definition: only how it stands is kept here.
 
+use jiff::tz::TimeZone;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{Beside, Result, Store};
-use crate::cron::job::RunInfo;
+use crate::clock;
+use crate::cron::job::{Job, RunInfo, Standing};
+use crate::cron::schedule::Schedule;
 use crate::message::{Row, Wall};
 
 /// Runs that are kept per job.
@@ -33,6 +36,23 @@ pub struct JobRow {
     pub last_at: Option<Wall>,
     /// Failures in a row.
     pub errors: i64,
+}
+
+impl JobRow {
+    /// Of a job that is made now. `Err`: what is wrong with its schedule.
+    pub fn fresh(job: &Job, zone: &TimeZone, now: Wall) -> std::result::Result<JobRow, String> {
+        let schedule = Schedule::parse(&job.schedule, zone)?;
+        let active = job.standing() == Standing::Active;
+        Ok(JobRow {
+            id: job.id.clone(),
+            def: Some(job.to_stored()),
+            sched: job.schedule.as_text(),
+            anchor: now,
+            clock_ok: clock::synchronised(),
+            next: schedule.next(now, now).filter(|_| active),
+            ..JobRow::default()
+        })
+    }
 }
 
 const JOB: &str = "id, def, sched, anchor, clock_ok, next_at, done, last_at, errors";
@@ -90,6 +110,12 @@ fn define(db: &Connection, id: &str, def: &str) -> Result<()> {
     Ok(())
 }
 
+fn put(db: &Connection, j: &JobRow) -> Result<()> {
+    db.prepare_cached(&format!("INSERT OR REPLACE INTO cron_job({JOB}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)"))?
+        .execute((&j.id, &j.def, &j.sched, j.anchor, j.clock_ok, j.next, j.done, j.last_at, j.errors))?;
+    Ok(())
+}
+
 fn remove(db: &Connection, id: &str) -> Result<bool> {
     db.prepare_cached("DELETE FROM cron_run WHERE job = ?")?.execute([id])?;
     Ok(db.prepare_cached("DELETE FROM cron_job WHERE id = ?")?.execute([id])? > 0)
@@ -102,10 +128,7 @@ impl Store {
 
     /// All of it, also the definition.
     pub fn put_cron_job(&self, j: &JobRow) -> Result<()> {
-        self.db()?
-            .prepare_cached(&format!("INSERT OR REPLACE INTO cron_job({JOB}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)"))?
-            .execute((&j.id, &j.def, &j.sched, j.anchor, j.clock_ok, j.next, j.done, j.last_at, j.errors))?;
-        Ok(())
+        put(self.db()?, j)
     }
 
     /// How it stands. The definition may have been changed beside us, or the job removed.
@@ -217,6 +240,14 @@ impl Beside {
     }
     pub fn define_cron_job(&self, id: &str, def: &str) -> Result<()> {
         define(&self.db, id, def)
+    }
+    /// A new job, instead of one that has its name.
+    pub fn put_cron_job(&mut self, row: &JobRow) -> Result<()> {
+        let tx = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        remove(&tx, &row.id)?;
+        put(&tx, row)?;
+        tx.commit()?;
+        Ok(())
     }
     pub fn remove_cron_job(&mut self, id: &str) -> Result<bool> {
         let tx = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;

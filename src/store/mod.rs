@@ -7,6 +7,7 @@ mod actions;
 mod beside;
 mod chats;
 mod cron;
+mod cron_original;
 mod early;
 mod messages;
 pub mod original;
