@@ -8,7 +8,7 @@ use super::turn::{AbortWhy, Turn};
 use super::State;
 use crate::cron::job::{Job, Manner as How, Mode, RunInfo};
 use crate::message::*;
-use crate::store::{inbox_state as st, InboxRow, Result, RUNNING};
+use crate::store::{inbox_state as st, InboxRow, Result, SessionRow, RUNNING};
 
 /// Kind of a scheduled job's message; also the channel of one that nobody hears of.
 pub(super) const CRON: &str = "cron";
@@ -153,10 +153,9 @@ impl State {
 
     /// The conversation that is an agent's main one: the latest with a person (core.md 3.1).
     fn main_key(&self, agent: &str) -> Result<String> {
-        let with_a_person = |s: &Source| s.chat_type == ChatType::Dm && s.channel != "api" && s.channel != CRON;
-        let all = self.store.sessions_behind(None, LOOK_BACK)?;
-        let of_agent = all.into_iter().filter(|s| s.agent == agent && !s.key.starts_with("cron:"));
-        let found = of_agent.into_iter().find(|s| s.last.as_ref().is_some_and(with_a_person));
+        let with_a_person = |s: &Source| s.chat_type == ChatType::Dm && self.reaches(s);
+        let mut all = self.conversations_of(agent)?.into_iter();
+        let found = all.find(|s| self.place_of(s).is_some_and(|place| with_a_person(&place)));
         Ok(found.map_or_else(|| format!("agent:{agent}:main:main"), |s| s.key))
     }
 
@@ -192,16 +191,23 @@ impl State {
         if bound.is_some() {
             return Ok(bound);
         }
-        let all = self.store.sessions_behind(None, LOOK_BACK)?;
-        let of_agent = all.into_iter().filter(|s| s.agent == agent && !s.key.starts_with("cron:"));
-        Ok(of_agent.filter_map(|s| self.place_of(&s)).find(|s| fits(s)))
+        Ok(self.conversations_of(agent)?.iter().filter_map(|s| self.place_of(s)).find(|s| fits(s)))
+    }
+
+    /// An agent's conversations, the latest first; not those of jobs.
+    fn conversations_of(&self, agent: &str) -> Result<Vec<SessionRow>> {
+        let mut all = self.store.sessions_behind(None, LOOK_BACK)?;
+        all.retain(|s| s.agent == agent && !s.key.starts_with("cron:"));
+        all.sort_by_key(|s| -s.last_at);
+        Ok(all)
     }
 
     /// Where the people of a session are; of WebChat the session itself.
-    pub(super) fn place_of(&self, row: &crate::store::SessionRow) -> Option<Source> {
+    pub(super) fn place_of(&self, row: &SessionRow) -> Option<Source> {
         let last = row.last.clone()?;
-        let chat = if last.channel == WEBCHAT { row.key.clone() } else { last.chat.clone() };
-        Some(Source { chat, ..last })
+        // Who writes to a page's conversation over the API is no place; the page is.
+        let page = last.channel == WEBCHAT || (last.channel == "api" && row.key.contains(":webchat:"));
+        Some(if page { Source { channel: WEBCHAT.into(), chat: row.key.clone(), ..last } } else { last })
     }
 
     fn reaches(&self, s: &Source) -> bool {
