@@ -22,7 +22,7 @@ mod picture;
 mod programs;
 mod reload;
 mod routes;
-mod settings;
+pub(crate) mod settings;
 mod shutdown;
 mod start;
 mod watch;
