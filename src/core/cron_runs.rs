@@ -112,7 +112,7 @@ impl State {
         if let Some(source) = self.who_hears(&job, &agent)? {
             self.tell_people(&job.id, job.delivery.manner, &source, None, &text)?;
         }
-        self.switch_off(&job)
+        self.switch_off(id)
     }
 
     fn missed(&mut self, id: &str, due: Wall, why: String, new: bool) -> Result<()> {
@@ -135,12 +135,12 @@ impl State {
         Ok(())
     }
 
-    /// A job for one time that failed or was missed stays, switched off.
-    fn switch_off(&mut self, job: &Job) -> Result<()> {
-        let Some(l) = self.cron.jobs.get_mut(&job.id).filter(|l| !l.config && l.schedule.once()) else { return Ok(()) };
+    /// A job whose one time is over, and that failed or was missed, stays, switched off.
+    fn switch_off(&mut self, id: &str) -> Result<()> {
+        let Some(l) = self.cron.jobs.get_mut(id).filter(|l| !l.config && l.row.done) else { return Ok(()) };
         l.job.enabled = false;
         let def = l.job.to_stored();
-        self.store.define_cron_job(&job.id, &def)
+        self.store.define_cron_job(id, &def)
     }
 
     // ---- where it runs, who hears of it
@@ -227,9 +227,7 @@ impl State {
             self.store.set_inbox(first, st::MISSED, None, None, Some("too late"))?;
             if let Some((job, due)) = self.cron.open.remove(&first) {
                 self.missed(&job, due, "it could not begin within an hour".into(), false)?;
-                if let Some(job) = self.cron.jobs.get(&job).map(|l| l.job.clone()) {
-                    self.switch_off(&job)?;
-                }
+                self.switch_off(&job)?;
             }
             self.settled(first)?;
             self.todo.push_back(super::Todo::Kick(s.key.clone()));
@@ -369,7 +367,7 @@ impl State {
                 self.frame(Frame::CronChanged { job: id, action: "remove" });
                 Ok(())
             }
-            (false, true) => self.switch_off(&job),
+            (false, true) => self.switch_off(&id),
             _ => Ok(()),
         }
     }
