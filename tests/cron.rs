@@ -84,7 +84,10 @@ fn a_kill_in_the_middle_of_a_run_ends_in_one_result() {
         json!({"id": "slow", "schedule": {"kind": "every", "expr": "1h"}, "task": "[[gate:g]] [[say:made it]]",
             "delivery": {"mode": "direct", "channel": "webchat"}}),
     );
-    assert_eq!(call(&g, "POST", "/api/cron/jobs/slow/run", &Value::Null).json(), json!({"ok": true, "message": "triggered"}));
+    assert_eq!(
+        call(&g, "POST", "/api/cron/jobs/slow/run", &Value::Null).json(),
+        json!({"ok": true, "message": "triggered"})
+    );
     pi.wait_gate("g");
     g.kill9();
     pi.open("g");
@@ -102,8 +105,10 @@ fn b19_results_go_to_the_account_chat_and_topic_they_are_for_and_a_kill_repeats_
     let pi = FakePi::new(Flavour::New);
     let api = BotApi::start();
     let other = api.add_bot("222:second-bot-token", "other_bot");
-    let account = |api: &BotApi| json!({"apiRoot": api.root(), "botToken": api.token(), "pollTimeoutS": 5, "streamMode": "off",
-        "allowFrom": [ANN.to_string()], "groups": {"-1005": {"requireMention": false}}});
+    let account = |api: &BotApi| {
+        json!({"apiRoot": api.root(), "botToken": api.token(), "pollTimeoutS": 5, "streamMode": "off",
+        "allowFrom": [ANN.to_string()], "groups": {"-1005": {"requireMention": false}}})
+    };
     let telegram = json!({"enabled": true, "accounts": {"default": account(&api), "work": account(&other)}});
     let mut g = gateway(&pi, json!({"channels": {"telegram": telegram}})).start();
     for bot in [&api, &other] {
@@ -205,7 +210,8 @@ fn the_api_answers_in_the_words_of_the_original() {
     ] {
         assert_eq!(refused("POST", jobs, body), (400, want.to_owned()));
     }
-    let (status, why) = refused("POST", jobs, json!({"id": "a", "schedule": {"kind": "cron", "expr": "* * *"}, "task": "t"}));
+    let (status, why) =
+        refused("POST", jobs, json!({"id": "a", "schedule": {"kind": "cron", "expr": "* * *"}, "task": "t"}));
     assert!(status == 400 && why.starts_with("schedule.expr: must have 5 fields"), "{why}");
     let auth = format!("Authorization: Bearer {}\r\n", g.token);
     let torn = ask(g.addr, "POST", jobs, &auth, "{\"id\":");
@@ -215,24 +221,40 @@ fn the_api_answers_in_the_words_of_the_original() {
         ("POST", "/api/cron/jobs/x/run", Value::Null, (404, "not found")),
         ("PATCH", "/api/cron/jobs/x", json!({"action": "pause"}), (404, "not found")),
         ("PATCH", "/api/cron/jobs/x", json!({"action": "resume"}), (404, "not found or not paused")),
-        ("PATCH", "/api/cron/jobs/x", json!({"action": "go"}), (400, "action: must be \"pause\", \"resume\", or \"update\"")),
+        (
+            "PATCH",
+            "/api/cron/jobs/x",
+            json!({"action": "go"}),
+            (400, "action: must be \"pause\", \"resume\", or \"update\""),
+        ),
         ("PATCH", "/api/cron/jobs/x", json!({"action": "update", "task": "t"}), (404, "not found")),
     ] {
         assert_eq!(refused(method, path, body), (want.0, want.1.to_owned()), "{method} {path}");
     }
     let job = json!({"id": "a-1", "schedule": every, "task": "look", "mode": "isolated", "delivery": "announce", "deleteAfterRun": false});
     let made = add(&g, job);
-    assert_eq!((&made["id"], &made["mode"], &made["delivery"]), (&json!("a-1"), &json!("isolated"), &json!("announce")));
+    assert_eq!(
+        (&made["id"], &made["mode"], &made["delivery"]),
+        (&json!("a-1"), &json!("isolated"), &json!("announce"))
+    );
     let path = "/api/cron/jobs/a-1";
     assert_eq!(refused("PATCH", path, json!({"action": "update"})), (400, "No fields to update".into()));
     assert_eq!(call(&g, "PATCH", path, &json!({"action": "pause"})).json(), json!({"ok": true, "status": "paused"}));
     let status = json!({"ok": true, "total": 1, "active": 0, "paused": 1, "disabled": 0});
     assert_eq!(g.get("/api/cron/status").json(), status);
     assert_eq!(call(&g, "PATCH", path, &json!({"action": "resume"})).json(), json!({"ok": true, "status": "active"}));
-    let changed = call(&g, "PATCH", path, &json!({"action": "update", "task": "see", "schedule": {"kind": "cron", "expr": "@daily"}}));
+    let changed = call(
+        &g,
+        "PATCH",
+        path,
+        &json!({"action": "update", "task": "see", "schedule": {"kind": "cron", "expr": "@daily"}}),
+    );
     assert_eq!((changed.status, changed.json()["job"]["payload"]["text"].clone()), (200, json!("see")));
     let list = g.get(jobs).json();
-    assert_eq!((&list["ok"], &list["jobs"][0]["status"], &list["jobs"][0]["lastRun"]), (&json!(true), &json!("active"), &Value::Null));
+    assert_eq!(
+        (&list["ok"], &list["jobs"][0]["status"], &list["jobs"][0]["lastRun"]),
+        (&json!(true), &json!("active"), &Value::Null)
+    );
     assert_eq!(g.get("/api/cron/jobs/none/runs").json(), json!({"ok": true, "runs": []}));
     let mut ws = g.page(MAIN);
     assert_eq!(ws.call("cron.status", json!({}))["payload"]["total"], 1);
@@ -250,4 +272,56 @@ fn cron_that_is_off_is_said_to_be() {
     let answer = g.get("/api/cron/jobs");
     assert_eq!((answer.status, answer.json()["error"].clone()), (404, json!("Cron not enabled")));
     assert_eq!(g.page(MAIN).call("cron.list", json!({}))["error"], "Cron not enabled");
+}
+
+/// The command line on this gateway's data: exit code, output.
+fn cli(g: &Gateway, args: &[&str]) -> (i32, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pi-gw"));
+    let home = g.home.path();
+    command.args(args).arg("--config").arg(g.config_file()).env_clear().env("HOME", home).env("PATH", "/usr/bin:/bin");
+    let ran = command.output().unwrap();
+    (ran.status.code().unwrap(), String::from_utf8_lossy(&ran.stdout).into_owned())
+}
+
+#[test]
+fn b15_a_job_of_the_command_line_is_seen_by_the_running_gateway_and_the_command_ends() {
+    let pi = FakePi::new(Flavour::New);
+    let g = gateway(&pi, json!({})).start();
+    let (code, said) = cli(&g, &["cron", "add", "now", "--schedule", "+1s", "--text", "[[say:at once]]"]);
+    assert_eq!((code, said.lines().count()), (0, 2), "{said}");
+    wait_run(&g, "now", "completed");
+    let long = ["cron", "add", "j", "--schedule", "0 9 * * 1-5", "--text", "[[say:by hand]]", "--delivery", "silent"];
+    assert_eq!(cli(&g, &long).0, 0);
+    g.wait_until("it is known", |g| g.get("/api/cron/status").json()["total"] == 1);
+    assert_eq!(cli(&g, &["cron", "run", "j", "--wait"]), (0, "by hand\n".to_owned()));
+    let (code, said) = cli(&g, &["cron", "runs", "j", "--json"]);
+    let runs: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &runs[0]["status"]), (0, &json!("completed")));
+    assert_eq!(cli(&g, &["cron", "pause", "j"]).0, 0);
+    g.wait_until("it rests", |g| g.get("/api/cron/status").json()["paused"] == 1);
+    assert_eq!(cli(&g, &["cron", "run", "none"]).0, 1);
+}
+
+#[test]
+fn b15_jobs_of_the_configuration_and_of_the_original_run() {
+    let pi = FakePi::new(Flavour::New);
+    let job = json!({"id": "conf", "schedule": {"kind": "every", "expr": "1h"}, "payload": {"text": "[[say:from the file]]"},
+        "delivery": {"mode": "direct", "channel": "webchat"}});
+    let mut g = gateway(&pi, json!({"cron": {"jobs": [job]}}));
+    std::fs::create_dir_all(g.data().join("cron")).unwrap();
+    let old = json!([{"id": "old", "schedule": {"kind": "every", "expr": "2h"}, "payload": {"text": "[[say:from before]]"},
+        "delivery": {"mode": "direct", "channel": "webchat"}}]);
+    std::fs::write(g.data().join("cron/jobs.json"), old.to_string()).unwrap();
+    g.restart();
+    let jobs = g.get("/api/cron/jobs").json()["jobs"].clone();
+    assert_eq!((&jobs[0]["id"], &jobs[0]["source"], &jobs[1]["id"]), (&json!("conf"), &json!("config"), &json!("old")));
+    assert_eq!(call(&g, "DELETE", "/api/cron/jobs/conf", &Value::Null).status, 409);
+    g.kill9();
+    time_passes(&g, 2 * 3_600_000 + 120_000);
+    g.restart();
+    for id in ["conf", "old"] {
+        wait_run(&g, id, "completed");
+    }
+    let told: Vec<String> = g.history(MAIN).into_iter().map(|l| l.1).collect();
+    assert!(told.contains(&"from the file".to_owned()) && told.contains(&"from before".to_owned()), "{told:?}");
 }

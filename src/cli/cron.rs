@@ -388,7 +388,9 @@ fn newest(place: &Place, id: &str) -> Result<Option<RunInfo>, Failed> {
 }
 
 fn request(place: &Place, method: &str, path: &str) -> Result<(u16, String), Failed> {
-    let none = || (exit::UNAVAILABLE, "no gateway is running on this data directory; start one with: pi-gw gateway".to_owned());
+    let none = || {
+        (exit::UNAVAILABLE, "no gateway is running on this data directory; start one with: pi-gw gateway".to_owned())
+    };
     let found = instance::find(&place.paths.pid_file());
     let Ok(Instance::Running { url, .. }) = found else { return Err(none()) };
     let at = instance::reachable(&url).ok_or_else(none)?;

@@ -135,7 +135,8 @@ impl Command {
         match self {
             Model(Some(_)) => group,
             Role(r) => *r != RoleCommand::Show,
-            Sessions | Resume(_) | Refresh | Reload | Bash(_) | Bang(_) | Config(_) | Restart | Sys | Cron(_) | Media(_) => true,
+            Sessions | Resume(_) | Refresh | Reload | Bash(_) | Bang(_) | Config(_) | Restart | Sys | Cron(_)
+            | Media(_) => true,
             _ => false,
         }
     }

@@ -70,8 +70,7 @@ impl State {
             agent: Some(agent),
             ..heard.unwrap_or_else(nobody)
         };
-        let inbound =
-            Inbound { dkey: format!("cron:{id}:{due}"), source, text: job.prompt(), ..Inbound::default() };
+        let inbound = Inbound { dkey: format!("cron:{id}:{due}"), source, text: job.prompt(), ..Inbound::default() };
         let manner = Manner { solo: Some(&Solo::default()), kind: Kind::Cron, ..Manner::default() };
         // What is known already (its record was lost, its key was not) stays as it is.
         if self.known(Some(&inbound.dkey))?.is_some() {
@@ -90,7 +89,13 @@ impl State {
         let now = Some(self.now.wall);
         let started = self.now.wall;
         let run = RunInfo {
-            job: id.into(), due, started, finished: now, status: "skipped".into(), error: Some(why), ..RunInfo::default()
+            job: id.into(),
+            due,
+            started,
+            finished: now,
+            status: "skipped".into(),
+            error: Some(why),
+            ..RunInfo::default()
         };
         if !self.store.repeat_cron_run(&run)? {
             self.store.add_cron_run(&run, None)?;

@@ -146,8 +146,7 @@ impl Job {
         }
         new.change(m)?;
         *self = new;
-        const FIELDS: [&str; 7] =
-            ["schedule", "task", "mode", "delivery", "deleteAfterRun", "timeoutMs", "notifyMain"];
+        const FIELDS: [&str; 7] = ["schedule", "task", "mode", "delivery", "deleteAfterRun", "timeoutMs", "notifyMain"];
         Ok(FIELDS.iter().any(|key| given(key).is_some()))
     }
 
@@ -347,7 +346,8 @@ impl RunInfo {
             v["durationMs"] = json!((finished - self.started).max(0));
         }
         v["status"] = json!(self.status);
-        for (key, value) in [("resultPreview", &self.preview), ("error", &self.error), ("deliveryStatus", &self.delivery)]
+        for (key, value) in
+            [("resultPreview", &self.preview), ("error", &self.error), ("deliveryStatus", &self.delivery)]
         {
             if let Some(value) = value {
                 v[key] = json!(value);
@@ -397,8 +397,10 @@ mod tests {
             (json!({"id": "a", "schedule": every}), "task: non-empty string, max 2000 chars"),
             (json!({"id": "a", "schedule": every, "task": "x".repeat(2001)}), "task: non-empty string, max 2000 chars"),
             (json!({"id": "a", "schedule": every, "task": "t", "mode": "x"}), "mode: must be \"isolated\" or \"main\""),
-            (json!({"id": "a", "schedule": every, "task": "t", "timeoutMs": 5}),
-             "timeoutMs: must be a whole number, at least 1000"),
+            (
+                json!({"id": "a", "schedule": every, "task": "t", "timeoutMs": 5}),
+                "timeoutMs: must be a whole number, at least 1000",
+            ),
         ] {
             assert_eq!(Job::from_json(&body).unwrap_err(), why, "{body}");
         }
@@ -414,12 +416,19 @@ mod tests {
         assert_eq!(Job::from_json(&job.to_json()).unwrap(), job);
         let asked = Job { origin: Some(Source { channel: "telegram".into(), ..Source::default() }), ..job.clone() };
         assert_eq!(Job::from_stored(&asked.to_stored()).unwrap(), asked);
-        assert_eq!(Job::from_json(&serde_json::from_str(&asked.to_stored()).unwrap()).unwrap(), job, "not from outside");
+        assert_eq!(
+            Job::from_json(&serde_json::from_str(&asked.to_stored()).unwrap()).unwrap(),
+            job,
+            "not from outside"
+        );
         let mut changed = job.clone();
         assert_eq!(changed.update(&json!({"action": "update"})), Ok(false));
         assert_eq!(changed, job);
         assert_eq!(changed.update(&json!({"task": "see", "delivery": "silent", "mode": "isolated"})), Ok(true));
-        assert_eq!((changed.task.as_str(), changed.delivery.manner, changed.mode), ("see", Manner::Silent, Mode::Isolated));
+        assert_eq!(
+            (changed.task.as_str(), changed.delivery.manner, changed.mode),
+            ("see", Manner::Silent, Mode::Isolated)
+        );
         assert!(changed.update(&json!({"task": "now", "schedule": {"kind": "every", "expr": "1s"}})).is_err());
         assert_eq!(changed.task, "see", "all of it or nothing");
     }

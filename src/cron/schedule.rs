@@ -115,9 +115,8 @@ impl Schedule {
     /// `zone`: the system's. `Err`: what is wrong with the expression or the zone.
     pub fn parse(written: &Written, zone: &TimeZone) -> Result<Schedule, String> {
         let zone = match &written.timezone {
-            Some(name) => TimeZone::get(name).map_err(|_| {
-                format!("unknown time zone \"{name}\" (names look like \"Europe/Berlin\")")
-            })?,
+            Some(name) => TimeZone::get(name)
+                .map_err(|_| format!("unknown time zone \"{name}\" (names look like \"Europe/Berlin\")"))?,
             None => zone.clone(),
         };
         let expr = written.expr.trim();
@@ -127,9 +126,9 @@ impl Schedule {
                 Some(_) => return Err("must be at least 10s".into()),
                 None => return Err("must be a number with s, m, h or d, such as \"15m\"".into()),
             },
-            Kind::At => Form::At(at(expr).ok_or(
-                "must be a time such as \"2026-03-01 10:00\", \"2026-03-01T10:00:00Z\" or \"+20m\"",
-            )?),
+            Kind::At => Form::At(
+                at(expr).ok_or("must be a time such as \"2026-03-01 10:00\", \"2026-03-01T10:00:00Z\" or \"+20m\"")?,
+            ),
             Kind::Cron => Form::Cron(Box::new(Expr::parse(expr)?)),
         };
         Ok(Schedule { form, zone })
@@ -270,19 +269,54 @@ mod tests {
     fn a_time_that_does_not_exist_is_due_after_the_gap_and_one_that_comes_twice_once() {
         for (zone, expr, after, want) in [
             // Berlin puts its clocks from 2:00 to 3:00 on 29 March 2026, and from 3:00 to 2:00 on 25 October.
-            ("Europe/Berlin", "30 2 * * *", "2026-03-28T12:00:00Z", &["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"][..]),
+            (
+                "Europe/Berlin",
+                "30 2 * * *",
+                "2026-03-28T12:00:00Z",
+                &["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"][..],
+            ),
             ("Europe/Berlin", "0 2 * * *", "2026-03-28T12:00:00Z", &["2026-03-29T01:00:00Z", "2026-03-30T00:00:00Z"]),
             ("Europe/Berlin", "30 2 * * *", "2026-10-24T12:00:00Z", &["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]),
             // In the second of the two hours nothing is due that was due in the first.
             ("Europe/Berlin", "30 * * * *", "2026-10-25T00:00:00Z", &["2026-10-25T00:30:00Z", "2026-10-25T02:30:00Z"]),
-            ("Europe/Berlin", "*/20 * * * *", "2026-10-25T01:10:00Z", &["2026-10-25T02:00:00Z", "2026-10-25T02:20:00Z"]),
-            ("Europe/Berlin", "*/20 2,3 * * *", "2026-03-29T00:00:00Z", &["2026-03-29T01:00:00Z", "2026-03-29T01:20:00Z"]),
-            ("America/New_York", "30 2 * * *", "2026-03-07T12:00:00Z", &["2026-03-08T07:00:00Z", "2026-03-09T06:30:00Z"]),
-            ("America/New_York", "30 1 * * *", "2026-10-31T12:00:00Z", &["2026-11-01T05:30:00Z", "2026-11-02T06:30:00Z"]),
+            (
+                "Europe/Berlin",
+                "*/20 * * * *",
+                "2026-10-25T01:10:00Z",
+                &["2026-10-25T02:00:00Z", "2026-10-25T02:20:00Z"],
+            ),
+            (
+                "Europe/Berlin",
+                "*/20 2,3 * * *",
+                "2026-03-29T00:00:00Z",
+                &["2026-03-29T01:00:00Z", "2026-03-29T01:20:00Z"],
+            ),
+            (
+                "America/New_York",
+                "30 2 * * *",
+                "2026-03-07T12:00:00Z",
+                &["2026-03-08T07:00:00Z", "2026-03-09T06:30:00Z"],
+            ),
+            (
+                "America/New_York",
+                "30 1 * * *",
+                "2026-10-31T12:00:00Z",
+                &["2026-11-01T05:30:00Z", "2026-11-02T06:30:00Z"],
+            ),
             // Half an hour only.
-            ("Australia/Lord_Howe", "15 2 * * *", "2026-10-03T00:00:00Z", &["2026-10-03T15:30:00Z", "2026-10-04T15:15:00Z"]),
+            (
+                "Australia/Lord_Howe",
+                "15 2 * * *",
+                "2026-10-03T00:00:00Z",
+                &["2026-10-03T15:30:00Z", "2026-10-04T15:15:00Z"],
+            ),
             // At midnight: that day begins at one.
-            ("America/Santiago", "0 0 * * *", "2026-09-05T12:00:00Z", &["2026-09-06T04:00:00Z", "2026-09-07T03:00:00Z"]),
+            (
+                "America/Santiago",
+                "0 0 * * *",
+                "2026-09-05T12:00:00Z",
+                &["2026-09-06T04:00:00Z", "2026-09-07T03:00:00Z"],
+            ),
             // A whole day that never was.
             ("Pacific/Apia", "0 12 30 12 *", "2011-12-29T00:00:00Z", &["2011-12-30T10:00:00Z", "2012-12-29T22:00:00Z"]),
             ("Asia/Kolkata", "@daily", "2026-01-01T00:00:00Z", &["2026-01-01T18:30:00Z", "2026-01-02T18:30:00Z"]),

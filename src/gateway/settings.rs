@@ -76,7 +76,7 @@ pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
         daily_reset: c.session.daily_reset_at.map(|t| i64::from(t.0)),
         transcripts: c.logging.transcripts != Transcripts::Off,
         cron: CronRules {
-            on: c.cron.enabled && !c.plugins.disabled.iter().any(|name| name == "cron"),
+            on: cron_on(c),
             most: c.cron.max_concurrent as usize,
             jobs: c.cron.jobs.iter().map(Job::from).collect(),
             timeout: ms(c.delegation.timeout),
@@ -85,6 +85,10 @@ pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
         zone: Some(zone(env)),
         generation,
     }
+}
+
+fn cron_on(c: &Config) -> bool {
+    c.cron.enabled && !c.plugins.disabled.iter().any(|name| name == "cron")
 }
 
 pub fn mode(m: MessageMode) -> Mode {
@@ -200,6 +204,7 @@ pub fn agent_port(c: &Config, public: &http::Settings) -> http::Settings {
         media_max: public.media_max,
         media: public.media.clone(),
         accounts: public.accounts.clone(),
+        cron: public.cron,
         ..http::Settings::default()
     }
 }
@@ -279,6 +284,7 @@ pub fn port(
         },
         logins_file: Some(paths.web_logins()),
         agent,
+        cron: cron_on(c),
         hooks: http::Hooks {
             enabled: c.hooks.enabled,
             path: c.hooks.path.clone(),

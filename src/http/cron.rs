@@ -45,7 +45,16 @@ pub fn job(value: &Value) -> Result<Box<Job>, Fault> {
     Job::from_json(value).map(Box::new).map_err(Fault::invalid)
 }
 
+/// Refused as a whole where cron is off: that comes first.
+pub fn switched_on(port: &Port) -> Result<(), Fault> {
+    match port.settings.get().cron {
+        true => Ok(()),
+        false => Err(Fault::new(404, "not_found", "Cron not enabled")),
+    }
+}
+
 fn ask(port: &Port, request: CronRequest) -> Result<CronAnswer, Fault> {
+    switched_on(port)?;
     match port.mind.ask(Request::Cron(Box::new(request)), port.settings.get().times.accept) {
         Answer::Cron(answer) => Ok(*answer),
         other => Err(Fault::from_answer(other)),
@@ -93,7 +102,7 @@ pub fn add(port: &Port, ex: &mut dyn Exchange) -> Handled {
         Access::Pi(proc) => Some(proc),
         _ => None,
     };
-    let done = body(call).and_then(|value| {
+    let done = switched_on(port).and_then(|()| body(call)).and_then(|value| {
         let key = call.head.field("idempotency-key").or_else(|| value.get("idempotencyKey")?.as_str());
         let again = key.map(idempotency_key).transpose()?.is_some();
         ask(port, CronRequest::Add { job: job(&value)?, by, again }).map(|answer| shown(answer, &Value::Null))
@@ -116,7 +125,7 @@ pub fn run(port: &Port, ex: &mut dyn Exchange) -> Handled {
 pub fn patch(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let call = ex.call();
     let id = call.args.first().cloned().unwrap_or_default();
-    let done = body(call).and_then(|value| {
+    let done = switched_on(port).and_then(|()| body(call)).and_then(|value| {
         let (request, done) = match value.get("action").and_then(Value::as_str) {
             Some("pause") => (CronRequest::Pause(id), json!({"status": "paused"})),
             Some("resume") => (CronRequest::Resume(id), json!({"status": "active"})),

@@ -6,8 +6,8 @@ use super::head::percent;
 use super::port::Port;
 use super::settings::Limits;
 use super::{
-    agent, channels, chat, cron, hooks, inlet, keyboard, lists, media, memory, observability, openai, operate, page, send,
-    status, transcripts, ws,
+    agent, channels, chat, cron, hooks, inlet, keyboard, lists, media, memory, observability, openai, operate, page,
+    send, status, transcripts, ws,
 };
 
 /// Who may call a route.

@@ -116,7 +116,9 @@ mod tests {
             {"id":"b","schedule":{"kind":"cron","expr":"0 0 30 2 *"},"payload":{"text":"never"}}]"#;
         std::fs::write(cron.join("jobs.json"), jobs).unwrap();
         let runs: String = (0..120)
-            .map(|n| format!("{{\"jobId\":\"a\",\"startedAt\":{n},\"finishedAt\":{},\"status\":\"completed\"}}\n", n + 5))
+            .map(|n| {
+                format!("{{\"jobId\":\"a\",\"startedAt\":{n},\"finishedAt\":{},\"status\":\"completed\"}}\n", n + 5)
+            })
             .collect();
         std::fs::write(cron.join("runs/a.jsonl"), runs + "torn").unwrap();
         let (taken, left) = take().unwrap().unwrap();

@@ -368,7 +368,8 @@ mod tests {
         for piece in files.iter().flat_map(|f| f.split('"').skip(1).step_by(2)) {
             let text = piece.split_whitespace().collect::<Vec<_>>().join(" ");
             if ["SELECT ", "UPDATE ", "DELETE "].iter().any(|w| text.starts_with(w)) && text.len() > 10 {
-                let columns = ["{INBOX}", "{TURN}", "{SEGMENT}", "{OUTBOX}", "{SESSION}", "{COLUMNS}", "{JOB}", "{RUN}"];
+                let columns =
+                    ["{INBOX}", "{TURN}", "{SEGMENT}", "{OUTBOX}", "{SESSION}", "{COLUMNS}", "{JOB}", "{RUN}"];
                 found.push(columns.iter().fold(text, |t, c| t.replace(c, "*")));
             }
         }

@@ -10,7 +10,7 @@ const DAY: i64 = 24 * HOUR;
 
 fn cron_rules() -> Rules {
     let mut rules = Rules { pool_idle: 1 << 40, ..rules() }; // no process goes by itself
-    // Places are written `account/chat/thread` here.
+                                                             // Places are written `account/chat/thread` here.
     let address = Address(|channel, to, _| {
         let mut parts = to.split('/').map(str::to_owned);
         let mut next = || parts.next().unwrap_or_default();
@@ -289,7 +289,9 @@ fn b19_a_job_that_an_agent_makes_in_a_topic_is_answered_there() {
 
 #[test]
 fn nothing_is_told_of_a_result_that_says_nothing_or_that_the_agent_sent_itself() {
-    for (text, tool, delivery) in [("HEARTBEAT_OK", false, "none"), ("[NO_REPLY]", false, "none"), ("done", true, "by agent")] {
+    for (text, tool, delivery) in
+        [("HEARTBEAT_OK", false, "none"), ("[NO_REPLY]", false, "none"), ("done", true, "by agent")]
+    {
         let mut m = minded(cron_rules());
         m.add(json!({"delivery": {"mode": "announce", "channel": "webchat"}}));
         let effects = m.wait(HOUR as u64);
@@ -386,7 +388,9 @@ fn with_a_clock_nobody_vouches_for_intervals_go_on_and_the_calendar_waits_ten_mi
 #[test]
 fn a_time_that_is_a_day_late_is_missed_and_told() {
     let mut m = minded(cron_rules());
-    m.add(json!({"schedule": {"kind": "at", "expr": "+1h"}, "task": "call mother", "delivery": {"channel": "webchat"}}));
+    m.add(
+        json!({"schedule": {"kind": "at", "expr": "+1h"}, "task": "call mother", "delivery": {"channel": "webchat"}}),
+    );
     let effects = m.down(30 * HOUR);
     assert!(!begins(&effects));
     assert_eq!(m.statuses("j"), ["missed"]);
@@ -477,7 +481,8 @@ fn jobs_are_made_changed_paused_and_removed() {
     let mut m = minded(cron_rules());
     let job = |value: Value| Box::new(Job::from_json(&value).unwrap());
     let every = json!({"id": "j", "schedule": {"kind": "every", "expr": "1h"}, "task": "look"});
-    let add = |m: &mut Mind, value: &Value, again| m.cron(CronRequest::Add { job: job(value.clone()), by: None, again });
+    let add =
+        |m: &mut Mind, value: &Value, again| m.cron(CronRequest::Add { job: job(value.clone()), by: None, again });
     add(&mut m, &every, false).unwrap();
     assert_eq!(add(&mut m, &every, false), Err((Code::Conflict, "job \"j\" already exists".into())));
     assert!(add(&mut m, &every, true).is_ok(), "the same under the same key");
@@ -524,7 +529,10 @@ fn the_command_lists_and_runs_jobs_also_in_the_conversation_that_they_run_in() {
     let effects = m.say("/cron run j");
     let replies = m.replies();
     assert_eq!(replies[0], "There are no scheduled jobs.");
-    assert!(replies[1].contains("j: active (every 1h, next ") && replies[1].contains("look at the weather"), "{replies:?}");
+    assert!(
+        replies[1].contains("j: active (every 1h, next ") && replies[1].contains("look at the weather"),
+        "{replies:?}"
+    );
     assert_eq!(replies[2], "Job j: started.");
     m.run_through(effects, "sunny");
     assert_eq!(m.posted(), [(MAIN.to_owned(), "sunny".to_owned())]);

@@ -32,12 +32,12 @@ pub struct Schedules {
     asked: BTreeMap<ReqId, usize>,
     /// Nothing recurs any more: the run comes to rest.
     ended: BTreeSet<usize>,
+    late: u32,
 }
 
 pub fn rules(rng: &mut Rng) -> CronRules {
-    let address = Address(|channel, to, _| {
-        Ok(Target { channel: channel.into(), chat: to.into(), ..Target::default() })
-    });
+    let address =
+        Address(|channel, to, _| Ok(Target { channel: channel.into(), chat: to.into(), ..Target::default() }));
     CronRules { on: true, most: 1 + rng.below(2) as usize, timeout: 60_000, address, ..CronRules::default() }
 }
 
@@ -45,6 +45,12 @@ impl Schedules {
     pub fn die(&mut self) {
         self.asked.clear();
         self.ended.clear();
+    }
+
+    /// Some more time has to pass.
+    pub fn once_more(&mut self) -> bool {
+        self.late += 1;
+        self.late < 60
     }
 
     pub fn told(&mut self, id: ReqId, answer: &Answer) {

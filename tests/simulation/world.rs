@@ -1180,6 +1180,10 @@ impl World {
             self.leap()?; // its time has to be over
             return Ok(false);
         }
+        if self.cron.as_mut().is_some_and(Schedules::once_more) {
+            self.leap()?; // what is late begins
+            return Ok(false);
+        }
         if self.msgs.iter().any(|m| !m.acked && !m.refused) || !self.durable.is_empty() {
             return Ok(false);
         }

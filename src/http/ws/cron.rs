@@ -43,8 +43,13 @@ impl Session {
                 let limit = m.number("limit")?.map_or(RUNS, |n| n.clamp(1, MOST_RUNS as u64) as usize);
                 Ok((CronRequest::Runs { id, limit }, done(Value::Null)))
             }),
+            _ if method.starts_with("cron.") => {
+                let name: String = method.chars().take(64).collect();
+                Err(Fault::new(404, "not_found", format!("Unknown method: {name}")))
+            }
             _ => return None,
         };
+        let request = cron::switched_on(&self.port).and(request);
         Some(request.and_then(|(request, finish)| self.ask(id, Request::Cron(Box::new(request)), finish, false)))
     }
 
