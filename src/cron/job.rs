@@ -104,6 +104,12 @@ pub fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
+/// A conversation's key as people may write it (gateway-api.md R23).
+pub fn is_key(text: &str) -> bool {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || b"_.:@+%-".contains(&b);
+    (1..=256).contains(&text.len()) && text.bytes().all(fine) && !text.contains("..")
+}
+
 impl Job {
     /// `Err`: the first thing that is wrong, in the words of the API.
     pub fn from_json(value: &Value) -> Result<Job, String> {
@@ -128,6 +134,9 @@ impl Job {
         };
         let task = m.get("task").or_else(|| m.get("payload").and_then(|payload| payload.get("text")));
         job.task = self::task(task)?;
+        if job.session.as_ref().is_some_and(|key| !is_key(key)) {
+            return Err("sessionKey: not a session key (letters, digits and _.:@+%- only; no \"..\")".into());
+        }
         job.change(m)?;
         Ok(job)
     }
@@ -269,7 +278,11 @@ impl Delivery {
             Some(Value::Number(n)) => Ok(Some(n.to_string())),
             Some(_) => Err(WRONG),
         };
-        Ok(Delivery { manner, channel: text("channel")?, to: text("to")? })
+        let of = Delivery { manner, channel: text("channel")?, to: text("to")? };
+        match (of.channel.as_deref(), &of.to) {
+            (Some("webchat"), Some(to)) if !is_key(to) => Err("delivery.to: not a conversation of WebChat".into()),
+            _ => Ok(of),
+        }
     }
 
     pub fn to_json(&self) -> Value {
@@ -400,6 +413,14 @@ mod tests {
             (
                 json!({"id": "a", "schedule": every, "task": "t", "timeoutMs": 5}),
                 "timeoutMs: must be a whole number, at least 1000",
+            ),
+            (
+                json!({"id": "a", "schedule": every, "task": "t", "delivery": {"channel": "webchat", "to": "a/b"}}),
+                "delivery.to: not a conversation of WebChat",
+            ),
+            (
+                json!({"id": "a", "schedule": every, "task": "t", "sessionKey": "a..b"}),
+                "sessionKey: not a session key (letters, digits and _.:@+%- only; no \"..\")",
             ),
         ] {
             assert_eq!(Job::from_json(&body).unwrap_err(), why, "{body}");

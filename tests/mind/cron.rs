@@ -333,6 +333,25 @@ fn c23_a_run_that_is_found_after_two_hours_is_missed() {
 }
 
 #[test]
+fn c23_a_turn_that_was_cut_off_two_hours_ago_is_not_gone_on_with() {
+    let mut m = minded(cron_rules());
+    m.add(json!({"schedule": {"kind": "every", "expr": "5d"}, "delivery": "silent"}));
+    let effects = m.wait(5 * DAY as u64);
+    let (proc, cmd, _) = m.prompted(effects);
+    m.answer(proc, cmd, PiData::None);
+    m.pi(proc, PiEvent::AgentStart);
+    let effects = m.down(2 * HOUR);
+    let swept = effects.iter().find_map(|e| if let Effect::Sweep { proc, .. } = e { Some(*proc) } else { None });
+    let effects = m.feed(Event::Swept { proc: swept.unwrap() });
+    let job = effects.iter().find_map(|e| if let Effect::Job { id, .. } = e { Some(*id) } else { None });
+    let found = Found { user: true, head: "[turn:x]".into(), ..Found::default() };
+    let effects = m.feed(Event::Job { id: job.unwrap(), done: Box::new(JobDone::FileRead(found)) });
+    assert!(!begins(&effects));
+    assert_eq!(m.statuses("j"), ["missed"]);
+    assert!(m.jobs()[0].next.is_some(), "its next time comes");
+}
+
+#[test]
 fn c20_a_clock_that_was_days_behind_makes_no_job_run_twice_and_none_be_missed() {
     let right = 1_800_000_000_000;
     let mut m = Mind::new(cron_rules());
