@@ -272,6 +272,13 @@ fn cron_that_is_off_is_said_to_be() {
     let answer = g.get("/api/cron/jobs");
     assert_eq!((answer.status, answer.json()["error"].clone()), (404, json!("Cron not enabled")));
     assert_eq!(g.page(MAIN).call("cron.list", json!({}))["error"], "Cron not enabled");
+    g.reconfigure(json!({"cron": {"enabled": true}}));
+    g.wait_until("cron is on", |g| g.get("/api/cron/jobs").status == 200);
+    let job =
+        json!({"id": "j", "schedule": {"kind": "every", "expr": "1h"}, "task": "[[say:done]]", "delivery": "silent"});
+    g.wait_until("the mind knows it too", |g| call(g, "POST", "/api/cron/jobs", &job).status != 404);
+    call(&g, "POST", "/api/cron/jobs/j/run", &Value::Null);
+    wait_run(&g, "j", "completed");
 }
 
 /// The command line on this gateway's data: exit code, output.

@@ -2,5 +2,6 @@
 //! stores or knows what time it is.
 
 pub mod expr;
+pub mod info;
 pub mod job;
 pub mod schedule;
