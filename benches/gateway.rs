@@ -312,7 +312,8 @@ impl Bench {
             self.table.note("    threads when all is quiet", left);
             self.table.note("    RSS then", format!("{:.2} MB", used.proc().rss() as f64 / 1024.0));
         }
-        self.table.note("RSS per idle WebSocket", format!("{sockets:.1} kB"));
+        self.table.goal("RSS per idle WebSocket", sockets.0, 6.0, "kB");
+        self.table.goal("    threads", sockets.1, 0.0, "");
         drop(follower);
     }
 
@@ -344,14 +345,19 @@ impl Bench {
         (house.proc().rss() as f64 - before as f64) / f64::from(n)
     }
 
-    fn sockets(&self, house: &House) -> f64 {
-        let first = house.socket(&[MAIN]);
-        let before = house.proc().rss();
-        let all: Vec<_> = (0..100).map(|_| house.socket(&[MAIN])).collect();
-        sleep(Duration::from_secs(1));
-        let after = house.proc().rss();
+    /// Memory and threads of one that is idle, after some were there.
+    fn sockets(&self, house: &House) -> (f64, f64) {
+        let open = |n| (0..n).map(|_| house.socket(&[MAIN])).collect::<Vec<_>>();
+        let settled = || {
+            sleep(Duration::from_secs(1));
+            (house.proc().rss() as f64, house.proc().threads() as f64)
+        };
+        let first = open(20);
+        let before = settled();
+        let all = open(200);
+        let after = settled();
         drop((first, all));
-        (after as f64 - before as f64) / 100.0
+        ((after.0 - before.0) / 200.0, (after.1 - before.1) / 200.0)
     }
 }
 

@@ -9,8 +9,10 @@ pub mod process;
 pub mod profile;
 mod response;
 pub mod rpc;
+pub mod segments;
 pub mod session_file;
 pub mod session_parts;
 mod shown;
+pub mod tools;
 
 pub(crate) use decode::clean as clean_json;

@@ -9,33 +9,44 @@ use std::time::Duration;
 
 use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender, TrySendError};
 
+use crate::bell::Bell;
 use crate::message::{Answer, Batch, Code, Event, ReqId, Request};
 
 /// Who waits for which answer.
 #[derive(Debug, Default)]
 pub struct Answers {
     next: AtomicU64,
-    waiting: Mutex<HashMap<u64, Sender<Answer>>>,
+    waiting: Mutex<HashMap<u64, Caller>>,
+}
+
+#[derive(Debug)]
+struct Caller {
+    to: Sender<Answer>,
+    /// Rung when the answer is there.
+    bell: Option<Bell>,
 }
 
 impl Answers {
-    fn open(&self) -> (ReqId, Receiver<Answer>) {
+    fn open(&self, bell: Option<Bell>) -> (ReqId, Receiver<Answer>) {
         let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
-        let (tx, rx) = bounded(1);
-        self.lock().insert(id, tx);
+        let (to, rx) = bounded(1);
+        self.lock().insert(id, Caller { to, bell });
         (ReqId(id), rx)
     }
     /// Hands over an answer; nobody waiting any more is fine.
     pub fn give(&self, id: ReqId, answer: Answer) {
         let caller = self.lock().remove(&id.0);
-        if let Some(tx) = caller {
-            let _ = tx.try_send(answer); // capacity 1, used once: never full
+        if let Some(Caller { to, bell }) = caller {
+            let _ = to.try_send(answer); // capacity 1, used once: never full
+            if let Some(bell) = bell {
+                bell.ring();
+            }
         }
     }
     fn forget(&self, id: ReqId) -> bool {
         self.lock().remove(&id.0).is_some()
     }
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Sender<Answer>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Caller>> {
         self.waiting.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
@@ -62,7 +73,16 @@ impl Mind {
 
     /// Sends a request without waiting; `Err` holds the answer to give instead (inbox full: `busy`).
     pub fn submit(&self, req: Request) -> Result<Pending, Answer> {
-        let (id, answer) = self.answers.open();
+        self.post(req, None)
+    }
+
+    /// The same; the bell rings when the answer is there, for somebody who waits for other things too.
+    pub fn submit_and_ring(&self, req: Request, bell: Bell) -> Result<Pending, Answer> {
+        self.post(req, Some(bell))
+    }
+
+    fn post(&self, req: Request, bell: Option<Bell>) -> Result<Pending, Answer> {
+        let (id, answer) = self.answers.open(bell);
         self.send(Event::Request { id, req: Box::new(req) }, id)?;
         Ok(Pending { id, answer, mind: self.clone() })
     }
@@ -77,14 +97,14 @@ impl Mind {
 
     /// Hands over a reader's batch. Blocks while the inbox is full: readers may (design.md R2).
     pub fn deliver(&self, batch: Batch) -> Option<Pending> {
-        let (id, answer) = self.answers.open();
+        let (id, answer) = self.answers.open(None);
         self.inbox.send(Event::Inbound { id, batch: Box::new(batch) }).ok()?;
         Some(Pending { id, answer, mind: self.clone() })
     }
 
     /// The same for who must not wait; `None`: the inbox is full, or the mind is gone.
     pub fn deliver_now(&self, batch: Batch) -> Option<Pending> {
-        let (id, answer) = self.answers.open();
+        let (id, answer) = self.answers.open(None);
         self.send(Event::Inbound { id, batch: Box::new(batch) }, id).ok()?;
         Some(Pending { id, answer, mind: self.clone() })
     }

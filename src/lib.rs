@@ -2,6 +2,7 @@
 pub mod access;
 pub mod agent;
 pub mod ask;
+pub mod bell;
 pub mod channels;
 pub mod children;
 pub mod cli;

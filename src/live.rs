@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crossbeam_channel::Sender;
-
+use crate::bell::Bell;
 use crate::message::AssistantMessage;
 
+mod past;
 mod told;
 pub use told::part;
 
@@ -81,6 +81,8 @@ pub struct View {
     /// Events of a failed message go into `held`, see [`Live::hold`].
     holding: bool,
     held: Vec<Item>,
+    /// What steers took off the view of this run, the oldest first.
+    past: Vec<View>,
 }
 
 /// Where a viewer is. `Default` = has seen nothing.
@@ -149,22 +151,22 @@ pub struct Mark {
 pub struct Live {
     pub session: Arc<str>,
     view: Mutex<View>,
-    bells: Arc<Mutex<Vec<Sender<()>>>>,
+    bells: Arc<Mutex<Vec<Bell>>>,
 }
 
 /// All sessions' views, and who wants to be woken.
 #[derive(Debug, Default)]
 pub struct Board {
     lives: Mutex<HashMap<Arc<str>, Arc<Live>>>,
-    bells: Arc<Mutex<Vec<Sender<()>>>>,
+    bells: Arc<Mutex<Vec<Bell>>>,
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(|e| e.into_inner()) // plain data: a panic elsewhere leaves it usable
 }
 
-fn ring(bells: &Mutex<Vec<Sender<()>>>) {
-    lock(bells).retain(|b| !matches!(b.try_send(()), Err(crossbeam_channel::TrySendError::Disconnected(()))));
+fn ring(bells: &Mutex<Vec<Bell>>) {
+    lock(bells).retain(|b| b.ring());
 }
 
 impl Board {
@@ -191,8 +193,8 @@ impl Board {
     pub fn all(&self) -> Vec<Arc<Live>> {
         lock(&self.lives).values().cloned().collect()
     }
-    /// Ring this bell (capacity 1) whenever any view changes, until its receiver is dropped.
-    pub fn watch(&self, bell: Sender<()>) {
+    /// Ring this bell whenever any view changes, until nobody listens to it.
+    pub fn watch(&self, bell: Bell) {
         lock(&self.bells).push(bell);
     }
     /// Forgets the views that ended longest ago, beyond [`MAX_ENDED`] and not being looked at.
@@ -221,6 +223,7 @@ impl Live {
             v.active = true;
             v.items.clear();
             v.boundaries.clear();
+            v.past.clear();
             v.items.shrink_to(64);
             v.bytes = 0;
             v.events = 0;
@@ -230,18 +233,6 @@ impl Live {
     /// A message was handed into the run here: what follows belongs to it.
     pub fn boundary(&self) {
         self.change(|v| v.boundaries.push(v.items.len()));
-    }
-    /// The rest of the run, from the oldest boundary on, answers another message.
-    pub fn rename(&self, run: &str) {
-        self.change(|v| {
-            let at = if v.boundaries.is_empty() { v.items.len() } else { v.boundaries.remove(0) };
-            v.items.drain(..at.min(v.items.len()));
-            v.count_events();
-            v.boundaries.iter_mut().for_each(|b| *b = b.saturating_sub(at));
-            v.generation += 1;
-            v.run = run.to_owned();
-            v.active = true;
-        });
     }
     /// The run is over; the view stays until the next begins.
     pub fn end(&self) {
@@ -318,10 +309,6 @@ impl Live {
     pub fn run(&self) -> String {
         lock(&self.view).run.clone()
     }
-    /// The run on view is the one this cursor is in.
-    pub fn is_at(&self, at: &Cursor) -> bool {
-        lock(&self.view).generation == at.generation
-    }
     /// A cursor that has seen everything so far.
     pub fn now(&self) -> Cursor {
         lock(&self.view).seen()
@@ -364,14 +351,11 @@ impl View {
         }
     }
 
-    fn read(&self, at: &mut Cursor, max: usize) -> Vec<News> {
+    /// For a cursor of this generation.
+    fn read_on(&self, at: &mut Cursor, max: usize) -> Vec<News> {
         let mut news = Vec::new();
         let mut taken = 0;
         let run = || self.run.clone();
-        if at.generation != self.generation {
-            *at = Cursor { generation: self.generation, brief: at.brief, ..Cursor::default() };
-            news.push(News::Restart { run: run() });
-        }
         at.open.retain_mut(|(i, seen)| match self.items.get(*i) {
             Some(Item::Tool(t)) => {
                 if t.version != *seen {
@@ -519,6 +503,32 @@ mod tests {
     }
 
     #[test]
+    fn who_was_behind_at_a_steer_is_told_the_end_of_a_tool_before_the_next_answer_begins() {
+        let live = Board::default().open("s");
+        live.begin("r1");
+        live.tool(Tool { id: "c1".into(), name: "bash".into(), ..Tool::default() });
+        let (mut at, mut late) = (Cursor::default(), Cursor::default());
+        live.read(&mut at, usize::MAX);
+        live.tool(Tool { id: "c1".into(), output: "hi".into(), done: true, ..Tool::default() });
+        live.boundary();
+        live.boundary();
+        live.rename("r2"); // two messages came in at once
+        live.rename("r3");
+        live.text("answer to both");
+        assert!(live.is_at(&at) && !live.is_at(&late), "a reply to the first waits for its end");
+        let news = live.read(&mut at, usize::MAX);
+        let done = |n: &News| matches!(n, News::ToolChange { run, tool } if run == "r1" && tool.done);
+        assert!(news.len() == 1 && done(&news[0]), "{news:?}");
+        assert!(!live.is_at(&at));
+        for at in [&mut at, &mut late] {
+            let news = live.read(at, usize::MAX);
+            assert!(matches!(&news[0], News::Restart { run } if run == "r3"), "{news:?}");
+            assert_eq!(text(&news), "answer to both");
+            assert!(live.is_at(at) && live.read(at, usize::MAX).is_empty());
+        }
+    }
+
+    #[test]
     fn b21_only_a_few_ended_views_are_kept() {
         let board = Board::default();
         for n in 0..100 {
@@ -538,7 +548,7 @@ mod tests {
     fn a_bell_rings_once_however_much_changes() {
         let board = Board::default();
         let (tx, rx) = crossbeam_channel::bounded(1);
-        board.watch(tx);
+        board.watch(Arc::new(tx));
         let live = board.open("s");
         live.begin("r");
         live.text("a");

@@ -165,6 +165,11 @@ pub fn of_frame(frame: &Frame) -> Option<Observation> {
         Frame::Notice { session: s, level, message } if level != "info" => {
             session(Level::Warn, "notice", message.clone(), s)
         }
+        Frame::Channel { channel, account, state, error } => {
+            let level = if error.is_some() { Level::Warn } else { Level::Info };
+            let why = error.as_ref().map_or(String::new(), |why| format!(": {why}"));
+            Some(Observation::new(level, Area::Channel, "status", format!("{channel} {account} is {state}{why}")))
+        }
         Frame::RoleCreated { role } => {
             Some(Observation::new(Level::Info, Area::System, "role_created", format!("Role {role} created")))
         }

@@ -4,7 +4,7 @@
 //! reader which has gone silent is replaced.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use serde_json::Value;
 
@@ -62,48 +62,70 @@ pub struct Known {
     pub due: Option<Mono>,
 }
 
+/// Hears of every change: channel, account, how it stands now, and why, if that is bad. Called by whoever made the
+/// change, with no lock held.
+pub type Teller = dyn Fn(&str, &str, Stage, Option<&str>) + Send + Sync;
+
 /// One account's line.
-#[derive(Debug, Default)]
-pub struct Standing(Mutex<Known>);
+#[derive(Default)]
+pub struct Standing {
+    known: Mutex<Known>,
+    name: Name,
+    teller: Arc<OnceLock<Box<Teller>>>,
+}
 
 impl Standing {
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
+        self.known.lock().unwrap_or_else(|e| e.into_inner())
+    }
+    fn change(&self, f: impl FnOnce(&mut Known)) {
+        let mut k = self.lock();
+        let before = k.stage;
+        f(&mut k);
+        let (stage, bad) = (k.stage, k.stage.is_bad() || k.stage == Stage::Stopped);
+        let why = k.error.as_ref().filter(|_| bad).map(|(_, why)| why.clone());
+        drop(k);
+        if let Some(tell) = self.teller.get().filter(|_| stage != before) {
+            tell(&self.name.0, &self.name.1, stage, why.as_deref());
+        }
     }
     pub fn known(&self) -> Known {
         self.lock().clone()
     }
     /// It is opened, or opened anew; what went wrong before is kept.
     pub fn open(&self, webhook: bool) {
-        let mut k = self.lock();
-        *k = Known { webhook, error: k.error.take(), updates: k.updates, ..Known::default() };
+        self.change(|k| *k = Known { webhook, error: k.error.take(), updates: k.updates, ..Known::default() });
     }
     /// The platform knows the bot.
     pub fn connected(&self, bot: Option<String>) {
-        let mut k = self.lock();
-        k.bot = bot;
-        k.stage = Stage::Running;
+        self.change(|k| {
+            k.bot = bot;
+            k.stage = Stage::Running;
+        });
     }
     /// The platform had so many updates.
     pub fn heard(&self, updates: u64) {
-        let mut k = self.lock();
-        k.stage = Stage::Running;
-        k.heard = Some(clock::mono());
-        k.updates += updates;
+        self.change(|k| {
+            k.stage = Stage::Running;
+            k.heard = Some(clock::mono());
+            k.updates += updates;
+        });
     }
     pub fn failed(&self, stage: Stage, why: &str) {
-        let mut k = self.lock();
-        k.stage = stage;
-        k.error = Some((clock::now().wall, why.to_owned()));
+        self.change(|k| {
+            k.stage = stage;
+            k.error = Some((clock::now().wall, why.to_owned()));
+        });
     }
     /// Another sign of life comes within that time, ms.
     pub fn expect(&self, within: u64) {
         self.lock().due = Some(clock::mono() + within);
     }
     pub fn stopped(&self) {
-        let mut k = self.lock();
-        k.stage = Stage::Stopped;
-        k.due = None;
+        self.change(|k| {
+            k.stage = Stage::Stopped;
+            k.due = None;
+        });
     }
     /// No sign of life came in time.
     pub fn is_overdue(&self, now: Mono) -> bool {
@@ -128,13 +150,20 @@ type Name = (String, String);
 pub struct Roster {
     standings: Mutex<BTreeMap<Name, Arc<Standing>>>,
     inlets: Mutex<BTreeMap<Name, Arc<dyn Inlet>>>,
+    teller: Arc<OnceLock<Box<Teller>>>,
 }
 
 impl Roster {
     /// The account's line; made if there is none.
     pub fn standing(&self, channel: &str, account: &str) -> Arc<Standing> {
         let mut all = self.standings.lock().unwrap_or_else(|e| e.into_inner());
-        all.entry((channel.to_owned(), account.to_owned())).or_default().clone()
+        let name = (channel.to_owned(), account.to_owned());
+        let line = |name: &Name| Standing { name: name.clone(), teller: self.teller.clone(), ..Standing::default() };
+        all.entry(name.clone()).or_insert_with(|| Arc::new(line(&name))).clone()
+    }
+    /// Who is told of every change. Once, at the start.
+    pub fn tell(&self, teller: Box<Teller>) {
+        let _ = self.teller.set(teller);
     }
     /// The account is not configured any more.
     pub fn remove(&self, channel: &str, account: &str) {
@@ -173,6 +202,31 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_change_is_told_once_with_the_reason_while_it_is_bad() {
+        let roster = Roster::default();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let seen = told.clone();
+        roster.tell(Box::new(move |channel, account, stage, why| {
+            seen.lock().unwrap().push(format!("{channel} {account} {} {}", stage.word(), why.unwrap_or("-")));
+        }));
+        let a = roster.standing("telegram", "a");
+        a.open(false);
+        a.connected(None);
+        a.heard(1);
+        a.failed(Stage::Degraded, "no network");
+        a.failed(Stage::Degraded, "no network");
+        a.heard(0);
+        a.failed(Stage::Unauthorized, "revoked");
+        let expected = [
+            "telegram a running -",
+            "telegram a degraded no network",
+            "telegram a running -",
+            "telegram a unauthorized revoked",
+        ];
+        assert_eq!(*told.lock().unwrap(), expected);
+    }
 
     #[test]
     fn an_account_is_overdue_when_its_next_sign_of_life_is_late() {

@@ -66,6 +66,8 @@ pub enum ReplyTo {
 pub struct Rate {
     pub every: u64,
     pub burst: u64,
+    /// Of the burst: what passes by may not have these.
+    pub kept: u64,
 }
 
 /// How a platform wants to be called.
@@ -182,6 +184,8 @@ pub struct Rules {
     pub accounts: BTreeMap<(String, String), AccountRules>,
     /// Channels for which pi is started in a way of their own (`agent.tools.byChannel`).
     pub own_tools: Vec<String>,
+    /// Channels on which the final text of a turn is left out if its tools have sent something.
+    pub concise: Vec<String>,
     /// `provider/id`, tried in this order; the first is the primary.
     pub model: Option<String>,
     pub fallbacks: Vec<String>,
@@ -241,6 +245,7 @@ impl Default for Rules {
             agents: BTreeMap::new(),
             routing: Routing::default(),
             own_tools: Vec::new(),
+            concise: Vec::new(),
             channels: [("webchat", web.clone()), ("api", web)].map(|(n, c)| (n.to_owned(), c)).into(),
             accounts: BTreeMap::new(),
             model: None,

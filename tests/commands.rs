@@ -80,7 +80,7 @@ fn c18_given_a_kill_during_bash_then_it_is_not_run_again_and_the_user_is_told() 
         .unwrap();
     let command = format!("/bash echo x >> {}; cat {}", mark.display(), gate.display());
     ws.call("chat.send", json!({"sessionKey": MAIN, "text": command}));
-    g.wait_until("the command runs", |_| mark.exists());
+    g.wait_until("the command runs", |_| std::fs::read_to_string(&mark).is_ok_and(|t| t == "x\n"));
     g.kill9();
     g.restart();
     let told = |g: &Gateway| g.history(MAIN).iter().any(|(_, t)| t.contains("interrupted by a restart"));

@@ -34,6 +34,8 @@ mod memory;
 mod observability;
 #[path = "door/openai.rs"]
 mod openai;
+#[path = "door/pictures.rs"]
+mod pictures;
 #[path = "door/roles.rs"]
 mod roles;
 #[path = "door/send.rs"]

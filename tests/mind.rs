@@ -14,6 +14,8 @@ use pi_gateway::store::Store;
 mod buttons;
 #[path = "mind/cron.rs"]
 mod cron;
+#[path = "mind/views.rs"]
+mod views;
 
 const MAIN: &str = "agent:main:webchat:default";
 

@@ -282,3 +282,33 @@ fn the_configuration_says_what_becomes_of_thinking_and_may_change() {
     g.reconfigure(thinking("off"));
     g.wait_until("thinking is left out", |_| !streamed().contains("hm"));
 }
+
+#[test]
+fn a_picture_s_address_is_fetched_if_the_configuration_lets_it_and_a_reload_counts_at_once() {
+    let pi = FakePi::new(Flavour::New);
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/x.png", server.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for sock in server.incoming() {
+            let mut sock = sock.unwrap();
+            let _ = std::io::Read::read(&mut sock, &mut [0; 4096]).unwrap();
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nConnection: close\r\n\r\n\x89PNG\r\n\x1a\nrest";
+            std::io::Write::write_all(&mut sock, head).unwrap();
+        }
+    });
+    let g = start(&pi, json!({}));
+    let parts = json!([{"type": "text", "text": "[[show:images]]"}, {"type": "image_url", "image_url": {"url": url}}]);
+    let asked = json!({"messages": [{"role": "user", "content": parts}]});
+    let refusal = |g: &Gateway| {
+        let r = begin(g, "", &asked).response();
+        let v = r.json();
+        assert_eq!((r.status, &v["error"]["param"]), (400, &json!("messages[0].content[1].image_url.url")), "{v}");
+        v["error"]["message"].as_str().unwrap().to_owned()
+    };
+    let why = refusal(&g);
+    assert!(why.contains("security.ssrf.allowLocalhost"), "{why}");
+    g.reconfigure(json!({"security": {"ssrf": {"allowLocalhost": true}}}));
+    assert_eq!(g.post("/api/gateway/reload", json!({})).status, 200);
+    let r = begin(&g, "", &asked).response();
+    assert_eq!((r.status, content(&r).as_str()), (200, "images: 1"));
+}

@@ -179,7 +179,8 @@ fn tools(rules: &ToolRules) -> Vec<OsString> {
     let built_in: Vec<&str> = match (&rules.allow, rules.profile) {
         (Some(allow), _) => allow.iter().map(String::as_str).collect(),
         (None, ToolProfile::Minimal) => vec!["read", "grep", "find", "ls"],
-        (None, ToolProfile::Messaging) => return vec!["--no-builtin-tools".into()],
+        (None, ToolProfile::Messaging) if rules.deny.is_empty() => return vec!["--no-builtin-tools".into()],
+        (None, ToolProfile::Messaging) => vec![],
         (None, ToolProfile::Coding) if rules.deny.is_empty() => return vec![],
         (None, ToolProfile::Coding | ToolProfile::Full) => BUILT_IN.to_vec(),
     };

@@ -283,7 +283,7 @@ mod tests {
     fn a_missing_file_is_said() {
         let home = Home::with(None);
         let (code, out, _) = home.run("check");
-        assert!(code == 78 && out.contains("run `pi-gw onboard`"), "{out}");
+        assert!(code == 78 && out.contains("or give --allow-defaults"), "{out}");
         let (code, out, _) = home.run("check --config nope.jsonc");
         assert!(code == 78 && out.contains("nope.jsonc: error: cannot read"), "{out}");
         assert_eq!(home.run("show --config nope.jsonc").0, 78);

@@ -21,6 +21,8 @@ pub enum Ask {
         stats: Arc<str>,
     },
     Models,
+    /// `/model <provider/id>`: is there such a one?
+    Model(Arc<str>),
     /// `/context`
     Context,
     /// `/skills`
@@ -47,7 +49,7 @@ impl State {
         let cmd = match what {
             Ask::Stats | Ask::Context => PiCmd::GetStats,
             Ask::State { .. } => PiCmd::GetState,
-            Ask::Models => PiCmd::GetModels,
+            Ask::Models | Ask::Model(_) => PiCmd::GetModels,
             Ask::Skills | Ask::Commands => PiCmd::GetCommands,
         };
         let id = self.write(proc, cmd);
@@ -75,6 +77,7 @@ impl State {
                 Ok(())
             }
             (None, Stage::Idle | Stage::Debounce { .. }) => self.begin(s, Work::Ask { row: row.id, ask }),
+            (None, _) if matches!(ask, Ask::Model(_)) => self.model_asked(s, row.id, ask),
             (None, _) => {
                 let text = "The agent is just starting; try again in a moment.".to_owned();
                 self.tell(s, Who::Row(row.id), Ok(text))
@@ -101,6 +104,9 @@ impl State {
                 self.answer(id, Answer::Models(list.raw.into()), false);
                 Ok(())
             }
+            (Asker::Command(key, row), what @ Ask::Model(_), _) => {
+                self.with(&key, |core, s| core.model_asked(s, row, what))
+            }
             (Asker::Command(key, row), what @ (Ask::Models | Ask::Skills), _) => self.with(&key, |core, s| {
                 let Some(row) = core.store.inbox(row)? else { return Ok(()) };
                 let (menu, text) = match what {
@@ -126,11 +132,22 @@ impl State {
         }
     }
 
+    /// The list is as well known as it can be.
+    pub(super) fn model_asked(&mut self, s: &mut Session, row: Row, ask: Ask) -> Result<()> {
+        let Ask::Model(model) = ask else { return Ok(()) };
+        let (Ok(text) | Err(text)) = self.choose_model(s, &model)?;
+        self.tell(s, Who::Row(row), Ok(text))
+    }
+
     fn ask_failed(&mut self, ask: PendingAsk, why: &str) -> Result<()> {
         match ask.who {
             Asker::Request(id) => {
                 self.refuse(id, Code::UpstreamFailed, why);
                 Ok(())
+            }
+            // Who cannot ask can choose all the same: it may be what makes pi work again.
+            Asker::Command(key, row) if matches!(ask.what, Ask::Model(_)) => {
+                self.with(&key, |core, s| core.model_asked(s, row, ask.what))
             }
             Asker::Command(key, row) => {
                 self.with(&key, |core, s| core.tell(s, Who::Row(row), Ok(format!("That failed: {why}."))))

@@ -44,6 +44,9 @@ impl State {
             Command::Think(None) if self.keys_of(&row.source).is_some() => {
                 return self.offer(s, &row, Menu::Levels, String::new())
             }
+            Command::Model(Some(m)) if self.pi_models.is_none() && m.contains('/') => {
+                return self.ask_for(s, &row, Ask::Model(m.into()))
+            }
             Command::Model(Some(m)) => match self.choose_model(s, &m)? {
                 Ok(text) | Err(text) => text,
             },

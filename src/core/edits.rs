@@ -93,6 +93,9 @@ impl State {
         self.is_meant(m);
         m.facts.mentioned |= self.continues(&session, m);
         let mut held = false;
+        if self.is_named(m)? {
+            return Ok(None);
+        }
         if !self.admits(&m.source, &m.facts)? {
             let spoken = Facts { mentioned: true, ..m.facts.clone() };
             let part = m.group.is_some() && m.source.chat_type != ChatType::Dm && !m.facts.mentioned;
@@ -106,6 +109,7 @@ impl State {
             return Ok(None);
         }
         m.text = text;
+        self.with_reply(m);
         if !held {
             self.with_context(m);
         }

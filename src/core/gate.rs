@@ -35,9 +35,34 @@ impl State {
         }
     }
 
+    /// A stranger who may ask to be let in asks who they are: the one thing that is answered, once in a while.
+    pub(super) fn is_named(&mut self, m: &Inbound) -> Result<bool> {
+        let s = &m.source;
+        let Some(account) = self.rules.account(s) else { return Ok(false) };
+        let stranger = account.access.judge(s, &m.facts) == (Verdict::IfApproved { pair: true });
+        let asks = stranger && command_list::parse(&m.text, &self.rules) == Some(command_list::Command::Whoami);
+        if !asks || self.approved(s)? {
+            return Ok(false);
+        }
+        let text = format!("Sender {} on {}.", s.sender, s.channel);
+        self.tell_stranger(s, "whoami", &text)?;
+        Ok(true)
+    }
+
     /// A command of ours, without the bot's name, is for the bot too.
     pub(super) fn is_meant(&self, m: &mut Inbound) {
         m.facts.mentioned |= command_list::parse(&m.text, &self.rules).is_some();
+    }
+
+    /// Says what the message replies to, before its text; of a command of pi behind it. One of ours needs none of it.
+    pub(super) fn with_reply(&self, m: &mut Inbound) {
+        let Some(to) = m.replies_to.take() else { return };
+        m.text = match m.text.as_str() {
+            text if command_list::parse(text, &self.rules).is_some() => return,
+            "" => to,
+            text if text.starts_with('/') => format!("{text}\n\n{to}"),
+            text => format!("{to}\n{text}"),
+        };
     }
 
     /// Keeps a text that was not for the bot, in memory only.
@@ -99,7 +124,10 @@ impl State {
                     self.store.forget_pairing(&s.channel, &account, &oldest.sender)?;
                     (self.code(), now)
                 }
-                None => return self.too_many(s),
+                None => {
+                    let text = "Too many pending pairing requests. Please try later.";
+                    return self.tell_stranger(s, "full", text);
+                }
             },
             None => (self.code(), now),
         };
@@ -117,15 +145,16 @@ impl State {
         self.say(&Target::from(s), &format!("Pairing required. Send this code to the admin:\n\n`{code}`"), TOLD_AGAIN)
     }
 
-    /// Told as seldom as a code is.
-    fn too_many(&mut self, s: &Source) -> Result<()> {
+    /// Told as seldom as a code is; `what` they are told.
+    fn tell_stranger(&mut self, s: &Source, what: &'static str, text: &str) -> Result<()> {
         let target = Target::from(s);
         self.strangers.retain(|_, told| self.now.mono.saturating_sub(*told) < TOLD_AGAIN as u64);
-        if self.strangers.len() >= 1000 || self.strangers.contains_key(&target) {
+        let name = (target.clone(), what);
+        if self.strangers.len() >= 1000 || self.strangers.contains_key(&name) {
             return Ok(());
         }
-        self.strangers.insert(target.clone(), self.now.mono);
-        self.say(&target, "Too many pending pairing requests. Please try later.", TOLD_AGAIN)
+        self.strangers.insert(name, self.now.mono);
+        self.say(&target, text, TOLD_AGAIN)
     }
 
     fn code(&mut self) -> String {

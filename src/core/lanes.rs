@@ -7,6 +7,7 @@ use super::chats::{is_large, says};
 use super::pace::Spent;
 use super::questions::BY_ROW;
 use super::session::Key;
+use super::view::JUST_SENT;
 use super::{Due, State, Todo};
 use crate::message::*;
 use crate::rules::Rate;
@@ -92,13 +93,22 @@ impl State {
 
     /// When the lane may call; `None`: not before its account works again.
     pub(super) fn lane_free_at(&self, target: &Target) -> Option<Mono> {
+        self.free_at(target, Spent::next)
+    }
+
+    /// When it may for something that is worth less than answers.
+    pub(super) fn lane_free_for_views(&self, target: &Target) -> Option<Mono> {
+        self.free_at(target, Spent::next_passing)
+    }
+
+    fn free_at(&self, target: &Target, next: impl Fn(&Spent, &[Rate]) -> Mono) -> Option<Mono> {
         let account = self.accounts.get(&(target.channel.clone(), target.account.clone()));
         if account.is_some_and(|a| a.refused) || self.barred(target).is_some() {
             return None;
         }
         let (chat, all) = self.rates(target);
-        let of_account = account.map_or(0, |a| a.frozen_until.max(a.spent.next(all)));
-        let of_chat = self.chats.get(&chat_of(target)).map_or(0, |c| c.frozen_until.max(c.spent.next(chat)));
+        let of_account = account.map_or(0, |a| a.frozen_until.max(next(&a.spent, all)));
+        let of_chat = self.chats.get(&chat_of(target)).map_or(0, |c| c.frozen_until.max(next(&c.spent, chat)));
         let of_lane = self.lanes.get(target).map_or(0, |l| l.not_before);
         Some(of_account.max(of_chat).max(of_lane))
     }
@@ -113,7 +123,7 @@ impl State {
             || self.lanes.get(target).is_some_and(|l| l.not_before > now)
     }
 
-    fn spend(&mut self, target: &Target) {
+    pub(super) fn spend(&mut self, target: &Target) {
         let (chat, all) = self.rates(target);
         let (chat, all) = (chat.to_vec(), all.to_vec());
         let now = self.now.mono;
@@ -130,7 +140,7 @@ impl State {
         if self.lanes.entry(target.clone()).or_default().flying.is_some() {
             return Ok(());
         }
-        if self.waits_for_move(target)? {
+        if self.waits_for_move(target)? || self.pump_first(target)? {
             return Ok(());
         }
         while let Some(row) = self.store.outbox_head(target)? {
@@ -181,7 +191,8 @@ impl State {
         let now = self.now.mono;
         let chat = self.chats.get(&chat_of(target)).and_then(|c| c.over(now));
         let Some(lane) = self.lanes.get(target) else { return Ok(()) };
-        match chat.into_iter().chain(Some(lane.not_before).filter(|at| *at > now)).max() {
+        let seen = if lane.last_out > 0 { lane.last_out + JUST_SENT } else { 0 };
+        match chat.into_iter().chain([lane.not_before, seen].into_iter().filter(|at| *at > now)).max() {
             Some(at) => self.arm(Due::Lane(target.clone()), at), // limits outlive what they were met with
             None if lane.flying.is_none() => {
                 self.lanes.remove(target);
@@ -310,9 +321,13 @@ impl State {
             }
             (PIN | UNPIN, _) => (Op::Pin { id, on: row.kind == PIN }, "edit"),
             (_, Some(live)) => (Op::Edit { id: live.message, content }, "edit"),
-            (_, None) => (Op::Send { content, nonce: self.store.ext('o', row.id) }, "send"),
+            (_, None) => (Op::Send { content, nonce: self.store.ext('o', row.id), again: false }, "send"),
         };
         let again = how == "send" && row.how.as_deref() == Some(AGAIN);
+        let op = match op {
+            Op::Send { content, nonce, .. } => Op::Send { content, nonce, again },
+            op => op,
+        };
         if row.how.as_deref() != Some(how) && !again {
             self.store.set_outbox_how(row.id, how)?;
         }
@@ -343,10 +358,23 @@ impl State {
         let edit = head.how.as_deref() == Some("edit");
         let repeat_safe = edit || self.repeat_safe(&target);
         let mut wait = Wait::None;
+        let outcome = match outcome {
+            Outcome::Reformat => match head.content.plain.clone() {
+                Some(text) => {
+                    let content = Content { text, plain: None, ..head.content.clone() };
+                    self.store.set_outbox_body(head.id, &content)?;
+                    self.store.set_outbox(head.id, "ready", head.attempts, None, Some("formatting refused"))?;
+                    self.lane_rests(&target);
+                    return Ok(());
+                }
+                None => Outcome::Refused { why: "refused even without formatting".into() },
+            },
+            outcome => outcome,
+        };
         let (state, id, error) = match outcome {
             Outcome::Sent { id } => ("sent", Some(id), None),
             Outcome::Shown { id, .. } => ("sent", id, None),
-            Outcome::Grown { .. } => ("ready", None, None), // of no row: a caller's mistake
+            Outcome::Grown { .. } | Outcome::Reformat => ("ready", None, None), // of no row: a caller's mistake; seen above
             Outcome::RateLimited { account_wide, ms } => {
                 self.limited(&target, account_wide, ms);
                 ("ready", None, Some("rate limited".to_owned()))
@@ -390,14 +418,6 @@ impl State {
                 ("ready", None, None) // as a message of its own
             }
             Outcome::Gone => ("failed", None, Some("the chat is gone".into())),
-            Outcome::Reformat => match head.content.plain.clone() {
-                Some(text) => {
-                    let content = Content { text, plain: None, ..head.content.clone() };
-                    self.store.set_outbox_body(head.id, &content)?;
-                    ("ready", None, Some("formatting refused".to_owned()))
-                }
-                None => ("failed", None, Some("refused even without formatting".into())),
-            },
             Outcome::Unauthorized { why } => {
                 self.refused(&target.channel, &target.account, &why);
                 ("ready", None, Some(why))
@@ -490,8 +510,7 @@ impl State {
         let id = self.next_call;
         self.next_call += 1;
         if matches!(what, Passing::View(..)) {
-            self.set_flying(target, CallId::Passing(id));
-            self.spend(target);
+            self.set_flying(target, CallId::Passing(id)); // paid for when it is known that somebody was called
         }
         self.passing.insert(id, (target.clone(), what));
         let call = Box::new(Call { target: target.clone(), op });

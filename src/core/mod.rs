@@ -8,9 +8,11 @@ mod asks;
 mod chats;
 pub mod command_list;
 mod commands;
+mod concise;
 mod cron;
 mod cron_asks;
 mod cron_runs;
+mod dialogs;
 mod drain;
 mod early;
 mod edits;
@@ -116,7 +118,7 @@ pub struct State {
     /// Texts that are being rendered: lane and row.
     renders: BTreeMap<JobId, (Target, Row)>,
     /// Who was told lately that too many ask to be let in.
-    strangers: BTreeMap<Target, Mono>,
+    strangers: BTreeMap<(Target, &'static str), Mono>,
     /// Scheduled jobs.
     cron: cron::Cron,
     /// Who waits for what was sent to be taken.
@@ -134,7 +136,7 @@ pub struct State {
     /// Who waits for the fate of which message.
     waiters: BTreeMap<Row, Vec<ReqId>>,
     jobs: BTreeMap<JobId, Key>,
-    dialogs: BTreeMap<String, OpenDialog>,
+    dialogs: BTreeMap<String, dialogs::OpenDialog>,
     /// What the agent asks people in their chats.
     questions: BTreeMap<String, Question>,
     /// Questions to pi that are no part of a turn.
@@ -197,12 +199,6 @@ struct KnownModels {
     /// pi's own JSON.
     raw: Arc<str>,
     at: Mono,
-}
-
-struct OpenDialog {
-    proc: ProcId,
-    dialog: Dialog,
-    until: Mono,
 }
 
 impl State {
@@ -292,6 +288,7 @@ impl State {
                 });
                 self.poster_gone(id);
                 self.chooser_gone(id)?;
+                self.page_chooser_gone(id)?;
             }
             Event::Inbound { id, batch } => self.on_batch(id, *batch)?,
             Event::Outcome { call, outcome } => self.on_outcome(call, *outcome)?,

@@ -10,7 +10,16 @@ pub struct Spent(Vec<Mono>);
 impl Spent {
     /// When the next one may go.
     pub fn next(&self, rates: &[Rate]) -> Mono {
-        let free = |(rate, paid): (&Rate, &Mono)| paid.saturating_sub(rate.every * rate.burst.saturating_sub(1));
+        self.free(rates, |rate| rate.burst)
+    }
+
+    /// When the next one may go that is worth less than what the kept ones are for.
+    pub fn next_passing(&self, rates: &[Rate]) -> Mono {
+        self.free(rates, |rate| rate.burst.saturating_sub(rate.kept))
+    }
+
+    fn free(&self, rates: &[Rate], burst: impl Fn(&Rate) -> u64) -> Mono {
+        let free = |(rate, paid): (&Rate, &Mono)| paid.saturating_sub(rate.every * burst(rate).saturating_sub(1));
         rates.iter().zip(&self.0).map(free).max().unwrap_or(0)
     }
 
@@ -33,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_burst_goes_at_once_and_the_rest_at_the_rate() {
-        let rates = [Rate { every: 1000, burst: 3 }];
+        let rates = [Rate { every: 1000, burst: 3, kept: 0 }];
         let mut spent = Spent::default();
         for _ in 0..3 {
             assert!(spent.next(&rates) <= 5_000);
@@ -46,8 +55,28 @@ mod tests {
     }
 
     #[test]
+    fn what_passes_by_leaves_the_kept_ones_and_a_minute_has_no_more_than_its_share() {
+        let rates = [Rate { every: 4_000, burst: 5, kept: 4 }];
+        let (mut spent, mut now, mut passed) = (Spent::default(), 100_000, 0);
+        while now < 160_000 {
+            if spent.next_passing(&rates) <= now {
+                spent.spend(&rates, now);
+                passed += 1;
+            }
+            assert!(spent.next(&rates) <= now, "an answer could go at any time");
+            now += 100;
+        }
+        assert_eq!(passed, 15);
+        for _ in 0..5 {
+            assert!(spent.next(&rates) <= now);
+            spent.spend(&rates, now);
+        }
+        assert!(spent.next(&rates) > now && spent.next_passing(&rates) >= now + 16_000);
+    }
+
+    #[test]
     fn every_rate_counts() {
-        let rates = [Rate { every: 1000, burst: 1 }, Rate { every: 3000, burst: 2 }];
+        let rates = [Rate { every: 1000, burst: 1, kept: 0 }, Rate { every: 3000, burst: 2, kept: 0 }];
         let mut spent = Spent::default();
         spent.spend(&rates, 10_000);
         assert_eq!(spent.next(&rates), 11_000);

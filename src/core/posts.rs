@@ -41,8 +41,12 @@ impl State {
         if let Some(target) = &req.target {
             req.session = self.conversation(target);
         }
-        match self.load(&req.session, None)? {
+        match self.load(&req.session, req.begin.as_ref())? {
             Some(key) if !req.look => self.with(&key, |core, s| {
+                if s.row.last.is_none() && req.begin.is_some() {
+                    s.row.last.clone_from(&req.begin);
+                    core.store.put_session(&s.row)?;
+                }
                 let target = match &req.target {
                     Some(target) => Some(target.clone()),
                     None => s.row.last.as_ref().map(|last| core.target_of(last)),

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::dialogs::HELD;
 use super::keys::{self, Data};
 use super::presses::{CALLBACK, KEYS_LIFE};
 use super::session::{Key, Session, Stage};
@@ -14,8 +15,6 @@ use super::{Due, State, Todo};
 use crate::message::*;
 use crate::store::{inbox_state as st, Action, NewInbox, NewOutbox, OutboxRow, Result, ASK, TEXT};
 
-/// A held answer ends after that long, ms (gateway-api.md 1.7).
-const HELD: u64 = 290_000;
 /// Questions of tools and clients open at once, all sessions together.
 const MOST: usize = 256;
 /// Characters of what is asked: with a result behind it one message.
@@ -148,6 +147,12 @@ impl State {
                 return Ok(());
             }
         }
+        if partner.as_ref().is_some_and(|p| p.channel == "webchat") {
+            if !self.choose_on_page(id, &key, req, in_turn) {
+                self.refuse(id, Code::Busy, "Too many questions are open");
+            }
+            return Ok(());
+        }
         let Some(to) = partner.filter(|p| self.keys_of(p).is_some()) else {
             self.refuse(id, Code::Unsupported, "no inline keyboards");
             return Ok(());
@@ -178,7 +183,15 @@ impl State {
         Ok(())
     }
 
+    /// Does the running turn of the session wait for an answer?
+    pub(super) fn asks_in(&self, key: &Key) -> bool {
+        self.questions.values().any(|q| q.in_turn && q.session == *key)
+    }
+
     fn put_question(&mut self, mut q: Question, reply_to: Option<String>) -> Result<String> {
+        if q.in_turn {
+            self.view_first(&q.session);
+        }
         let id = (self.random)(8);
         let content = Content {
             text: q.title.clone(),

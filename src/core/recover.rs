@@ -1,5 +1,6 @@
 //! Recovery: at start and after a crash of pi, the same path (core.md 22.4).
 
+use super::asks::Ask;
 use super::prompt::{injection, resume_note, Why};
 use super::reply::End;
 use super::session::{RecoverStep, Session, Stage, Verify, Who, Work};
@@ -373,9 +374,12 @@ impl State {
             }
             Work::Resume(t) => self.finish(s, *t, failed),
             Work::Compact { who, .. } => self.end_compact(s, who, Err(why.to_owned())),
-            Work::Ask { row, .. } => {
+            Work::Ask { row, ask } => {
                 self.todo.push_back(Todo::Kick(s.key.clone())); // messages may have come meanwhile
-                self.tell(s, Who::Row(row), Ok(text))
+                match ask {
+                    Ask::Model(_) => self.model_asked(s, row, ask), // another one may be what helps
+                    _ => self.tell(s, Who::Row(row), Ok(text)),
+                }
             }
         }
     }

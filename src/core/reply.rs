@@ -59,6 +59,8 @@ impl State {
     /// `late`: a scheduled turn that is not gone on with.
     pub(super) fn finish_as(&mut self, s: &mut Session, t: Turn, end: End, late: bool) -> Result<()> {
         let scheduled = t.members.iter().find(|m| is_cron(m)).cloned();
+        // Of a scheduled turn what was sent is looked at where its result is told.
+        let end = if scheduled.is_some() { end } else { self.concise(&t, end)? };
         let at = t.addressee().cloned();
         let code = end.failed.as_ref().map(|f| f.0);
         let reason = end.failed.as_ref().map(|f| f.1.as_str()).or(s.deleted.then_some(st::DELETED));

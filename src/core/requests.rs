@@ -4,19 +4,15 @@ use super::asks::{Ask, Asker};
 use super::intake::Kind;
 use super::session::{Stage, Who};
 use super::turn::AbortWhy;
-use super::{Due, Ended, KnownModels, OpenDialog, State};
+use super::{Due, Ended, KnownModels, State};
 use crate::message::*;
 use crate::routing::fleeting;
 use crate::store::{inbox_state, Result};
 
-/// Longest time a dialog stays open, ms (core.md 8.5).
-const DIALOG_MAX: u64 = 300_000;
 /// A list of models is asked for again after this, ms (gateway-api.md R62).
 const MODELS_AGE: u64 = 300_000;
 /// Sessions in one answer.
 const SESSIONS: usize = 1001;
-/// Dialogs open at once, all sessions together.
-const DIALOGS: usize = 64;
 
 impl State {
     pub(super) fn on_request(&mut self, id: ReqId, req: Request) -> Result<()> {
@@ -275,87 +271,5 @@ impl State {
             Some(row) if !mailbox && !super::cron_runs::is_cron(row) => self.remark(s, &row.clone(), &message),
             _ => Ok(()),
         }
-    }
-
-    // ---- dialogs
-
-    pub(super) fn open_dialog(&mut self, proc: ProcId, d: &PiDialog) -> Result<()> {
-        let session = self.procs.get(&proc).and_then(|p| p.session.clone());
-        let answerable = session.as_ref().and_then(|k| self.sessions.get(k)).is_some_and(|s| {
-            let partner = self.partner(s);
-            s.running() && partner.is_some_and(|p| p.channel == "webchat" || self.keys_of(&p).is_some())
-        });
-        let Some(session) = session.filter(|_| answerable && self.dialogs.len() < DIALOGS) else {
-            self.write(proc, PiCmd::UiResponse { id: d.id.clone(), answer: UiAnswer::Cancelled });
-            return Ok(());
-        };
-        let ttl = d.timeout.unwrap_or(DIALOG_MAX).min(DIALOG_MAX);
-        let dialog = Dialog {
-            id: d.id.clone(),
-            session: session.to_string(),
-            method: d.method.clone(),
-            title: d.title.clone(),
-            message: d.message.clone(),
-            options: d.options.clone(),
-            placeholder: d.placeholder.clone(),
-            prefill: d.prefill.clone(),
-            ttl,
-        };
-        self.frame(Frame::Dialog(dialog.clone()));
-        let until = self.now.mono + ttl;
-        self.arm(Due::Dialog(d.id.clone()), until);
-        self.dialogs.insert(d.id.clone(), OpenDialog { proc, dialog: dialog.clone(), until });
-        self.ask_dialog(&session, &dialog)
-    }
-
-    /// Answers pi; the pages and the chat see how it ended.
-    pub(super) fn close_dialog(&mut self, id: &str, answer: UiAnswer, how: Ended) -> Result<()> {
-        let Some(d) = self.dialogs.remove(id) else { return Ok(()) };
-        self.disarm(&Due::Dialog(id.to_owned()));
-        if self.procs.contains_key(&d.proc) {
-            self.write(d.proc, PiCmd::UiResponse { id: id.to_owned(), answer: answer.fit(&d.dialog.method) });
-        }
-        self.frame(Frame::DialogDone { session: d.dialog.session, id: id.to_owned() });
-        self.dialog_view_ends(id, &how)
-    }
-
-    /// Answers all open dialogs and keyboards of a session with cancelled: R7, before anything else ends.
-    pub(super) fn cancel_dialogs(&mut self, session: &str) -> Result<()> {
-        self.end_dialogs(session, None)?;
-        self.cancel_choices(session, None, false).map(|_| ())
-    }
-
-    /// The same for those of the turn, which is over.
-    pub(super) fn end_turn_dialogs(&mut self, session: &str) -> Result<()> {
-        self.end_dialogs(session, None)?;
-        self.cancel_choices(session, None, true).map(|_| ())
-    }
-
-    /// `/cancel`: what its sender may answer; how many there were.
-    pub(super) fn cancel_for(&mut self, session: &str, by: &Source) -> Result<usize> {
-        let sender = (by.chat_type != ChatType::Dm).then_some(by.sender.as_str());
-        Ok(self.end_dialogs(session, sender)? + self.cancel_choices(session, sender, false)?)
-    }
-
-    fn end_dialogs(&mut self, session: &str, sender: Option<&str>) -> Result<usize> {
-        let mine = |id: &str| sender.is_none_or(|s| self.dialog_is_for(id).is_none_or(|f| f == s));
-        let of_it = self.dialogs.values().map(|d| &d.dialog).filter(|d| d.session == session && mine(&d.id));
-        let ids: Vec<String> = of_it.map(|d| d.id.clone()).collect();
-        for id in &ids {
-            // An extension keeps its own time, and the turn may end before ours is over.
-            let late = self.dialogs.get(id).is_some_and(|d| d.until <= self.now.mono + 500);
-            let how = if late { Ended::TimedOut } else { Ended::Cancelled };
-            self.close_dialog(id, UiAnswer::Cancelled, how)?;
-        }
-        Ok(ids.len())
-    }
-
-    /// The process that asked is gone.
-    pub(super) fn drop_dialogs(&mut self, proc: ProcId) -> Result<()> {
-        let ids: Vec<String> = self.dialogs.values().filter(|d| d.proc == proc).map(|d| d.dialog.id.clone()).collect();
-        for id in ids {
-            self.close_dialog(&id, UiAnswer::Cancelled, Ended::Cancelled)?;
-        }
-        Ok(())
     }
 }

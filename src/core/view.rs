@@ -15,7 +15,7 @@ use crate::store::{LiveRow, NewOutbox, NewSegment, Result, DELETE, TEXT};
 pub(super) const BLOCK: &str = "block";
 
 /// Who got a message a moment ago needs no sign of typing.
-const JUST_SENT: u64 = 4_000;
+pub(super) const JUST_SENT: u64 = 4_000;
 /// After that many signs that were not taken, none for a minute.
 const TYPING_FAILURES: u32 = 3;
 const TYPING_PAUSE: u64 = 60_000;
@@ -44,11 +44,14 @@ pub(super) struct ViewState {
     typing_failures: u32,
     /// As of [`View::taken`].
     taken: Option<usize>,
+    /// What stands in it has to be seen before anything else goes out.
+    first: bool,
 }
 
 impl State {
     /// The turn, or its next segment, is on view from now on.
     pub(super) fn begin_view(&mut self, key: &Key, t: &Turn) -> Result<()> {
+        let typed = self.views.get(key).map(|v| (v.target.clone(), v.typing_next));
         self.end_view(key);
         let Some(to) = t.addressee() else { return Ok(()) };
         let Some(account) = self.rules.account(&to.source) else { return Ok(()) };
@@ -72,9 +75,14 @@ impl State {
             begun: now,
             every: every.unwrap_or(0),
             next: every.map_or(Mono::MAX, |ms| now + ms),
-            typing_next: if account.typing > 0 { now } else { Mono::MAX },
+            typing_next: match typed {
+                _ if account.typing == 0 => Mono::MAX,
+                Some((to, next)) if to == target => next.min(now + account.typing), // it is seen already
+                _ => now,
+            },
             typing_failures: 0,
             taken: blocks.then_some(0),
+            first: false,
             target,
         };
         self.views.insert(key.clone(), view);
@@ -103,6 +111,7 @@ impl State {
             typing_next: now,
             typing_failures: 0,
             taken: None,
+            first: false,
         };
         self.views.insert(key.clone(), view);
         self.tick_view(key);
@@ -146,12 +155,29 @@ impl State {
         }
     }
 
+    /// A question comes: what was said before it is read before it.
+    pub(super) fn view_first(&mut self, key: &Key) {
+        if let Some(v) = self.views.get_mut(key).filter(|v| v.every > 0 && v.taken.is_none()) {
+            v.first = true;
+        }
+    }
+
+    /// Calls for a view of this lane that comes first; true if a call is on its way.
+    pub(super) fn pump_first(&mut self, target: &Target) -> Result<bool> {
+        let now = self.now.mono;
+        let Some(v) = self.views.values_mut().find(|v| v.first && v.target == *target) else { return Ok(false) };
+        v.first = false;
+        v.next = v.next.min(now);
+        self.pump_view(target)
+    }
+
     /// Calls for a view of this lane that has something to show; true if a call is on its way.
     pub(super) fn pump_view(&mut self, target: &Target) -> Result<bool> {
         let now = self.now.mono;
         let due = self.views.iter().find(|(_, v)| v.target == *target && v.next <= now).map(|(k, _)| k.clone());
         let Some(key) = due else { return Ok(false) };
-        let free = self.lane_free_at(target);
+        let free = self.lane_free_for_views(target);
+        let asks = self.asks_in(&key);
         let Some(v) = self.views.get_mut(&key) else { return Ok(false) };
         match free {
             Some(at) if at <= now => {}
@@ -178,7 +204,7 @@ impl State {
             message,
             index,
             reply_to: v.reply_to.clone().filter(|_| index == 0 || all),
-            waited: now - v.begun,
+            waited: if asks { 0 } else { now - v.begun }, // who is asked sees that something goes on
             taken: v.taken,
         });
         self.call_passing(target, op, Passing::View(key, place));
@@ -271,9 +297,12 @@ impl State {
         let new = place.message.is_empty();
         let now = self.now.mono;
         let (mut id, mut full, mut slower, mut gone) = (None, false, false, false);
+        if !matches!(outcome, Outcome::Grown { .. } | Outcome::Shown { idle: true, .. }) {
+            self.spend(target);
+        }
         match outcome {
             Outcome::Sent { id: sent } => id = Some(sent),
-            Outcome::Shown { id: shown, full: f } => (id, full) = (shown, f),
+            Outcome::Shown { id: shown, full: f, .. } => (id, full) = (shown, f),
             Outcome::Grown { text, taken } => {
                 let at = self.views.get_mut(key).filter(|v| (v.turn, v.n) == (place.turn, place.n));
                 if let Some(v) = at {
@@ -303,6 +332,7 @@ impl State {
             place.message = id.clone();
             self.store.set_live(&place, self.now.wall)?;
         }
+        let usual = self.rules.account_of(target).and_then(|a| view_interval(a, &target.chat)).unwrap_or(SLOWEST);
         let at = self.views.get_mut(key).filter(|v| (v.turn, v.n) == (place.turn, place.n));
         match at {
             Some(v) => {
@@ -315,6 +345,8 @@ impl State {
                 v.full = full;
                 if slower {
                     v.every = (v.every * 2).min(SLOWEST);
+                } else if v.every > usual {
+                    v.every = (v.every * 9 / 10).max(usual);
                 }
                 v.next = match v.every {
                     0 => Mono::MAX,

@@ -11,7 +11,7 @@ use super::doors::Doors;
 use super::hands::Hands;
 use super::inbound::Files;
 use super::operator::Operator;
-use super::settings;
+use super::{runtime, settings};
 use crate::agent::process::PiProcess;
 use crate::agent::profile::{self, Instance};
 use crate::ask::{Answers, Mind};
@@ -178,13 +178,16 @@ impl Carrier {
         });
         let this = self.clone();
         let (cwd, role) = (profile.cwd.clone(), profile.role.clone());
-        let role_dir = Paths::new(&config, &self.env).roles_dir().to_owned();
+        let paths = Paths::new(&config, &self.env);
+        let (role_dir, runtime) = (paths.roles_dir().to_owned(), paths.runtime_dir());
         let start = move || {
+            let extension = runtime::install(&runtime);
+            let extension = extension.map_err(|e| format!("{}: {e}", runtime::extension(&runtime).display()));
             let dirs = std::fs::create_dir_all(&cwd).map_err(|e| format!("{}: {e}", cwd.display()));
             if let Err(e) = roles::map(&role_dir, &cwd, &role) {
                 log::warn!("{}: the role {role} of {} is not recorded: {e}", role_dir.display(), cwd.display());
             }
-            let spec = spec.map_err(|e| e.to_string()).and_then(|s| dirs.map(|()| s));
+            let spec = spec.map_err(|e| e.to_string()).and_then(|s| dirs.and(extension).map(|()| s));
             let spawned = spec.and_then(|spec| {
                 let answer = this.children.spawn(spec);
                 answer.recv().unwrap_or_else(|_| Err("the gateway is stopping".into()))

@@ -23,6 +23,7 @@ use crate::rules::{AccountRules, ChannelRules, Inflow, Keys, Pace, Rate, ReplyTo
 use super::callers::Callers;
 use super::inbound::Files;
 use super::menus::Menus;
+use super::settings;
 
 /// Chats of groups have ids below zero.
 const GROUP: &str = "-";
@@ -40,7 +41,16 @@ pub fn rules(c: &Config) -> BTreeMap<String, ChannelRules> {
 /// Their accounts.
 pub fn accounts(c: &Config) -> BTreeMap<(String, String), AccountRules> {
     let all = c.channels.telegram.active();
-    all.map(|(id, account)| ((telegram::NAME.to_owned(), id.to_owned()), telegram_rules(account))).collect()
+    let concise = settings::concise(c).iter().any(|channel| channel == telegram::NAME);
+    let rules = |account| {
+        let rules = telegram_rules(account);
+        AccountRules { view: rules.view.clone().filter(|_| !concise), ..rules }
+    };
+    all.map(|(id, account)| ((telegram::NAME.to_owned(), id.to_owned()), rules(account))).collect()
+}
+
+fn rate(every: u64, burst: u64, kept: u64) -> Rate {
+    Rate { every, burst, kept }
 }
 
 /// A place of a channel, as people write it.
@@ -69,10 +79,11 @@ fn telegram_rules(a: &TelegramAccount) -> AccountRules {
         // telegram.md 18
         pace: Pace {
             chats: vec![
-                (GROUP.to_owned(), vec![Rate { every: 1_000, burst: 3 }, Rate { every: 3_000, burst: 15 }]),
-                (String::new(), vec![Rate { every: 1_000, burst: 3 }]),
+                // 20 in any minute; those that are kept go to answers.
+                (GROUP.to_owned(), vec![rate(1_000, 3, 0), rate(4_000, 5, 4)]),
+                (String::new(), vec![rate(1_000, 3, 0)]),
             ],
-            account: vec![Rate { every: 40, burst: 25 }],
+            account: vec![rate(40, 5, 2)], // 30 in any second
         },
         view: (a.stream_mode != StreamMode::Off).then(|| ViewRules {
             every: vec![(GROUP.to_owned(), every.max(GROUP_VIEW)), (String::new(), every)],

@@ -8,6 +8,7 @@ use super::settings;
 use crate::config::Config;
 use crate::http::{Door, Parts, PiTokens, Settings};
 use crate::message::{Frame, Observation};
+use crate::roster::Teller;
 
 pub struct Doors {
     pub public: Door,
@@ -38,6 +39,18 @@ impl Doors {
 
     pub fn publish(&self, frame: &Frame) {
         self.public.publish(frame); // pi reads no frames
+    }
+
+    /// Pages and the list of what happened hear how channels stand.
+    pub fn teller(self: &Arc<Doors>) -> Box<Teller> {
+        let doors = Arc::downgrade(self); // the doors keep the roster, and that keeps this
+        Box::new(move |channel, account, stage, why| {
+            let (channel, account) = (channel.to_owned(), account.to_owned());
+            let frame = Frame::Channel { channel, account, state: stage.word(), error: why.map(str::to_owned) };
+            if let Some(doors) = doors.upgrade() {
+                doors.publish(&frame);
+            }
+        })
     }
 
     /// For the operator's list of what happened.

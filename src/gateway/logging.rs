@@ -103,6 +103,11 @@ impl Log {
         log
     }
 
+    /// Lines that did not fit, in this life.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
     /// Waits at most a second until everything is written.
     pub fn flush(&self) {
         let (tx, rx) = bounded(0);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::logging::Log;
 use crate::agent::session_parts::{self, Place, Stretch};
 use crate::core::run::LoopStats;
 use crate::http::{HistoryMessage, Mailbox};
@@ -20,6 +21,7 @@ pub struct StoreMailbox {
     pub reader: Reader,
     pub sync: Arc<SyncStats>,
     pub core: Arc<LoopStats>,
+    pub log: Log,
 }
 
 impl Mailbox for StoreMailbox {
@@ -75,11 +77,14 @@ impl Mailbox for StoreMailbox {
             ("sync_total", true, n(&self.sync.syncs)),
             ("sync_failures_total", true, n(&self.sync.failures)),
             ("sync_last_seconds", false, seconds(&self.sync.last_us)),
-            ("sync_longest_seconds", false, seconds(&self.sync.max_us)),
+            ("sync_duration_seconds_sum", true, seconds(&self.sync.sum_us)),
+            ("sync_duration_seconds_count", true, n(&self.sync.syncs)),
+            ("sync_duration_seconds_max", false, seconds(&self.sync.max_us)),
+            ("log_dropped_total", true, self.log.dropped() as f64),
             ("wal_bytes", false, n(&self.sync.wal_bytes)),
             ("core_batches_total", true, n(&self.core.batches)),
             ("core_events_total", true, n(&self.core.events)),
-            ("core_longest_step_seconds", false, seconds(&self.core.longest_step_us)),
+            ("core_step_seconds_max", false, seconds(&self.core.longest_step_us)),
         ]
     }
 }

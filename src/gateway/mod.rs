@@ -22,6 +22,7 @@ mod picture;
 mod programs;
 mod reload;
 mod routes;
+mod runtime;
 pub(crate) mod settings;
 mod shutdown;
 mod start;

@@ -1,14 +1,16 @@
 //! What the port and the hands may ask of the whole gateway: its configuration, a reload, a restart.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::process::{getpid, kill_process, Signal};
 use serde_json::Value;
 
 use super::reload::Reloader;
+use crate::config::types::{Network, SsrfGuard};
 use crate::http;
 use crate::message::{Area, Level, Observation};
+use crate::net::{Agent, Net, Purpose, Route};
 use crate::roster::Roster;
 
 /// Made before the parts it speaks for.
@@ -20,6 +22,8 @@ pub struct Operator {
     restarting: AtomicBool,
     /// How the channels' accounts stand.
     pub roster: Arc<Roster>,
+    /// Made when it is first asked for, and again when the configuration is another.
+    fetcher: Mutex<Option<(Network, SsrfGuard, Agent)>>,
 }
 
 impl Operator {
@@ -63,6 +67,21 @@ impl http::Operator for Operator {
 
     fn restart_channel(&self, channel: &str, account: Option<&str>) -> bool {
         self.reloader.get().is_some_and(|r| r.restart_channel(channel, account))
+    }
+
+    fn fetcher(&self) -> Result<Agent, String> {
+        let config = self.reloader.get().ok_or("the gateway is starting")?.config();
+        let (network, rules) = (&config.network, &config.security.ssrf);
+        let mut kept = self.fetcher.lock().unwrap_or_else(|e| e.into_inner());
+        match &*kept {
+            Some((n, r, agent)) if (n, r) == (network, rules) => Ok(agent.clone()),
+            _ => {
+                let builder = Net::open(network)?.agent(Purpose::Files).route(Route::new(network, None)?);
+                let agent = builder.guarded(rules.clone()).build();
+                *kept = Some((network.clone(), rules.clone(), agent.clone()));
+                Ok(agent)
+            }
+        }
     }
 
     fn restart(&self) -> Result<(), http::NoRestart> {

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
+use super::runtime;
 use crate::agent::profile::{LaunchSettings, ToolProfile, ToolRules};
+use crate::agent::{segments, tools};
 use crate::config::types::{
     AuthMode, Bind, Cors, DropPolicy, Durability, MessageMode, OnAmbiguous, OpenAiSession, OpenAiThinking, QueueMode,
     Transcripts, Unauthenticated,
@@ -36,6 +38,7 @@ pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
             .chain([("webchat".to_owned(), web.clone()), ("api".to_owned(), web)])
             .collect(),
         accounts: super::channels::accounts(c),
+        concise: concise(c),
         own_tools: c.agent.tools.by_channel.keys().cloned().collect(),
         model: c.agent.model_failover.primary.clone().or_else(|| c.agent.model.clone()),
         fallbacks: c.agent.model_failover.fallbacks.clone(),
@@ -134,6 +137,7 @@ pub fn launch(c: &Config, profile: &Profile, env: &Env, agent_url: &str) -> Laun
     let skills: Vec<&String> = if fallback { skills.chain(&a.skills).collect() } else { skills.collect() };
     let extensions = agent.iter().flat_map(|a| &a.extensions).chain(role.iter().flat_map(|r| &r.extensions));
     let templates = role.iter().flat_map(|r| &r.prompt_templates).chain(&a.prompt_templates);
+    let prompt = Some(segments::text(&facts(c, profile))).filter(|text| !text.is_empty());
     LaunchSettings {
         command: a.pi_cli.clone(),
         runner: Vec::new(),
@@ -147,11 +151,13 @@ pub fn launch(c: &Config, profile: &Profile, env: &Env, agent_url: &str) -> Laun
             },
             allow: lists.and_then(|l| l.allow.clone()).or_else(|| a.tools.allow.clone()),
             deny: lists.and_then(|l| l.deny.clone()).or_else(|| a.tools.deny.clone()).unwrap_or_default(),
-            gateway: Vec::new(),
+            gateway: tools::names(offer(c)),
         },
         system_prompt: a.system_prompt.clone(),
-        append_system_prompts: a.append_system_prompt.iter().cloned().collect(),
-        extensions: unique(extensions.chain(&a.extensions)),
+        append_system_prompts: a.append_system_prompt.iter().cloned().chain(prompt).collect(),
+        extensions: std::iter::once(runtime::extension(&Paths::new(c, env).runtime_dir()))
+            .chain(unique(extensions.chain(&a.extensions)))
+            .collect(),
         skills: unique(skills.into_iter()),
         prompt_templates: unique(templates),
         no_extensions: a.no_extensions,
@@ -162,6 +168,46 @@ pub fn launch(c: &Config, profile: &Profile, env: &Env, agent_url: &str) -> Laun
         gateway_url: agent_url.to_owned(),
         used_variables: c.vars_to_hide_from_pi().into_iter().map(str::to_owned).collect(),
         env: env.var("TZ").map(|tz| ("TZ".to_owned(), tz.to_owned())).into_iter().collect(),
+    }
+}
+
+/// Channels in concise mode.
+pub fn concise(c: &Config) -> Vec<String> {
+    let mode = &c.plugins.concise_mode;
+    let on = mode.enabled && !c.plugins.disabled.iter().any(|d| d == "concise-mode");
+    if on {
+        mode.channels.clone()
+    } else {
+        Vec::new()
+    }
+}
+
+/// Which of the gateway's tools pi gets.
+pub fn offer(c: &Config) -> tools::Offer {
+    // Delegation has no engine yet.
+    tools::Offer { channels: !super::channels::accounts(c).is_empty(), cron: cron_on(c), agents: false }
+}
+
+/// What the gateway's part of the system prompt tells an agent.
+fn facts(c: &Config, profile: &Profile) -> segments::Facts {
+    let wanted = &c.agent.gateway_prompts;
+    let accounts = super::channels::accounts(c);
+    let channels = !accounts.is_empty();
+    let mut here: Vec<String> = accounts.into_keys().map(|(channel, _)| channel).collect();
+    here.extend(c.channels.webchat.enabled.then(|| "webchat".to_owned()));
+    here.dedup();
+    let machine = rustix::system::uname();
+    let known = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
+    segments::Facts {
+        identity: wanted.identity.unwrap_or(true),
+        agent: profile.agent.clone(),
+        host: known(machine.nodename()),
+        os: format!("{} {}", known(machine.sysname()), known(machine.machine())),
+        concise: !concise(c).is_empty(),
+        cron: wanted.cron.unwrap_or(cron_on(c)),
+        media: wanted.media.unwrap_or(channels),
+        channels: if wanted.channel.unwrap_or(channels) { here } else { Vec::new() },
+        ..segments::Facts::default()
     }
 }
 
@@ -205,6 +251,7 @@ pub fn agent_port(c: &Config, public: &http::Settings) -> http::Settings {
         media: public.media.clone(),
         accounts: public.accounts.clone(),
         cron: public.cron,
+        tools: tools::offered(offer(c)),
         ..http::Settings::default()
     }
 }

@@ -211,7 +211,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     let media_secret = media_secret(&config, &paths).map_err(|e| (exit::CANNOT_WRITE, e))?;
     let port = settings::port(&config, &paths, secret.clone(), &media_secret, agent.clone(), !options.no_gui);
     let (sync_stats, core_stats) = (Arc::<sync::SyncStats>::default(), Arc::<LoopStats>::default());
-    let mailbox = StoreMailbox { reader, sync: sync_stats.clone(), core: core_stats.clone() };
+    let mailbox = StoreMailbox { reader, sync: sync_stats.clone(), core: core_stats.clone(), log: log.clone() };
     let parts = http::Parts { mind: mind.clone(), board, mailbox: Arc::new(mailbox), operator: operator.clone() };
     let doors = Doors::open(&config, port, parts, carrier.tokens.clone()).map_err(|shut| {
         let why = match shut {
@@ -222,6 +222,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     })?;
     let doors = Arc::new(doors);
     let _ = carrier.doors.set(doors.clone()); // set once, here
+    operator.roster.tell(doors.teller());
     step("listening");
 
     let (covered_tx, covered) = bounded(COVERED);

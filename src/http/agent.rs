@@ -83,7 +83,8 @@ pub fn session(port: &Port, call: &Call) -> Result<String, Fault> {
 pub fn setup(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let Access::Pi(proc) = ex.call().access else { return Err(Fault::not_found()) };
     let session = session_of(port, proc)?;
-    Ok(Reply::json(&json!({"sessionKey": session, "tools": [], "hooks": [], "hookTimeoutMs": HOOK_TIMEOUT_MS})))
+    let tools = &port.settings.get().tools;
+    Ok(Reply::json(&json!({"sessionKey": session, "tools": tools, "hooks": [], "hookTimeoutMs": HOOK_TIMEOUT_MS})))
 }
 
 /// `get_session_stats` as the original's extension reads it (R26, pi-rpc.md 13): the cost is an object, and the

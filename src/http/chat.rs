@@ -17,7 +17,7 @@ use super::turn::{self, frame, Asked, Frames, Watch};
 
 /// Checks everything about the request before anything is asked. `route`: an Idempotency-Key is good for it alone
 /// (R50).
-fn prepare(port: &Port, ex: &mut dyn Exchange, route: &str) -> Result<Asked, Fault> {
+fn prepare(port: &Port, ex: &mut dyn Exchange, route: &str) -> Result<(Asked, Thoughts), Fault> {
     let (s, call) = (port.settings.get(), ex.call());
     let permit = turn::permit(port)?;
     let mut m = Members::body(&call.body, "Invalid JSON body")?;
@@ -34,6 +34,12 @@ fn prepare(port: &Port, ex: &mut dyn Exchange, route: &str) -> Result<Asked, Fau
     let key = key.map(idempotency_key).transpose()?;
     let dkey = key.map(|key| format!("http:{route}:{}:{key}", call.access.class()));
     let abort_when_gone = m.flag("abortOnDisconnect")?;
+    let thoughts = match m.text("thinking")? {
+        None => Thoughts::Inline,
+        Some("separate") => Thoughts::Separate,
+        Some("off") => Thoughts::Off,
+        Some(_) => return Err(Fault::invalid("thinking must be one of: separate, off")),
+    };
     let images = store(&s, m.take("images"))?;
     let source = Source { channel: "api".into(), chat: session.clone(), sender: "api".into(), ..Source::default() };
     let request = ChatRequest {
@@ -45,7 +51,7 @@ fn prepare(port: &Port, ex: &mut dyn Exchange, route: &str) -> Result<Asked, Fau
         dkey,
         ..ChatRequest::default()
     };
-    Ok(Asked { request, images, abort_when_gone, _permit: permit })
+    Ok((Asked { request, images, abort_when_gone, _permit: permit }, thoughts))
 }
 
 /// The text a user is shown. A failed turn is still an answer (1.5), a refusal is not.
@@ -69,7 +75,7 @@ pub fn outcome(reply: &ChatReply) -> Result<String, Fault> {
 /// POST `/api/chat`
 pub fn whole(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let begun = Instant::now();
-    let mut asked = prepare(port, ex, "chat")?;
+    let (mut asked, _) = prepare(port, ex, "chat")?;
     let accepted = asked.accept(port)?;
     let reply = turn::wait(port, ex, &asked, &accepted)?;
     let text = reply_text(port, &accepted.session, outcome(&reply)?);
@@ -83,12 +89,22 @@ pub fn whole(port: &Port, ex: &mut dyn Exchange) -> Handled {
 /// POST `/api/chat/stream`
 pub fn stream(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let begun = Instant::now();
-    let mut asked = prepare(port, ex, "stream")?;
+    let (mut asked, thoughts) = prepare(port, ex, "stream")?;
     let watch = Watch::open(port, &asked);
     let accepted = asked.accept(port)?;
     let session = &accepted.session;
-    let mut show = Show { port, session, begun, out: String::new(), thinking: false, said: false };
+    let mut show = Show { port, session, begun, out: String::new(), thoughts, thinking: false, said: false };
     turn::stream(port, ex, &asked, &accepted, watch, &mut show)
+}
+
+/// How a stream tells what the model thinks (R68).
+#[derive(Clone, Copy, PartialEq)]
+enum Thoughts {
+    /// As text between `<think>` and `</think>`, as in the original.
+    Inline,
+    /// In frames of their own.
+    Separate,
+    Off,
 }
 
 /// Turns news of the live view into frames.
@@ -97,6 +113,7 @@ struct Show<'a> {
     session: &'a str,
     begun: Instant,
     out: String,
+    thoughts: Thoughts,
     thinking: bool,
     said: bool,
 }
@@ -128,10 +145,14 @@ impl Frames for Show<'_> {
                 self.said = true;
                 self.delta(delta);
             }
-            News::Thinking { delta, .. } => {
-                self.think(true);
-                self.delta(delta);
-            }
+            News::Thinking { delta, .. } => match self.thoughts {
+                Thoughts::Inline => {
+                    self.think(true);
+                    self.delta(delta);
+                }
+                Thoughts::Separate => self.out += &frame(&json!({"type": "thinking", "text": delta})),
+                Thoughts::Off => {}
+            },
             News::ThinkingEnd { .. } => self.think(false),
             News::ToolStart { tool, .. } => {
                 self.think(false);

@@ -19,9 +19,6 @@ use super::{guard, serve, ws};
 
 /// Every thread of the port (footprint.md 2.3).
 pub(crate) const STACK: usize = 256 << 10;
-/// Of a WebSocket's threads. Larger, because glibc gives a new thread the used stack of one that has ended if it is
-/// large enough: so they get fresh ones, or their like's.
-pub(crate) const WS_STACK: usize = STACK + (64 << 10);
 /// After a failed `accept` (no descriptors left, mostly).
 const BREATH: Duration = Duration::from_millis(50);
 /// Connections get this long to end by themselves when the port closes, and again after they were cut.
@@ -218,7 +215,7 @@ impl Table {
 }
 
 /// A connection's entry in the table; gone when dropped.
-struct Place {
+pub(crate) struct Place {
     table: Arc<Table>,
     n: u64,
 }
@@ -265,8 +262,7 @@ fn accept(listener: &TcpListener, port: &Arc<Port>, table: &Arc<Table>) {
     }
 }
 
-/// Serves a connection on a thread of its own. A WebSocket gets another one: it stays for hours, and would keep what
-/// the parsing of its request took of the stack.
+/// Serves a connection on a thread of its own; a WebSocket stays longer than the thread.
 fn spawn(port: &Arc<Port>, sock: Arc<TcpStream>, ip: IpAddr, place: Place) {
     let name = format!("{}-{}", port.entry.name(), place.n);
     let port = port.clone();
@@ -275,21 +271,15 @@ fn spawn(port: &Arc<Port>, sock: Arc<TcpStream>, ip: IpAddr, place: Place) {
         if let Some(c) = place.table.lock().get_mut(&place.n) {
             c.websocket = true;
         }
-        let name = format!("ws-{}", place.n);
-        thread(name, WS_STACK, place, move |_place| ws::serve(&port, wire, *up));
+        ws::serve(&port, wire, *up, Arc::new(place));
     };
-    thread(name, STACK, place, run);
-}
-
-/// A thread for a connection, which ends with its place.
-fn thread(name: String, stack: usize, place: Place, run: impl FnOnce(Place) + Send + 'static) {
     let label = name.clone();
     let run = move || {
         if catch_unwind(AssertUnwindSafe(|| run(place))).is_err() {
             log::error!("connection {label} panicked");
         }
     };
-    if let Err(e) = std::thread::Builder::new().name(name).stack_size(stack).spawn(run) {
+    if let Err(e) = std::thread::Builder::new().name(name).stack_size(STACK).spawn(run) {
         log::warn!("no thread for a connection: {e}");
     }
 }

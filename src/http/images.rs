@@ -15,7 +15,10 @@ use super::logins::{hash, random};
 use super::settings::Settings;
 
 /// Pictures of one message.
-const MOST: usize = 16;
+pub const MOST: usize = 16;
+/// So many first bytes tell the type.
+pub const HEAD: usize = 12;
+pub const TAKEN: &str = "only PNG, JPEG, GIF and WebP are taken";
 
 /// Files that belong to nobody until the message is accepted; dropped before that, they are removed.
 #[derive(Debug, Default)]
@@ -30,6 +33,12 @@ impl Stored {
     /// The message with these pictures is recorded.
     pub fn keep(&mut self) {
         self.kept = true;
+    }
+
+    /// Those of another one after these.
+    pub fn join(&mut self, mut other: Stored) {
+        self.images.append(&mut other.images);
+        self.hashes.append(&mut other.hashes);
     }
 }
 
@@ -56,6 +65,22 @@ fn kind(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     }
 }
 
+pub fn is_picture(bytes: &[u8]) -> bool {
+    kind(bytes).is_some()
+}
+
+/// Writes one picture; `at` begins the sentence of a refusal.
+pub fn add(s: &Settings, stored: &mut Stored, bytes: &[u8], at: &str) -> Result<(), Fault> {
+    let (mime, ext) = kind(bytes).ok_or_else(|| Fault::invalid(format!("{at}{TAKEN}")))?;
+    let path = write(&s.media_dir, bytes, ext).map_err(|e| {
+        log::error!("a picture could not be stored in {}: {e}", s.media_dir.display());
+        Fault::new(503, "store_failing", "The picture could not be stored").retry(5)
+    })?;
+    stored.hashes.push(hash(bytes));
+    stored.images.push(Image { path, mime: mime.into() });
+    Ok(())
+}
+
 /// Takes `images` of `chat.send` and `/api/chat` (1.5): `{data, mimeType}` or `{source: {data, mediaType}}`.
 pub fn store(s: &Settings, list: Option<Value>) -> Result<Stored, Fault> {
     let mut stored = Stored::default();
@@ -76,13 +101,7 @@ pub fn store(s: &Settings, list: Option<Value>) -> Result<Stored, Fault> {
             return Err(fault);
         }
         let bytes = STANDARD.decode(data).map_err(|_| bad("data is not base64"))?;
-        let (mime, ext) = kind(&bytes).ok_or_else(|| bad("only PNG, JPEG, GIF and WebP are taken"))?;
-        let path = write(&s.media_dir, &bytes, ext).map_err(|e| {
-            log::error!("a picture could not be stored in {}: {e}", s.media_dir.display());
-            Fault::new(503, "store_failing", "The picture could not be stored").retry(5)
-        })?;
-        stored.hashes.push(hash(&bytes));
-        stored.images.push(Image { path, mime: mime.into() });
+        add(s, &mut stored, &bytes, &format!("images[{n}]: "))?;
     }
     Ok(stored)
 }

@@ -13,6 +13,9 @@ const KEPT: usize = 1000;
 /// Sessions whose turn is being timed.
 const TIMED: usize = 4096;
 
+/// Why WebSockets were dropped.
+pub const REASONS: [&str; 3] = ["silent", "slow", "stalled"];
+
 #[derive(Debug, Default)]
 pub struct Meter(Mutex<Figures>);
 

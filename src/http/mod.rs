@@ -2,8 +2,8 @@
 //! the agent door, serves pi's tools alone, so that nobody's waiting can shut them out.
 //!
 //! Own acceptor and request loop, because tiny_http's server cannot face a network (gateway-api.md 3.1);
-//! its `Response` prints the answers, tungstenite frames the WebSocket. One thread per connection, one more
-//! per WebSocket; every wait has a deadline. Knows the vocabulary, the mind's door (`ask`) and the live
+//! its `Response` prints the answers, tungstenite frames the WebSocket. One thread per connection, one for
+//! all WebSockets; every wait has a deadline. Knows the vocabulary, the mind's door (`ask`) and the live
 //! view; never `core`, a channel or the store (history comes through [`Mailbox`]).
 
 mod agent;
@@ -27,6 +27,7 @@ mod logins;
 mod media;
 mod memory;
 mod meter;
+mod names;
 mod observability;
 mod openai;
 mod operate;

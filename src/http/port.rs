@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::ask::Mind;
 use crate::live::Board;
 use crate::message::{Answer, Frame, PostedFile, Request, Snapshot, Wall};
+use crate::net;
 use crate::observe::{self, Observer};
 use crate::roster::Roster;
 
@@ -17,6 +18,7 @@ use super::meter::Meter;
 use super::pi_tokens::PiTokens;
 use super::settings::{Settings, Swap};
 use super::ws::hub::Hub;
+use super::ws::Attendants;
 
 /// One message of a session's history, as the store has it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -71,6 +73,10 @@ pub trait Operator: Send + Sync {
         let _ = (channel, account);
         false
     }
+    /// What fetches from addresses that a client names, guarded against private places. `Err`: why there is none.
+    fn fetcher(&self) -> Result<net::Agent, String> {
+        Err("this gateway fetches nothing".into())
+    }
     /// Begins to stop; the gateway is started anew then.
     fn restart(&self) -> Result<(), NoRestart>;
 }
@@ -119,6 +125,7 @@ pub(crate) struct Port {
     pub operator: Arc<dyn Operator>,
     pub roster: Arc<Roster>,
     pub hub: Hub,
+    pub attendants: Attendants,
     pub guard: Guard,
     /// One for both doors.
     pub meter: Arc<Meter>,
@@ -168,6 +175,7 @@ impl Port {
             roster: parts.operator.roster(),
             operator: parts.operator,
             hub: Hub::default(),
+            attendants: Attendants::default(),
             meter,
             observer,
             waiting: Permits::default(),

@@ -183,13 +183,21 @@ pub fn send(port: &Port, ex: &mut dyn Exchange) -> Handled {
         _ => target.to_owned(),
     };
     session_key(&session)?;
-    if media::place(port, Whose::Key(session.clone()))?.is_none() {
+    // The main conversation is always there, also before somebody wrote in it.
+    let main = session == home;
+    if !main && media::place(port, Whose::Key(session.clone()))?.is_none() {
         return Err(Fault::new(404, "not_found", format!("Session not found: {session}")));
     }
     let post = Post { text: message.to_owned(), ..Post::default() };
     let dkey = dkey("send", call, &m, &session)?;
     let body_hash = hash(message.as_bytes());
-    let told = record(port, PostRequest { session, post, dkey, body_hash, ..PostRequest::default() })?;
+    let begin = main.then(|| Source {
+        channel: WEBCHAT.into(),
+        chat: target.rsplit(':').next().unwrap_or(target).into(),
+        sender: "web".into(),
+        ..Source::default()
+    });
+    let told = record(port, PostRequest { session, post, dkey, body_hash, begin, ..PostRequest::default() })?;
     let id = &told.ids[0]; // a mailbox gives one
     answered(&json!({"ok": true, "messageId": id, "messageIds": [id]}), told.replayed)
 }

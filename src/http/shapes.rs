@@ -50,18 +50,25 @@ pub fn session(s: &SessionInfo) -> Value {
     if s.compacting {
         put("isCompacting", json!(true));
     }
-    let optional = [("model", &s.model), ("thinking", &s.thinking), ("title", &s.title)];
+    let name = super::names::name(s);
+    let optional = [("model", &s.model), ("thinking", &s.thinking), ("title", &s.title), ("name", &name)];
     for (key, value) in optional {
         if let Some(v) = value {
             put(key, json!(v));
         }
     }
-    if let Some(Source { channel, account, chat_type, chat, thread, sender, sender_name, .. }) = &s.last {
+    if let Some(Source { channel, account, chat_type, chat, chat_name, thread, sender, sender_name, .. }) = &s.last {
         put("lastChatId", json!(chat));
         put("lastChannel", json!(channel));
         put("lastChatType", json!(chat_type));
         put("lastSenderId", json!(sender));
-        for (key, value) in [("lastAccountId", account), ("lastSenderName", sender_name), ("lastThreadId", thread)] {
+        let optional = [
+            ("lastAccountId", account),
+            ("lastChatName", chat_name),
+            ("lastSenderName", sender_name),
+            ("lastThreadId", thread),
+        ];
+        for (key, value) in optional {
             if let Some(v) = value {
                 put(key, json!(v));
             }

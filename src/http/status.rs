@@ -170,7 +170,8 @@ fn text(port: &Port, o: &mut String) -> std::fmt::Result {
     counter(o, "events_total")?;
     writeln!(o, "pigw_events_total {}", f.events)?;
     counter(o, "ws_dropped_total")?;
-    for (reason, n) in &f.dropped {
+    for reason in super::meter::REASONS {
+        let n = f.dropped.get(reason).copied().unwrap_or(0);
         writeln!(o, "pigw_ws_dropped_total{{reason=\"{reason}\"}} {n}")?;
     }
     counter(o, "http_requests_total")?;

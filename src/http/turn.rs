@@ -127,7 +127,7 @@ pub struct Watch {
 impl Watch {
     pub fn open(port: &Port, asked: &Asked) -> Watch {
         let (ring, bell) = bounded(1);
-        port.board.watch(ring);
+        port.board.watch(Arc::new(ring));
         // The session of a single request has no name yet, and nothing of others to be passed over.
         let live = (!asked.request.fleeting).then(|| port.board.open(&asked.request.session));
         Watch { live: live.map(|l| (l.clone(), l.now().brief())), bell }

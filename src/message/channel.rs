@@ -71,6 +71,8 @@ pub struct Inbound {
     pub dkey2: Option<String>,
     pub source: Source,
     pub text: String,
+    /// What it replies to, in words for the agent: said with the text, unless that is a command.
+    pub replies_to: Option<String>,
     pub images: Vec<Image>,
     /// Files that stay with the platform until the session's hands fetch them.
     pub files: Vec<FileRef>,
@@ -207,10 +209,12 @@ pub struct Call {
 /// What is to be done at a [`Target`]. Issue by issue this enum grows with the channels.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    /// A new message. `nonce`: the row's external id, by which a platform may know a repeat.
+    /// A new message. `nonce`: the row's external id, by which a platform may know a repeat; `again`: nobody knows
+    /// whether it stands there already, and this is the last try.
     Send {
         content: Content,
         nonce: String,
+        again: bool,
     },
     /// Another text for a message of ours. An empty one: only its buttons change.
     Edit {
@@ -361,10 +365,12 @@ pub enum Outcome {
     Sent {
         id: String,
     },
-    /// Of a view: the message that shows the text now, if there is one; `full`: the text goes on in another message.
+    /// Of a view: the message that shows the text now, if there is one; `full`: the text goes on in another message;
+    /// `idle`: it stood there already, or there is nothing to show: nobody was called.
     Shown {
         id: Option<String>,
         full: bool,
+        idle: bool,
     },
     /// Of a view: paragraphs that are finished, and how many bytes of the text are taken with them.
     Grown {

@@ -76,6 +76,13 @@ pub enum Frame {
         action: &'static str,
     },
     Reloaded,
+    /// An account of a channel stands otherwise than before (R70).
+    Channel {
+        channel: String,
+        account: String,
+        state: &'static str,
+        error: Option<String>,
+    },
 }
 
 // ---------------------------------------------------------------- events and effects

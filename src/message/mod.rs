@@ -71,6 +71,9 @@ pub struct Source {
     pub account: Option<String>,
     pub chat_type: ChatType,
     pub chat: String,
+    /// What the platform calls a group or channel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thread: Option<String>,
     pub sender: String,

@@ -44,6 +44,8 @@ pub struct PostRequest {
     pub body_hash: String,
     /// Only look whether it was recorded.
     pub look: bool,
+    /// Whose conversation is begun with it, if there is none yet.
+    pub begin: Option<Source>,
     /// Bytes of its file.
     pub size: u64,
     /// Where to, if that is not where the session's people are; `session` is empty then: it is the chat's own.

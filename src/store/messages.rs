@@ -216,9 +216,11 @@ impl Store {
         Ok([of_turn, alone].into_iter().flatten().max_by_key(|s| s.id))
     }
 
-    /// The newest message of a session; of one whose messages were cleaned away, the newest that was answered.
+    /// The newest message of a session, all parts of it as one; of one whose messages were cleaned away, the newest that was answered.
     pub fn newest_inbox(&self, session: &str) -> Result<Option<Row>> {
-        let mut q = self.db()?.prepare_cached("SELECT id FROM inbox WHERE session = ? ORDER BY id DESC LIMIT 1")?;
+        let mut q = self
+            .db()?
+            .prepare_cached("SELECT COALESCE(lead, id) FROM inbox WHERE session = ? ORDER BY id DESC LIMIT 1")?;
         if let Some(id) = q.query_row([session], |r| r.get(0)).optional()? {
             return Ok(Some(id));
         }

@@ -154,6 +154,12 @@ impl Store {
         Ok(self.db()?.prepare_cached(sql)?.query_row([id], |r| r.get(0)).optional()?.flatten())
     }
 
+    /// The platform did not take (a piece of) that segment.
+    pub fn not_taken(&self, segment: Row) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM outbox WHERE segment = ? AND state = 'failed')";
+        Ok(self.db()?.prepare_cached(sql)?.query_row([segment], |r| r.get(0))?)
+    }
+
     /// Where a row goes.
     pub fn target_of(&self, id: Row) -> Result<Option<Target>> {
         let sql = "SELECT channel, account, chat, thread FROM outbox WHERE id = ?";

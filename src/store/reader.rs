@@ -64,7 +64,8 @@ impl Reader {
         Ok(Reader { db: Mutex::new(db), id })
     }
 
-    /// Newest `limit` lines of a session since its last reset, in order; `before`: external id of a line.
+    /// Newest `limit` lines of a session since its last reset, in order; `before`: external id of a line; older than one
+    /// that is not known there is nothing.
     pub fn history(&self, session: &str, limit: usize, before: Option<&str>) -> Result<Vec<HistoryLine>> {
         let db = self.db.lock().unwrap_or_else(|e| e.into_inner());
         let since: Option<Row> = db
@@ -74,9 +75,9 @@ impl Reader {
         let Some(since) = since else { return Ok(Vec::new()) }; // deleted, or never there
         let end = match before {
             Some(before) => self.place(&db, before)?,
-            None => None,
+            None => Some((Row::MAX, 0)),
         };
-        let end = end.unwrap_or((Row::MAX, 0)); // all lines, also for an id that is not ours
+        let Some(end) = end else { return Ok(Vec::new()) };
         let mut lines = Vec::new();
         let mut q = db.prepare_cached(
             "SELECT id, text, at, dkey, media FROM inbox

@@ -29,6 +29,7 @@ pub struct SyncStats {
     pub failures: AtomicU64,
     pub last_us: AtomicU64,
     pub max_us: AtomicU64,
+    pub sum_us: AtomicU64,
     pub wal_bytes: AtomicU64,
     /// Checkpoints that no commit waited for.
     pub passive: AtomicU64,
@@ -88,6 +89,7 @@ pub fn run<E>(
                     stats.syncs.fetch_add(1, Relaxed);
                     stats.last_us.store(us, Relaxed);
                     stats.max_us.fetch_max(us, Relaxed);
+                    stats.sum_us.fetch_add(us, Relaxed);
                     if us > 2_000_000 {
                         log::warn!("the disk took {} ms for one sync", us / 1000);
                     }

@@ -258,11 +258,17 @@ function stay() {
 }
 
 let lastTop = 0;
+let box = '';
 scroll.addEventListener('scroll', () => {
-	// Growing content moves the end away without the reader doing anything: only an upward move lets go.
+	// Growing content moves the end away without the reader doing anything: only an upward move lets go, and not
+	// one that a turned phone or its keyboard made.
+	const now = `${scroll.clientWidth} ${scroll.clientHeight}`;
+	const up = now === box && scroll.scrollTop < lastTop - 2;
 	if (atEnd()) toEnd = true;
-	else if (scroll.scrollTop < lastTop - 2) toEnd = false;
+	else if (up) toEnd = false;
+	if (up && scroll.scrollTop < 400) older();
 	lastTop = scroll.scrollTop;
+	box = now;
 	$('latest').hidden = toEnd || atEnd();
 }, { passive: true });
 new ResizeObserver(stay).observe(scroll);
@@ -539,10 +545,10 @@ $('reset-session').addEventListener('click', async () => {
 	if (sure) link.request('sessions.reset', { sessionKey }).then(refetchSoon, refused);
 });
 
-$('older').addEventListener('click', async () => {
+async function older() {
 	const c = conversation;
 	const first = c.items.find((i) => i.id);
-	if (!first) return;
+	if (!first || !c.more || $('older').disabled) return;
 	$('older').disabled = true;
 	try {
 		const history = await askHistory(first.id);
@@ -553,7 +559,8 @@ $('older').addEventListener('click', async () => {
 		scroll.scrollTop = scroll.scrollHeight - height;
 	} catch (e) { refused(e); }
 	$('older').disabled = false;
-});
+}
+$('older').addEventListener('click', older);
 
 // ---------------------------------------------------------------- model, thinking, role, usage
 

@@ -12,10 +12,10 @@ export class Login {
 		const form = el('form', { id: 'login-form', 'aria-labelledby': 'login-title', onsubmit: (e) => { e.preventDefault(); this.#submit(); } },
 			el('p', { class: 'pi', 'aria-hidden': 'true' }, 'π'),
 			el('h2', { id: 'login-title' }, 'Log in to this gateway'),
-			el('p', {}, 'The start message of ', el('code', {}, 'pi-gw'), ' shows a link that logs you in, and the token.'),
+			el('p', {}, 'When ', el('code', {}, 'pi-gw'), ' starts, it shows a link that logs you in, or says where the token is.'),
 			// Password managers want a name to file the token under.
 			el('input', { class: 'sr', type: 'text', name: 'username', autocomplete: 'username', value: 'pi-gw', tabindex: '-1', 'aria-hidden': 'true', readonly: true }),
-			el('label', { for: 'login-token' }, 'Access token'), this.token, this.error, this.button);
+			el('label', { for: 'login-token' }, 'Access token or password'), this.token, this.error, this.button);
 		this.node = el('div', { id: 'login', class: 'login' }, form);
 		document.body.append(this.node);
 		this.token.focus();

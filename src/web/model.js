@@ -331,6 +331,7 @@ export class Conversation {
 		const item = live || this.#insert({ kind: 'assistant', runId: p.runId, steps: [] });
 		if (live) this.#live.delete(live.runId);
 		this.#below(item, ids);
+		this.#takeSteps(item, ids);
 		this.#closeSteps(item);
 		Object.assign(item, { id: p.id || null, runId: p.runId || item.runId, text: p.text || '', images: images(p.images), at: p.at || Date.now(), state: 'done', status: '', retry: null, failed: error?.code || null });
 		if (error) this.#drop(error);
@@ -342,6 +343,12 @@ export class Conversation {
 			if (ids.includes(this.runId)) { this.running = false; this.runId = null; }
 		}
 		return { announce: item.text, refetch: !known };
+	}
+
+	/** A message that was answered together with others: what was done for it came before, as in the history. */
+	#takeSteps(item, runIds) {
+		const before = this.items.filter((i) => i !== item && i.state === 'live' && runIds.includes(i.runId)).flatMap((i) => i.steps);
+		if (before.length) item.steps = [...before, ...item.steps].map((s, n) => (s.kind === 'thinking' ? { ...s, id: `t${n}` } : s));
 	}
 
 	#error(p) {
@@ -423,7 +430,9 @@ export class Conversation {
 		const others = this.items.filter((i) => i !== item);
 		const asked = others.findLastIndex((i) => i.runId && runIds.includes(i.runId));
 		if (asked < 0) return;
-		others.splice(asked + 1, 0, item);
+		let at = asked + 1;
+		while (others[at]?.kind === 'notice') at++; // what was said meanwhile: "retrying"
+		others.splice(at, 0, item);
 		this.items = others;
 		this.moved = true;
 	}

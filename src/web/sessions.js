@@ -31,9 +31,10 @@ export function hashOf(key) {
 /** What people call it: its title, or the best that its key tells. */
 export function nameOf(key, session) {
 	if (session?.title) return session.title;
+	if (session?.name) return session.name;
 	const [, agent, channel, ...rest] = key.split(':');
 	const tab = rest.join(':');
-	if (channel !== 'webchat') return session?.lastSenderName || key.slice(key.indexOf(':') + 1);
+	if (channel !== 'webchat') return key.slice(key.indexOf(':') + 1);
 	const name = tab === 'default' ? 'Main chat' : /^chat-[0-9a-z]{8,9}-[0-9a-z]{2}$/.test(tab) ? 'New chat' : tab;
 	return agent === 'main' ? name : `${agent}: ${name}`;
 }
@@ -109,7 +110,7 @@ export class SessionList {
 		const name = nameOf(s.sessionKey, s);
 		const text = (node, value) => { if (node.textContent !== value) node.textContent = value; };
 		text(row.name, name);
-		const channel = s.lastChannel && s.lastChannel !== 'webchat' ? s.lastChannel : '';
+		const channel = s.lastChannel !== 'webchat' && !s.name && s.lastChannel;
 		const told = s.sessionKey !== current && news.get(s.sessionKey) || (s.isStreaming ? 'working' : '');
 		text(row.sub, [told || ago(s.lastActivity), channel].filter(Boolean).join(' · '));
 		row.node.dataset.state = told === 'working' ? 'busy' : told ? 'news' : '';

@@ -80,7 +80,15 @@ function link(href, children) {
 function image(src, alt) {
 	if (!src) return alt || '';
 	if (!src.startsWith('/api/media/')) return link(src, [alt || src]);
-	return el('a', { href: src, target: '_blank', rel: 'noopener', class: 'picture' }, el('img', { src, alt: alt || 'Picture', loading: 'lazy' }));
+	return picture(src, alt || 'Picture');
+}
+
+/** One that does not load (the file is gone, or its link too old) says so. */
+function picture(src, alt) {
+	const img = el('img', { src, alt, loading: 'lazy' });
+	const name = src.startsWith('/') ? src.split('?')[0].split('/').pop() : '';
+	img.addEventListener('error', () => img.replaceWith(`📎 ${decodeURIComponent(name) || alt} cannot be shown`));
+	return name ? el('a', { href: src, target: '_blank', rel: 'noopener', class: 'picture' }, img) : el('span', { class: 'picture' }, img);
 }
 
 function blockNode(b, tight) {
@@ -224,10 +232,7 @@ function pictures(node, list, cache) {
 	if (cache.pictures === key) return;
 	cache.pictures = key;
 	node.hidden = list.length === 0;
-	node.replaceChildren(...list.map((src, i) => {
-		const img = el('img', { src, alt: `Picture ${i + 1}`, loading: 'lazy' });
-		return src.startsWith('/') ? el('a', { href: src, target: '_blank', rel: 'noopener', class: 'picture' }, img) : el('span', { class: 'picture' }, img);
-	}));
+	node.replaceChildren(...list.map((src, i) => picture(src, `Picture ${i + 1}`)));
 }
 
 class Question {

@@ -51,7 +51,7 @@ fn b18_given_no_configuration_when_started_then_78_unless_defaults_are_allowed()
     let out = without(&[]).output().unwrap();
     let said = String::from_utf8_lossy(&out.stderr);
     assert_eq!(out.status.code(), Some(78), "{said}");
-    assert!(said.contains("onboard"), "{said}");
+    assert!(said.contains("pi-gateway.jsonc (`{}` will do), or give --allow-defaults"), "{said}");
     // With the flag it runs.
     let port = free_port().to_string();
     let mut child = without(&["--allow-defaults", "--demo", "--port", &port]).spawn().unwrap();

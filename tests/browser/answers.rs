@@ -301,3 +301,15 @@ fn dot() -> Vec<u8> {
     let text = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
     base64::engine::general_purpose::STANDARD.decode(text).unwrap()
 }
+
+#[test]
+fn given_a_picture_that_is_gone_then_its_name_says_so() {
+    let (_pi, g) = scripted();
+    let page = Page::open(&g);
+    page.says("[[say:Look: MEDIA:charts/the%20one.png]]");
+    page.answers(1);
+    page.until(
+        "document.querySelector('.assistant .pictures').innerText.includes('📎 the%20one.png cannot be shown') && \
+         !document.querySelector('.assistant .pictures img')",
+    );
+}

@@ -51,6 +51,28 @@ fn given_a_message_that_steers_a_running_answer_then_each_part_stands_below_its_
 }
 
 #[test]
+fn given_a_message_during_a_tool_of_an_answer_without_words_then_the_tool_is_seen_to_end() {
+    let (pi, g) = scripted();
+    let page = Page::open(&g);
+    page.says("[[gate:g]] [[tool:bash {\"command\":\"echo out\"}]] [[say:end of it]]");
+    pi.wait_gate("g");
+    page.says("[[gate:h]] [[say:the second part]]");
+    page.until("document.querySelectorAll('.user[data-state=sent]').length === 2");
+    pi.open("g");
+    pi.wait_gate("h");
+    page.until("document.querySelector('.tool[data-state=ok] .output').textContent === 'out\\n'");
+    pi.open("h");
+    page.answers(1);
+    assert_eq!(page.eval("document.querySelectorAll('.tool').length"), 1);
+    assert_eq!(page.eval("document.querySelectorAll('.tool[data-state=ok]').length"), 1);
+    assert_eq!(page.last(), "the second part");
+    let lines = page.lines();
+    page.same_after_reload();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    page.calm();
+}
+
+#[test]
 fn given_a_reload_then_thoughts_and_tools_of_finished_answers_are_there_once_and_folded() {
     const STEPS: &str = "[...document.querySelectorAll('.assistant')].map(a => [...a.querySelectorAll('.step')]\
                          .map(s => [s.className, s.open, ...[...s.querySelectorAll('.name, .label, .thought, .args, .output')]\
@@ -69,8 +91,6 @@ fn given_a_reload_then_thoughts_and_tools_of_finished_answers_are_there_once_and
     page.until("document.querySelector('.assistant[data-state=live] .md')?.innerText === 'the second part'");
     pi.open("h");
     page.answers(2);
-    // The reply of a steered part may overtake the last word of its tool; the history has it.
-    page.same_after_reload();
     let told = page.eval(STEPS);
     let kinds: Vec<usize> = told.as_array().unwrap().iter().map(|a| a.as_array().unwrap().len()).collect();
     assert_eq!(kinds, [2, 1], "{told}");
@@ -177,9 +197,12 @@ fn given_a_long_history_then_earlier_messages_can_be_fetched_to_the_first() {
     let page = Page::open(&g);
     page.until("document.querySelectorAll('.item').length === 50");
     assert!(page.last().contains("message 60"));
-    page.click("#older");
+    // Scrolling up fetches them; so does the button.
+    page.eval("document.querySelector('#scroll').scrollTop = 300");
     page.until("document.querySelectorAll('.item').length === 100");
-    page.click("#older");
+    let place = page.eval("document.querySelector('#scroll').scrollTop");
+    assert!(place.as_f64().unwrap() > 1000.0, "what was being read stays where it is: {place}");
+    page.eval("document.querySelector('#older').click()");
     page.until("document.querySelectorAll('.item').length === 120 && document.querySelector('#older').hidden");
     let lines = page.lines();
     let users: Vec<_> = lines.iter().filter(|l| l.starts_with("user")).cloned().collect();
@@ -187,6 +210,30 @@ fn given_a_long_history_then_earlier_messages_can_be_fetched_to_the_first() {
     assert_eq!(users, want);
     page.says("one more");
     page.answers(61);
+    page.calm();
+}
+
+#[test]
+fn given_a_phone_that_is_turned_then_the_newest_message_stays_on_view() {
+    let g = demo(0);
+    for n in 1..=20 {
+        g.chat(MAIN, &format!("message {n}"));
+    }
+    let page = Page::open(&g);
+    let scroll = "document.querySelector('#scroll')";
+    let at_end = format!("(s => s.scrollHeight - s.scrollTop - s.clientHeight < 60 && s.scrollTop > 100)({scroll})");
+    page.until(&at_end);
+    // As a browser does it: the view gets another size and is moved up, then the page is told.
+    let moved = "new Promise(done => { s.addEventListener('scroll', () => setTimeout(done), { once: true }); s.scrollTop -= 400 })";
+    page.eval(&format!("(s => {{ s.style.cssText = 'flex: none; height: 250px'; return {moved} }})({scroll})"));
+    page.until(&at_end);
+    assert_eq!(page.eval("document.querySelector('#latest').hidden"), true);
+    // A reader who goes up stays there.
+    page.eval("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))");
+    page.eval(&format!("(s => {moved})({scroll})"));
+    page.until("!document.querySelector('#latest').hidden");
+    page.says("one more");
+    page.until(&at_end);
     page.calm();
 }
 

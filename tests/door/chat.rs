@@ -113,6 +113,33 @@ fn a_stream_has_exactly_the_documented_frames() {
 }
 
 #[test]
+fn thinking_comes_in_frames_of_its_own_or_not_at_all_if_the_client_says_so() {
+    let h = House::open();
+    let live = h.board.open(MAIN);
+    for (n, (how, thought)) in
+        [("separate", "data: {\"type\":\"thinking\",\"text\":\"hm\"}\n\n"), ("off", "")].into_iter().enumerate()
+    {
+        let mut c = Client::new(h.addr);
+        c.request("POST", "/api/chat/stream", "", &json!({"message": "wait", "thinking": how}).to_string());
+        c.until("\r\n\r\n");
+        let (id, _) = h.unanswered(|r| matches!(r, Request::Wait { row } if *row == n as Row + 1));
+        let run = format!("run{}", n + 1);
+        live.begin(&run);
+        live.thinking("hm");
+        live.text("Hello");
+        let reply = ChatReply { run, text: "Hello".into(), ..ChatReply::default() };
+        h.answers.give(id, Answer::Reply(Box::new(reply)));
+        let all = c.response_after_head();
+        let expected = format!("{thought}data: {{\"type\":\"delta\",\"text\":\"Hello\"}}\n\ndata: {{\"type\":\"done\"");
+        assert!(all.starts_with(&expected), "{how}: {all}");
+    }
+    for wrong in [json!("loud"), json!(5), json!(true)] {
+        let r = ask(h.addr, "POST", "/api/chat/stream", "", &json!({"message": "x", "thinking": wrong}).to_string());
+        assert_eq!(r.status, 400, "{wrong}");
+    }
+}
+
+#[test]
 fn a_stream_without_live_text_still_tells_the_reply() {
     let h = House::open();
     let text = ask(h.addr, "POST", "/api/chat/stream", "", r#"{"message":"hi"}"#).text();

@@ -231,9 +231,9 @@ fn bad_requests_are_told_in_openai_s_shape() {
         let part = json!({"type": "image_url", "image_url": {"url": url}});
         json!({"messages": [{"role": "user", "content": [part]}]}).to_string()
     };
-    let told = bad(&image("https://example.org/x.png"), json!("messages[0].content[0].image_url.url"));
-    assert!(told.contains("only data: URLs are accepted"), "{told}");
-    bad(&image("data:image/png;base64,???"), json!("messages"));
+    let told = bad(&image("file:///etc/passwd"), json!("messages[0].content[0].image_url.url"));
+    assert!(told.contains("only data:, http: and https: URLs are taken"), "{told}");
+    bad(&image("data:image/png;base64,???"), json!("messages[0].content[0].image_url.url"));
     assert_eq!(post(&h, "", &body("x", json!({"n": 1, "stream": null, "stream_options": null}))).status, 200);
     assert_eq!(post(&h, "Accept: application/vnd.pigw.v2+json\r\n", "{}").json()["error"]["param"], "messages");
 }

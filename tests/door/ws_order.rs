@@ -149,9 +149,8 @@ fn session_live_holds_what_was_shown_and_what_follows_is_new() {
     assert_eq!(after, ["text_delta lo"]);
 }
 
-#[test]
-fn dialogs_reach_the_pages_that_should_see_them() {
-    let dialog = |session: &str, id: &str| Dialog {
+fn dialog(session: &str, id: &str) -> Dialog {
+    Dialog {
         id: id.into(),
         session: session.into(),
         method: "input".into(),
@@ -161,7 +160,50 @@ fn dialogs_reach_the_pages_that_should_see_them() {
         placeholder: "you".into(),
         prefill: String::new(),
         ttl: 60_000,
+    }
+}
+
+#[test]
+fn dialogs_that_are_open_reach_a_page_that_subscribes_to_their_session_later() {
+    let other = "agent:main:telegram:default:dm:1";
+    let open = vec![dialog(other, "t"), dialog(WEB, "w"), Dialog { ttl: 9_000, ..dialog(other, "soon over") }];
+    let script = Box::new(move |r: &Request| match r {
+        Request::Dialogs { .. } => Some(Answer::Dialogs(open.clone())),
+        _ => Some(Answer::Ok),
+    });
+    let h = House::with(settings(), script);
+    let ids = |ws: &mut Ws| {
+        h.door.publish(&notice(1));
+        let mut seen = Vec::new();
+        while seen.last().is_none_or(|id| id != "-") {
+            let v = ws.passed.pop().unwrap_or_else(|| ws.json());
+            match v["event"].as_str() {
+                Some("extension_ui_request") => seen.push(v["payload"]["id"].as_str().unwrap().to_owned()),
+                Some("ui.notice") => seen.push("-".into()),
+                _ => {}
+            }
+        }
+        seen
     };
+    let mut ws = connected(&h);
+    ws.call("session.close", json!({"sessionKey": WEB})); // the mind has answered what was asked before
+    assert_eq!(ids(&mut ws), ["w", "-"]);
+    ws.call("subscribe", json!({"sessions": [other]}));
+    ws.call("session.close", json!({"sessionKey": WEB}));
+    assert_eq!(ids(&mut ws), ["t", "-"]);
+    // let in at the upgrade, it says what it wants to see afterwards
+    let mut ws = Ws::open(h.addr, "/", &crate::bearer()).unwrap();
+    ws.call("connect", json!({"subscribe": [other]}));
+    ws.call("session.close", json!({"sessionKey": WEB}));
+    let mut all = ids(&mut ws);
+    all.sort();
+    assert_eq!(all, ["-", "t", "w"]);
+    let pending = ws.call("session.live", json!({"sessionKey": other}))["payload"]["pendingUi"].clone();
+    assert_eq!(pending[0]["id"], "t");
+}
+
+#[test]
+fn dialogs_reach_the_pages_that_should_see_them() {
     let open = dialog(WEB, "d0");
     let script = Box::new(move |r: &Request| match r {
         Request::Dialogs { .. } => Some(Answer::Dialogs(vec![open.clone()])),
@@ -182,6 +224,30 @@ fn dialogs_reach_the_pages_that_should_see_them() {
     assert_eq!(ws.event("extension_ui_request")["payload"]["id"], "d2");
     h.door.publish(&Frame::DialogDone { session: WEB.into(), id: "d2".into() });
     assert_eq!(ws.event("extension_ui_dismissed")["payload"]["id"], "d2");
+}
+
+#[test]
+fn what_session_live_will_hold_is_not_shown_before() {
+    let script = Box::new(|r: &Request| match r {
+        Request::Dialogs { session: Some(_) } => None,
+        Request::Dialogs { .. } => Some(Answer::Dialogs(Vec::new())),
+        _ => Some(Answer::Ok),
+    });
+    let h = House::with(settings(), script);
+    let live = h.board.open(WEB);
+    live.begin("run1");
+    live.text("Hel");
+    let mut ws = Ws::open(h.addr, "/", "").unwrap();
+    ws.call("connect", json!({"token": SECRET, "subscribe": []}));
+    let asked = ws.ask("session.live", json!({}));
+    let (id, _) = h.unanswered(|r| matches!(r, Request::Dialogs { .. }));
+    live.text("lo");
+    h.door.publish(&notice(1));
+    assert_eq!(until(&mut ws, "notice 1"), ["notice 1"]);
+    h.answers.give(id, Answer::Dialogs(Vec::new()));
+    assert_eq!(ws.res(asked)["payload"]["text"], "Hello");
+    live.text("!");
+    assert_eq!(until(&mut ws, "text_delta !"), ["text_delta !"]);
 }
 
 #[test]

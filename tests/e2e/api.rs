@@ -128,3 +128,37 @@ fn a_webhook_that_is_repeated_after_a_kill_gets_the_same_answer_and_is_answered_
     assert_eq!(ask(g.addr, "POST", "/in/event", "X-Hook-Token: hook-token-0123456789\r\n", &event).status, 200);
     assert_eq!(ws.event("hook:ci")["payload"], json!({"n": 1}));
 }
+
+#[test]
+fn every_documented_metric_is_there_from_the_start() {
+    let g = Gateway::demo(json!({})).start();
+    g.chat(MAIN, "hello");
+    g.wait_until("the mind's figures, a second old at most", |g| {
+        g.get("/metrics").text().contains("messages_total{channel=")
+    });
+    let text = g.get("/metrics").text();
+    for name in [
+        "uptime_seconds",
+        "rss_bytes",
+        "pool_processes{state=",
+        "queue_pending",
+        "messages_total{channel=",
+        "message_duration_seconds_bucket{le=",
+        "http_requests_total{route=",
+        "http_request_duration_seconds_sum{",
+        "ws_connections",
+        "ws_dropped_total{reason=\"slow\"} 0",
+        "events_total",
+        "child_rss_bytes",
+        "errors_total{kind=",
+        "outbox_rows{state=",
+        "outbox_oldest_seconds",
+        "sync_duration_seconds_sum",
+        "sync_duration_seconds_count",
+        "wal_bytes",
+        "core_step_seconds_max",
+        "log_dropped_total 0",
+    ] {
+        assert!(text.lines().any(|l| l.starts_with(&format!("pigw_{name}"))), "{name} is missing:\n{text}");
+    }
+}

@@ -31,6 +31,10 @@ fn given_more_text_than_a_connection_buffers_then_the_history_comes_in_parts() {
             break;
         }
     }
+    for unknown in ["", "x", "no-such-id", "0.s.1"] {
+        let page = ws.call("chat.history", json!({"sessionKey": MAIN, "before": unknown}))["payload"].clone();
+        assert_eq!((contents(&page), &page["more"]), (vec![], &json!(false)), "nothing is older than {unknown:?}");
+    }
     let asked: Vec<String> = seen.iter().filter_map(|t| t.split_once(" zzz")).map(|(n, _)| n.to_owned()).collect();
     let asked: Vec<&String> = asked.iter().filter(|n| n.parse::<u32>().is_ok()).collect();
     assert_eq!(asked, (0..12).map(|n| n.to_string()).collect::<Vec<_>>().iter().collect::<Vec<_>>());
@@ -47,4 +51,24 @@ fn given_a_message_larger_than_the_buffer_then_its_sender_stays_connected_and_ge
     assert!(ws.event("chat.reply")["payload"]["text"].as_str().unwrap().contains("demo"));
     let res = ws.call("chat.history", json!({"sessionKey": MAIN}));
     assert!(contents(&res["payload"]).last().is_some_and(|t| t.contains("demo")));
+}
+
+#[test]
+fn given_long_messages_on_many_connections_then_none_keeps_the_room_they_took() {
+    // glibc would keep what is freed; a static build's allocator does not
+    let g = Gateway::demo(json!({})).env("MALLOC_MMAP_THRESHOLD_", "131072").start();
+    let rss = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", g.pid())).unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let mut pages: Vec<_> = (0..10).map(|_| g.page(MAIN)).collect();
+    let before = rss();
+    for ws in &mut pages {
+        assert_eq!(ws.call("ping", json!({"pad": "z".repeat(4 << 20)}))["ok"], true);
+    }
+    g.wait_until("the memory is given back", |_| rss() < before + (8 << 10));
+    for ws in &mut pages {
+        assert_eq!(ws.call("ping", json!({}))["ok"], true);
+    }
 }

@@ -56,11 +56,20 @@ fn methods_answer_as_their_routes_do_and_refuse_wrong_types() {
 #[test]
 fn a_message_can_be_sent_to_a_chat_named_by_channel_and_target() {
     let g = Gateway::demo(json!({})).start();
-    let unknown = g.post("/api/send", json!({"to": "webchat:default", "message": "early"}));
+    let unknown = g.post("/api/send", json!({"to": "webchat:nobody", "message": "early"}));
     assert_eq!(
         (unknown.status, &unknown.json()["error"]),
-        (404, &json!("Session not found: agent:main:webchat:default"))
+        (404, &json!("Session not found: agent:main:webchat:nobody"))
     );
+    // As the README does it, before anybody opened the page.
+    let early = g.post("/api/send", json!({"to": "webchat:default", "message": "early"}));
+    assert_eq!((early.status, &early.json()["ok"]), (200, &json!(true)), "{}", early.text());
+    let list = g.get("/api/sessions").json();
+    assert_eq!(
+        (&list["sessions"][0]["sessionKey"], &list["sessions"][0]["lastChannel"]),
+        (&json!(MAIN), &json!("webchat"))
+    );
+    assert_eq!(g.history(MAIN), [("assistant".to_owned(), "early".to_owned())]);
     g.chat(MAIN, "hello");
     let mut ws = g.page(MAIN);
     let keyed = |body: &str| ask(g.addr, "POST", "/api/send", &format!("{}Idempotency-Key: k\r\n", fields(&g)), body);

@@ -16,6 +16,7 @@ mod midrun;
 mod openai;
 mod recovery;
 mod telegram;
+mod tools;
 mod world;
 
 /// Each scenario as a test on old and on new pi.
@@ -66,6 +67,10 @@ on_both! {
     dialogs:
         a_tool_asks_and_the_page_answers, the_first_answer_wins_and_the_other_page_is_told,
         c37_stop_while_a_dialog_is_open, nobody_to_ask_means_cancelled;
+    tools:
+        tools_act_in_the_account_chat_and_topic_of_the_conversation, tools_speak_on_the_page,
+        in_concise_mode_what_was_sent_is_the_answer,
+        the_model_knows_its_tools_and_where_it_is;
     telegram:
         on_telegram_a_long_answer_grows_over_several_messages_and_its_code_is_whole,
         on_telegram_a_message_during_a_tool_steers_and_stop_ends_the_turn,

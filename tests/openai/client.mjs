@@ -66,7 +66,7 @@ const bad = (body, param) =>
 await bad({ model: "x", messages: [] }, "messages");
 await bad(ask("x", { n: 2 }), "n");
 await bad(ask("x", { n: 2, stream: true }), "n");
-await bad(ask(look("https://example.org/x.png")), "messages[0].content[1].image_url.url");
+await bad(ask(look("http://192.168.1.1/x.png")), "messages[0].content[1].image_url.url");
 
 // a failed turn is an error, and the client does not ask again
 await assert.rejects(complete("fails in node [[status:400 x* msg=\"no such thing\"]]"), (e) => {

@@ -28,13 +28,23 @@ impl World {
                 n
             }
         };
+        // Some begin the conversation if nobody wrote there yet.
+        let begins = n % 2 == 0;
         let sent = &self.sends[n];
+        let (platform, sender) = sent.session["agent:main:".len()..].split_once(":dm:").unwrap_or_default();
+        let begin = begins.then(|| Source {
+            channel: platform.to_owned(),
+            chat: sender.to_owned(),
+            sender: sender.to_owned(),
+            ..Source::default()
+        });
         let post = Post { text: sent.text.clone(), ..Post::default() };
         let req = PostRequest {
             session: sent.session.clone(),
             post,
             dkey: Some(format!("http:{}", sent.text)),
             body_hash: sent.text.clone(),
+            begin,
             ..PostRequest::default()
         };
         let id = ReqId(self.next_req);

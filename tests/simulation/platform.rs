@@ -75,7 +75,7 @@ impl Platforms {
     /// Carries a call out. `safe`: a nonce that was seen makes no second message.
     pub fn take(&mut self, call: &Call, safe: bool, rng: &mut Rng) -> Outcome {
         match &call.op {
-            Op::Send { content, nonce } => {
+            Op::Send { content, nonce, .. } => {
                 let known = self.posted.iter().find(|p| p.nonce.as_ref() == Some(nonce)).map(|p| p.id.clone());
                 let id = match known.filter(|_| safe) {
                     Some(id) => id,
@@ -103,15 +103,17 @@ impl Platforms {
                 None => Outcome::Gone,
             },
             // What a turn says here is never finished before its end.
-            Op::View(View { taken: Some(_), .. }) => Outcome::Shown { id: None, full: false },
+            Op::View(View { taken: Some(_), .. }) => Outcome::Shown { id: None, full: false, idle: true },
             Op::View(View { message: Some(id), .. }) => match self.find(id) {
-                Some(_) => Outcome::Shown { id: Some(id.clone()), full: rng.one_in(3) },
+                Some(_) => Outcome::Shown { id: Some(id.clone()), full: rng.one_in(3), idle: rng.one_in(4) },
                 None => Outcome::Gone,
             },
-            Op::View(View { message: None, .. }) if rng.one_in(3) => Outcome::Shown { id: None, full: false },
+            Op::View(View { message: None, .. }) if rng.one_in(3) => {
+                Outcome::Shown { id: None, full: false, idle: true }
+            }
             Op::View(View { message: None, .. }) => {
                 let id = self.post(&call.target, None, "growing");
-                Outcome::Shown { id: Some(id), full: rng.one_in(3) }
+                Outcome::Shown { id: Some(id), full: rng.one_in(3), idle: false }
             }
             Op::React { .. } | Op::Pin { .. } | Op::AnswerPress { .. } | Op::Typing => {
                 Outcome::Sent { id: String::new() }

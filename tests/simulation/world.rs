@@ -177,8 +177,8 @@ impl World {
                 access: Access { dm: DmPolicy::Allowlist, allow: allow.clone(), ..Access::default() },
                 reply_to: [ReplyTo::Off, ReplyTo::First, ReplyTo::All][rng.below(3) as usize],
                 pace: Pace {
-                    chats: vec![(String::new(), vec![Rate { every: 1000, burst: 3 }])],
-                    account: vec![Rate { every: 40, burst: 1 }],
+                    chats: vec![(String::new(), vec![Rate { every: 1000, burst: 3, kept: 2 }])],
+                    account: vec![Rate { every: 40, burst: 1, kept: 0 }],
                 },
                 view: (!rng.one_in(3)).then_some(view),
                 typing: 4_500 * rng.below(2),

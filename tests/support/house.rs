@@ -29,7 +29,11 @@ pub struct House {
     _inbox: Sender<Event>,
 }
 
-pub struct Box1;
+#[derive(Default)]
+pub struct Box1 {
+    /// What fetches for it.
+    fetcher: Option<pi_gateway::net::Agent>,
+}
 
 impl Mailbox for Box1 {
     fn history(&self, session: &str, limit: usize, before: Option<&str>) -> Result<Vec<HistoryMessage>, String> {
@@ -77,6 +81,9 @@ impl Operator for Box1 {
     }
     fn reload(&self) -> Result<(), String> {
         Ok(())
+    }
+    fn fetcher(&self) -> Result<pi_gateway::net::Agent, String> {
+        self.fetcher.clone().ok_or("nothing is fetched here".into())
     }
     fn restart(&self) -> Result<(), NoRestart> {
         Err(NoRestart::Disabled)
@@ -211,7 +218,16 @@ impl House {
         change(&mut s);
         House::with(s, well())
     }
-    pub fn with(mut settings: Settings, mut script: Script) -> House {
+    pub fn with(settings: Settings, script: Script) -> House {
+        House::made(settings, script, None)
+    }
+    /// Mode `off`, with what fetches from the network.
+    pub fn fetching(agent: pi_gateway::net::Agent, change: impl FnOnce(&mut Settings)) -> House {
+        let mut s = Settings { auth: Auth::Off, allow_unauthenticated: true, ..settings() };
+        change(&mut s);
+        House::made(s, well(), Some(agent))
+    }
+    fn made(mut settings: Settings, mut script: Script, fetcher: Option<pi_gateway::net::Agent>) -> House {
         let dir = tempfile::tempdir().unwrap();
         settings.media_dir = dir.path().join("media");
         settings.logins_file = Some(dir.path().join("logins.json"));
@@ -232,7 +248,8 @@ impl House {
         });
         let board = Arc::new(Board::default());
         let mind = Mind::new(inbox.clone(), answers.clone());
-        let parts = Parts { mind, board: board.clone(), mailbox: Arc::new(Box1), operator: Arc::new(Box1) };
+        let parts =
+            Parts { mind, board: board.clone(), mailbox: Arc::<Box1>::default(), operator: Arc::new(Box1 { fetcher }) };
         let door = Door::open(settings.clone(), parts).unwrap();
         let addr = door.addresses()[0];
         House { door, board, addr, asked, waiting, answers, dir, settings, _inbox: inbox }

@@ -32,6 +32,11 @@ fn in_a_group_the_bot_answers_who_speaks_to_it_as_a_reply() {
     let answer = h.api.wait_text(GROUP, "here I am");
     assert_eq!(answer.reply_to(), Some(said.message_id));
     assert_eq!(h.said(GROUP), ["here I am"]);
+    // Lists call the conversation what people call it.
+    let list = h.g.get("/api/sessions").json();
+    let group = list["sessions"].as_array().unwrap().iter().find(|s| s["lastChatType"] == "group").cloned();
+    let group = group.unwrap_or_else(|| panic!("{list}"));
+    assert_eq!((&group["lastChatName"], &group["name"]), (&json!("The group"), &json!("The group · Telegram")));
     assert!(h.pi.prompts()[0].starts_with(&format!("[group:{GROUP} | from:")), "{:?}", h.pi.prompts());
     h.api.assert_clean();
 }
@@ -67,4 +72,21 @@ fn a_plain_command_in_a_group_is_for_the_bot_and_what_was_said_before_is_context
     );
     assert!(!prompt.contains(": one"));
     h.api.assert_clean();
+}
+
+#[test]
+fn a_stranger_who_asks_is_told_their_number_once() {
+    let h = House::new(json!({}));
+    for _ in 0..3 {
+        h.api.user_writes(STRANGER, "/whoami");
+    }
+    h.api.wait_text(STRANGER, "Sender 99 on telegram.");
+    h.api.user_writes(STRANGER, "hello");
+    h.api.wait_message(STRANGER, |m| m.text().starts_with("Pairing required."));
+    assert_eq!(h.said(STRANGER).len(), 2);
+    let h = House::new(json!({"dmPolicy": "allowlist"}));
+    h.api.user_writes(STRANGER, "/whoami");
+    h.api.user_writes(ANN, "[[say:for Ann]]");
+    h.api.wait_text(ANN, "for Ann");
+    assert!(h.said(STRANGER).is_empty(), "nobody is answered there");
 }

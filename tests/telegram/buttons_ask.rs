@@ -104,6 +104,19 @@ fn an_answer_on_the_page_closes_the_question_in_the_chat() {
 }
 
 #[test]
+fn a_page_that_is_opened_after_the_question_gets_it_too() {
+    let h = house();
+    h.api.user_writes(ANN, "[[ui:select Which?|a|b]]");
+    h.api.wait_text(ANN, "Which?");
+    let mut page = h.g.page(SESSION);
+    let dialog = page.event("extension_ui_request")["payload"].clone();
+    assert_eq!((dialog["sessionKey"].as_str(), dialog["title"].as_str()), (Some(SESSION), Some("Which?")));
+    page.call("extension_ui_response", json!({"id": dialog["id"], "value": "b"}));
+    h.api.wait_text(ANN, "ui: b");
+    h.api.assert_clean();
+}
+
+#[test]
 fn a_question_that_nobody_answers_is_cancelled_in_time_and_says_so() {
     let h = house();
     h.api.user_writes(ANN, "[[ui:select timeout=2000 Which?|a|b]]");

@@ -91,3 +91,19 @@ fn the_topics_of_a_chat_share_its_limit() {
     h.api.wait_text(FORUM, "in five");
     h.api.assert_clean(); // nothing was sent before its time
 }
+
+#[test]
+fn an_answer_outlasts_an_outage_whose_calls_end_without_a_word() {
+    let h = House::new(json!({"streamMode": "off", "pollTimeoutS": 1}));
+    h.api.user_writes(ANN, "[[gate:g]] [[say:patient]]");
+    h.pi.wait_gate("g");
+    h.api.trouble(Rule::on("sendMessage", Trouble::DropBefore).always());
+    h.api.trouble(Rule::on("sendChatAction", Trouble::DropBefore).always());
+    h.pi.open("g");
+    h.g.wait_until("the last try is due, and not made", |_| {
+        h.api.calls("sendMessage").len() == 1 && h.api.calls("sendChatAction").len() >= 3
+    });
+    h.api.clear_troubles();
+    h.api.wait_text(ANN, "patient");
+    assert_eq!(h.said(ANN), ["patient"]);
+}

@@ -10,6 +10,7 @@ mod buttons_ask;
 mod chat;
 mod drafts;
 mod faults;
+mod habits;
 mod house;
 mod inbound;
 mod inbound_parts;

@@ -42,6 +42,7 @@ fn a_running_account_says_so_and_what_it_waits_for() {
 #[test]
 fn troubles_are_named_and_make_the_health_degraded() {
     let h = House::new(json!({"streamMode": "off"}));
+    let mut page = h.g.page("agent:main:webchat:default");
     let other = h.api.clone();
     other.trouble(
         Rule::on(
@@ -59,6 +60,17 @@ fn troubles_are_named_and_make_the_health_degraded() {
     h.api.line(Line::Up);
     h.g.wait_until("it sees the other program", |_| account(&h)["state"] == "conflict");
     assert!(account(&h)["lastError"].as_str().unwrap().contains("another program polls"));
+    // Pages hear of it, and the list of what happened has it.
+    let told = loop {
+        let event = page.event("channel.status");
+        if event["payload"]["state"] == "conflict" {
+            break event["payload"].clone();
+        }
+    };
+    assert_eq!((&told["id"], &told["accountId"]), (&json!("telegram"), &json!("default")));
+    assert!(told["error"].as_str().unwrap().contains("another program polls"), "{told}");
+    let seen = h.g.get("/api/observability/events?category=channel&level=warn").json();
+    assert!(seen["events"].as_array().unwrap().iter().any(|e| e["message"].as_str().unwrap().contains("conflict")));
     let health = h.g.get("/health").json();
     assert_eq!(health["status"], "degraded");
     assert!(health["problems"][0].as_str().unwrap().starts_with("telegram (default) is conflict"), "{health}");

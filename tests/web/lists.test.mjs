@@ -19,8 +19,13 @@ test('a conversation has the best name that is known', () => {
 	assert.equal(nameOf(`${MAIN}garden`), 'garden');
 	assert.equal(nameOf(`${MAIN}garden`, { title: 'Beans' }), 'Beans');
 	assert.equal(nameOf('agent:coder:webchat:default'), 'coder: Main chat');
-	assert.equal(nameOf('agent:main:telegram:dm:4711', { lastSenderName: 'Ada' }), 'Ada');
-	assert.equal(nameOf('agent:main:telegram:dm:4711'), 'main:telegram:dm:4711');
+});
+
+test('a conversation of another channel has the name that the gateway gives it', () => {
+	const key = 'agent:main:telegram:account:default:dm:4711';
+	assert.equal(nameOf(key, { name: 'Ada · Telegram' }), 'Ada · Telegram');
+	assert.equal(nameOf(key, { name: 'Ada · Telegram', title: 'Beans' }), 'Beans');
+	assert.equal(nameOf(key), 'main:telegram:account:default:dm:4711');
 });
 
 test('a title is the first line, one line, not too long, and no command', () => {

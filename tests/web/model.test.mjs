@@ -86,6 +86,23 @@ test('segments: a steer in the middle', () => {
 	assert.deepEqual(look(c), ['user:sent:one', 'assistant:done:first part', 'user:sent:two', 'assistant:done:second part']);
 });
 
+test('a steer before the first word: the one answer keeps what was done for both', () => {
+	const c = conversation();
+	say(c, 'k1', 'one', 'r1');
+	c.apply(typing('r1', true));
+	c.apply(think('r1', 'hm'));
+	c.apply(agent('r1', 'tool_execution_start', { toolCallId: 't', toolName: 'bash', args: { command: 'ls' } }));
+	say(c, 'k2', 'two', 'r2');
+	c.apply(agent('r1', 'tool_execution_end', { toolCallId: 't', toolName: 'bash', result: { content: [{ type: 'text', text: 'out' }] } }));
+	c.apply(typing('r2', true));
+	c.apply(event('live.reset', { runId: 'r2' }));
+	c.apply(think('r2', 'so'));
+	c.apply(text('r2', 'both'));
+	c.apply(reply('r2', 's1', 'both', { runIds: ['r1', 'r2'] }));
+	assert.deepEqual(look(c), ['user:sent:one', 'user:sent:two', 'assistant:done:both']);
+	assert.deepEqual(c.items[2].steps.map((s) => [s.id, s.output ?? s.text, s.state]), [['t0', 'hm', undefined], ['t', 'out', 'ok'], ['t2', 'so', undefined]]);
+});
+
 test('a retry discards the text of the failed message only', () => {
 	const c = conversation();
 	c.apply(text('r1', 'kept'));
@@ -100,6 +117,16 @@ test('a retry discards the text of the failed message only', () => {
 	c.apply(text('r1', 'good'));
 	assert.equal(c.items[0].text, 'kept\n\ngood');
 	assert.deepEqual(c.items[0].steps.map((s) => [s.name, s.label, s.state, s.output]), [['bash', 'ls', 'ok', 'x']]);
+});
+
+test('what the gateway said meanwhile stands above the answer', () => {
+	const c = conversation();
+	say(c, 'k1', 'hi', 'r1');
+	c.apply(typing('r1', true));
+	c.apply(agent('r1', 'auto_retry_start', { attempt: 2, maxAttempts: 3 }));
+	c.apply(event('ui.notice', { level: 'info', message: 'retrying' }));
+	c.apply(reply('r1', 's1', 'done'));
+	assert.deepEqual(look(c), ['user:sent:hi', 'notice:done:retrying', 'assistant:done:done']);
 });
 
 test('a retry of a message that never began keeps the one before', () => {

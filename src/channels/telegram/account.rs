@@ -94,7 +94,12 @@ fn begin(id: &str, c: &TelegramAccount, route: &Route, parts: &Parts, hook: Opti
     let bot = bot(c, route, parts, Purpose::Poll)?;
     let (stop, stopped) = bounded(1);
     let (mind, standing, ready) = (parts.mind.clone(), parts.standing.clone(), parts.ready.clone());
-    let link = |patience| Link::new(id, bot.clone(), mind, stopped, standing, ready, patience);
+    let hears_all = c.hears_all().into_iter().map(str::to_owned).collect();
+    let link = |patience| {
+        let mut link = Link::new(id, bot.clone(), mind, stopped, standing, ready, patience);
+        link.hears_all = hears_all;
+        link
+    };
     let thread = std::thread::Builder::new().name(format!("tg-{id}")).stack_size(STACK);
     let thread = match (hook, &c.webhook_url) {
         (Some(hook), Some(url)) => {

@@ -191,7 +191,7 @@ impl TelegramCaller {
 
     /// The running turn's latest text, in its message.
     fn view(&self, target: &Target, view: &View) -> Result<Outcome, Fail> {
-        let nothing = Outcome::Shown { id: view.message.clone(), full: false };
+        let nothing = Outcome::Shown { id: view.message.clone(), full: false, idle: true };
         let Some(live) = self.board.get(&view.session) else { return Ok(nothing) };
         let (active, run, items) = live.snapshot();
         if !active || run != view.run {
@@ -208,20 +208,21 @@ impl TelegramCaller {
         if view.message.is_none() && !full && self.drafts.fit(target) {
             match self.draft(target, Drafts::id(view), &content, hash) {
                 Err(fail) if self.drafts.refused(target, &fail) => {} // a message then
-                shown => return shown.map(|()| nothing),
+                shown => return shown.map(|drawn| Outcome::Shown { id: None, full: false, idle: !drawn }),
             }
         }
-        let id = match &view.message {
+        let (id, idle) = match &view.message {
             None => {
                 let content = Content { reply_to: view.reply_to.clone(), ..content };
-                self.formed(content, |c| self.send(target, c))?
+                (self.formed(content, |c| self.send(target, c))?, false)
             }
             Some(id) => {
                 let key = (target.chat.clone(), id.clone());
-                if self.lock().get(&key) != Some(&hash) {
+                let idle = self.lock().get(&key) == Some(&hash);
+                if !idle {
                     self.formed(content, |c| self.edit(target, id, c))?;
                 }
-                id.clone()
+                (id.clone(), idle)
             }
         };
         let mut shown = self.lock();
@@ -229,13 +230,13 @@ impl TelegramCaller {
             shown.clear(); // worth an edit that changes nothing
         }
         shown.insert((target.chat.clone(), id.clone()), hash);
-        Ok(Outcome::Shown { id: Some(id), full })
+        Ok(Outcome::Shown { id: Some(id), full, idle })
     }
 
-    /// Shows the text as a draft, if it does not stand there.
-    fn draft(&self, target: &Target, id: i64, content: &Content, hash: u64) -> Result<(), Fail> {
+    /// Shows the text as a draft; false: it stands there.
+    fn draft(&self, target: &Target, id: i64, content: &Content, hash: u64) -> Result<bool, Fail> {
         if !self.drafts.due(target, id, hash) {
-            return Ok(());
+            return Ok(false);
         }
         self.formed(content.clone(), |content| {
             let mut p = self.text(target, content);
@@ -246,7 +247,7 @@ impl TelegramCaller {
             self.call::<bool>("sendMessageDraft", p)
         })?;
         self.drafts.shown(target, id, hash);
-        Ok(())
+        Ok(true)
     }
 
     /// Half a text may be refused for its form: then without.
@@ -268,6 +269,15 @@ impl TelegramCaller {
 impl Caller for TelegramCaller {
     fn perform(&self, call: &Call) -> Outcome {
         let target = &call.target;
+        // The last try is not for an outage: a sign of typing, which does no harm, goes first.
+        if let Op::Send { again: true, .. } = &call.op {
+            if let Err(fail) = self.typing(target) {
+                return match fail.outcome() {
+                    Outcome::Ambiguous { why } => Outcome::Retry { why },
+                    other => other,
+                };
+            }
+        }
         let done = match &call.op {
             Op::Send { content, .. } => self.send(target, content).map(|id| Outcome::Sent { id }),
             Op::Edit { id, content } => self.edit(target, id, content).map(|()| Outcome::Sent { id: id.clone() }),

@@ -21,6 +21,15 @@ const MUTED: [&str; 4] =
     ["not enough rights to send", "have no rights to send a message", "chat_write_forbidden", "chat_restricted"];
 const MUTED_TIME: u64 = 600_000;
 
+/// Descriptions that say that a text may be taken without its markup.
+const REFORMAT: [&str; 5] = [
+    "can't parse entities",
+    "text is too long", // counted with its markup
+    "message is too long",
+    "message_too_long",
+    "caption is too long",
+];
+
 /// One bot at one server.
 #[derive(Clone)]
 pub struct Bot {
@@ -164,7 +173,9 @@ impl Fail {
             Fail::Api { parameters: Parameters { migrate_to_chat_id: Some(to), .. }, .. } => {
                 Outcome::Moved { to: to.to_string() }
             }
-            Fail::Api { code: 400, description, .. } if has(&description, "can't parse entities") => Outcome::Reformat,
+            Fail::Api { code: 400, description, .. } if REFORMAT.iter().any(|text| has(&description, text)) => {
+                Outcome::Reformat
+            }
             Fail::Api { code: 403, description, .. } => Outcome::Barred { why: description, ms: None },
             Fail::Api { code: 400, description, .. } if has(&description, "chat not found") => {
                 Outcome::Barred { why: format!("{description} (chat ids are numbers)"), ms: None }

@@ -6,13 +6,12 @@ use super::parse::{for_another_bot, Me};
 /// Characters of a message that is replied to.
 const QUOTED: usize = 300;
 
-/// The text for the agent; `None`: nothing that is to be answered.
+/// The text for the agent; `None`: nothing that is to be answered. What it replies to comes apart.
 pub fn of(m: &Message, me: &Me, text: &str, files: bool) -> Option<String> {
     if for_another_bot(m, me) {
         return None;
     }
-    let lines = [m.forward_origin.as_deref().map(forwarded), reply(m, me)];
-    let head: Vec<String> = lines.into_iter().flatten().collect();
+    let head = m.forward_origin.as_deref().map(forwarded);
     let tail = described(m);
     let text = match text {
         "" if files || !tail.is_empty() => String::new(),
@@ -59,7 +58,7 @@ fn forwarded(o: &Origin) -> String {
 }
 
 /// What it replies to, unless that is plain: a message of the bot without a quote.
-fn reply(m: &Message, me: &Me) -> Option<String> {
+pub fn reply(m: &Message, me: &Me) -> Option<String> {
     if let Some(external) = &m.external_reply {
         let origin = external.origin.as_deref().map(forwarded).unwrap_or_default();
         let quote = m.quote.as_ref().map_or("", |q| q.text.as_str());

@@ -34,6 +34,8 @@ pub struct Link {
     /// How long it may be silent; `None`: nobody waits for it.
     pub patience: Option<Duration>,
     pub pause: Backoff,
+    /// Groups in which it is to hear everything.
+    pub hears_all: Vec<String>,
     /// The last trouble was told: not every try is.
     told: Option<String>,
     refusals: usize,
@@ -62,6 +64,7 @@ impl Link {
             ready,
             patience,
             pause: Backoff::new(second, 1.8, 30 * second, 0.2, seed(account)),
+            hears_all: Vec::new(),
             // A life before this one may have said that the credentials are refused.
             told: Some(String::new()),
             refusals: 0,
@@ -87,6 +90,14 @@ impl Link {
                     self.well();
                     self.standing.connected(me.username.clone());
                     log::info!("telegram {}: @{} is connected", self.account, me.username.as_deref().unwrap_or("?"));
+                    if !me.can_read_all_group_messages && !self.hears_all.is_empty() {
+                        let groups = self.hears_all.join(", ");
+                        log::warn!(
+                            "telegram {}: requireMention is false for {groups}, but the bot is in privacy mode and does not \
+                             hear what is not said to it: @BotFather, /setprivacy, Disable, then add it to the group again",
+                            self.account
+                        );
+                    }
                     (self.ready)(&self.account);
                     return Ok(Me::from(&me));
                 }

@@ -35,6 +35,8 @@ fn a_private_text_has_its_keys_and_its_source() {
     assert_eq!(m.text, "hello");
     assert_eq!((m.source.chat_type, m.source.sender.as_str(), m.source.chat.as_str()), (ChatType::Dm, "9", "9"));
     assert_eq!(m.source.sender_name.as_deref(), Some("ann"));
+    assert_eq!(m.source.chat_name, None);
+    assert_eq!(group(json!({"text": "a"})).unwrap().source.chat_name.as_deref(), Some("G"));
     assert_eq!(m.source.message_id.as_deref(), Some("7"));
 }
 
@@ -84,7 +86,8 @@ fn a_reply_to_the_bot_speaks_to_it_but_not_one_to_a_topics_beginning() {
     let m = read(
         json!({"text": "why?", "reply_to_message": {"from": {"id": 9}, "caption": "cat", "photo": [{"file_id": "x"}]}}),
     );
-    assert_eq!(m.unwrap().text, "[Reply to] cat [photo]\nwhy?");
+    let m = m.unwrap();
+    assert_eq!((m.text.as_str(), m.replies_to.as_deref()), ("why?", Some("[Reply to] cat [photo]")));
 }
 
 #[test]
@@ -133,7 +136,7 @@ fn files_albums_and_what_cannot_be_told_are_messages_too() {
     let m = read(json!({"text": "x", "forward_origin": {"type": "hidden_user", "sender_user_name": "B"}})).unwrap();
     assert!(m.forwarded);
     let m = read(json!({"text": "y", "reply_to_message": {"from": {"id": 9}, "text": "a\nb"}})).unwrap();
-    assert_eq!(m.text, "[Reply to] a b\ny");
+    assert_eq!((m.text.as_str(), m.replies_to.as_deref()), ("y", Some("[Reply to] a b")));
     assert_eq!(read(json!({"story": {"id": 1}})).unwrap().text, "[Unsupported message: story]");
 }
 

@@ -20,6 +20,7 @@ pub fn of(u: &Update, me: &Me, account: &str) -> Option<Press> {
         account: Some(account.to_owned()),
         chat_type,
         chat: m.chat.id.to_string(),
+        chat_name: m.chat.title.clone(),
         thread: topic(m).map(|t| t.to_string()),
         sender: query.from.id.to_string(),
         sender_name: Some(query.from.label()).filter(|n| !n.is_empty()),

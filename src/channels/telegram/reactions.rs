@@ -62,6 +62,7 @@ pub fn told(r: &ReactionChange, update: i64, me: &Me, account: &str, told: Told)
             _ => ChatType::Group,
         },
         chat: r.chat.id.to_string(),
+        chat_name: r.chat.title.clone(),
         sender: sender.to_string(),
         sender_name: Some(name).filter(|n| !n.is_empty()),
         ..Source::default()

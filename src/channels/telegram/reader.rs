@@ -41,6 +41,20 @@ struct Cursor {
     at: i64,
 }
 
+/// Where to go on, as long as that means something: `at` is when the last update came, ms of a clock that only runs on.
+#[derive(Clone, Copy, Debug)]
+struct Offset {
+    next: i64,
+    at: u64,
+}
+
+impl Offset {
+    /// After a week without an update ids begin anew anywhere, perhaps below; what was taken is known by its keys.
+    fn sent(self, now: u64) -> Option<i64> {
+        (now.saturating_sub(self.at) < OLD_CURSOR as u64).then_some(self.next)
+    }
+}
+
 pub struct Reader {
     link: Link,
     reactions: Told,
@@ -48,7 +62,7 @@ pub struct Reader {
     kinds: &'static [&'static str],
     poll: Duration,
     conflict: Backoff,
-    offset: Option<i64>,
+    offset: Option<Offset>,
     /// A webhook was found set.
     unhooked: bool,
 }
@@ -90,7 +104,7 @@ impl Reader {
     }
 
     /// The offset to go on with; `None`: from the oldest that Telegram has.
-    fn stored(&self, me: &Me) -> Result<Option<i64>, Stopped> {
+    fn stored(&self, me: &Me) -> Result<Option<Offset>, Stopped> {
         let request = || Request::Cursor { channel: NAME.into(), account: self.link.account.clone() };
         let value = loop {
             match self.link.mind.ask(request(), MIND) {
@@ -99,15 +113,18 @@ impl Reader {
             }
         };
         let cursor = value.and_then(|v| serde_json::from_str::<Cursor>(&v).ok());
-        let young = |c: &Cursor| c.at == 0 || clock::now().wall - c.at < OLD_CURSOR;
-        Ok(cursor.filter(|c| c.bot_id == me.id && young(c)).map(|c| c.update_id + 1))
+        let now = clock::now();
+        let age = |c: &Cursor| if c.at == 0 { 0 } else { now.wall - c.at };
+        let cursor = cursor.filter(|c| c.bot_id == me.id && age(c) < OLD_CURSOR);
+        let at = |c: &Cursor| now.mono.saturating_sub(age(c).max(0) as u64);
+        Ok(cursor.map(|c| Offset { next: c.update_id + 1, at: at(&c) }))
     }
 
     /// Polls until it is stopped (`Err`) or the bot has to introduce itself anew.
     fn receive(&mut self, me: &Me) -> Result<(), Stopped> {
         loop {
             let mut params = json!({"limit": 100, "timeout": self.poll.as_secs(), "allowed_updates": self.kinds});
-            if let Some(offset) = self.offset {
+            if let Some(offset) = self.offset.and_then(|o| o.sent(clock::mono())) {
                 params["offset"] = offset.into();
             }
             let answer = self.link.bot.call::<Vec<Value>>("getUpdates", &params, self.poll + SLACK);
@@ -164,7 +181,7 @@ impl Reader {
                 _ => self.link.sleep(Duration::from_secs(1))?,
             }
         }
-        self.offset = Some(last + 1);
+        self.offset = Some(Offset { next: last + 1, at: clock::mono() });
         Ok(())
     }
 }
@@ -196,4 +213,17 @@ pub fn read(value: &Value, me: &Me, account: &str, told: Told, now: i64) -> Opti
         raw: value.to_string(),
     };
     id.map(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_is_sent_for_a_week_without_updates() {
+        let offset = Offset { next: 8, at: 1_000 };
+        assert_eq!(offset.sent(1_000 + 604_799_999), Some(8));
+        assert_eq!(offset.sent(1_000 + 604_800_000), None);
+        assert_eq!(offset.sent(0), Some(8), "a clock that stands still");
+    }
 }

@@ -159,9 +159,7 @@ fn no_answer(id: &str, a: &TelegramAccount, fail: &Fail) -> Check {
 /// A bot in privacy mode does not see what groups say among themselves.
 fn privacy(id: &str, a: &TelegramAccount, me: &Value) -> Option<Check> {
     let hears_all = me["can_read_all_group_messages"] == true;
-    let wants =
-        |g: &types::TelegramGroup| !g.require_mention || g.topics.values().any(|t| t.require_mention == Some(false));
-    let groups: Vec<&str> = a.groups.iter().filter(|(_, g)| wants(g)).map(|(chat, _)| chat.as_str()).collect();
+    let groups = a.hears_all();
     if hears_all || groups.is_empty() {
         return None;
     }

@@ -115,6 +115,13 @@ impl TelegramAccount {
         account
     }
 
+    /// Groups in which the bot is to hear everything, not only what is said to it.
+    pub fn hears_all(&self) -> Vec<&str> {
+        let wants =
+            |g: &TelegramGroup| !g.require_mention || g.topics.values().any(|t| t.require_mention == Some(false));
+        self.groups.iter().filter(|(_, g)| wants(g)).map(|(chat, _)| chat.as_str()).collect()
+    }
+
     /// The bot's numeric id, the part of the token before the colon.
     pub fn bot_id(&self) -> Option<&str> {
         self.bot_token.as_ref()?.expose().split_once(':').map(|(id, _)| id)

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::pictures::Picture;
 use crate::http::fault::Fault;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +20,14 @@ pub enum Role {
 pub struct Said {
     pub role: Role,
     pub text: String,
-    /// `data:` addresses of pictures.
-    pub images: Vec<String>,
+    pub images: Vec<Picture>,
 }
 
 /// What goes to the agent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prompt {
     pub text: String,
-    pub images: Vec<String>,
+    pub images: Vec<Picture>,
 }
 
 fn wrong(param: impl Into<String>, why: impl std::fmt::Display) -> Fault {
@@ -87,11 +87,11 @@ fn part_of(said: &mut Said, at: &str, part: &Value) -> Result<(), Fault> {
             let url = part.get("image_url");
             let url = url.and_then(|u| u.as_str().or_else(|| u.get("url")?.as_str()));
             let url = url.ok_or_else(|| wrong(format!("{at}.image_url.url"), "must be a string"))?;
-            if !url.starts_with("data:") {
-                let why = "only data: URLs are accepted; the gateway does not fetch pictures from the network yet";
-                return Err(wrong(format!("{at}.image_url.url"), why));
+            let at = format!("{at}.image_url.url");
+            if Picture::remote(url).is_none() {
+                return Err(wrong(at, "only data:, http: and https: URLs are taken"));
             }
-            said.images.push(url.to_owned());
+            said.images.push(Picture { at, url: url.to_owned() });
             return Ok(());
         }
         Some(kind) => {
@@ -209,14 +209,9 @@ mod tests {
             (part(json!({"text": "x"})), "messages[0].content[0].type", "string"),
             (part(json!({"type": "image_url"})), "messages[0].content[0].image_url.url", "string"),
             (
-                part(json!({"type": "image_url", "image_url": {"url": "https://example.org/a.png"}})),
-                "messages[0].content[0].image_url.url",
-                "only data: URLs",
-            ),
-            (
                 part(json!({"type": "image_url", "image_url": {"url": "file:///etc/passwd"}})),
                 "messages[0].content[0].image_url.url",
-                "only data: URLs",
+                "only data:, http: and https: URLs",
             ),
         ] {
             let fault = read(Some(&list)).unwrap_err();

@@ -4,6 +4,7 @@
 
 mod answer;
 mod messages;
+mod pictures;
 
 use std::borrow::Cow;
 
@@ -18,7 +19,7 @@ use self::messages::Prompt;
 use super::exchange::{Call, Exchange, Handled, Reply};
 use super::fault::Fault;
 use super::guard::wall;
-use super::images::{body_hash, store};
+use super::images::body_hash;
 use super::json::{idempotency_key, session_key, Members};
 use super::logins::hash;
 use super::port::Port;
@@ -96,8 +97,7 @@ fn prepare(port: &Port, ex: &mut dyn Exchange) -> Result<(Asked, Wanted), Fault>
         None => m.text("idempotencyKey")?,
     };
     let key = key.map(idempotency_key).transpose()?;
-    let images = images.into_iter().map(|url| json!({"data": url})).collect::<Vec<Value>>();
-    let images = store(&s, (!images.is_empty()).then_some(Value::Array(images))).map_err(|f| f.param("messages"))?;
+    let images = pictures::store(port, &s, images)?;
     let model = wanted.choice.model.clone().unwrap_or_default();
     let source = Source { channel: "api".into(), chat: session.clone(), sender: "api".into(), ..Source::default() };
     let request = ChatRequest {

@@ -1,4 +1,4 @@
-//! Requests of one WebSocket to the mind: at most eight at a time, answered by the writer thread (R47).
+//! Requests of one WebSocket to the mind: at most eight at a time, answered by its writer (R47).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -7,6 +7,7 @@ use serde_json::{json, Value};
 
 use super::out::Outbox;
 use crate::ask::{Mind, Pending};
+use crate::bell::Bell;
 use crate::http::fault::Fault;
 use crate::http::images::Stored;
 use crate::http::paging::{self, Page};
@@ -47,8 +48,11 @@ pub enum Finish {
     CronStatus,
     /// `session.live` of that session; the answer holds its dialogs.
     Live(String),
-    /// Dialogs that were open before the client came: events, no answer.
-    Dialogs,
+    /// Dialogs that were open before the client came, or, `of_others`, before it asked for sessions of other channels:
+    /// events, no answer.
+    Dialogs {
+        of_others: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -79,14 +83,33 @@ pub struct Desk {
     running: usize,
 }
 
-fn start(mind: &Mind, call: Call) -> Started {
+impl Finish {
+    /// All of that session's live text will be in the answer.
+    pub fn holds(&self, session: &str) -> bool {
+        matches!(self, Finish::Live(s) if s == session)
+    }
+}
+
+impl Desk {
+    /// The same of an answer that the writer has not begun to wait for.
+    pub fn will_hold(&self, session: &str) -> bool {
+        let (started, backlog) = (self.started.iter().map(|c| &c.finish), self.backlog.iter().map(|c| &c.finish));
+        started.chain(backlog).any(|finish| finish.holds(session))
+    }
+}
+
+fn start(mind: &Mind, call: Call, bell: Bell) -> Started {
     let Call { id, request, finish, wait, urgent } = call;
-    Started { id, finish, urgent, end: Instant::now() + wait, pending: mind.submit(request).map_err(Some) }
+    let pending = mind.submit_and_ring(request, bell).map_err(Some);
+    Started { id, finish, urgent, end: Instant::now() + wait, pending }
 }
 
 /// Asks now, or when a place is free.
 pub fn ask(out: &Outbox, mind: &Mind, call: Call) -> Result<(), Fault> {
     let mut s = out.lock();
+    if let Finish::Live(session) = &call.finish {
+        s.interest.uses(session); // what is live there comes after the answer
+    }
     if !call.urgent && s.desk.running >= AT_ONCE {
         if s.desk.backlog.len() >= BACKLOG {
             return Err(Fault::busy("Too many requests are under way on this connection"));
@@ -96,25 +119,30 @@ pub fn ask(out: &Outbox, mind: &Mind, call: Call) -> Result<(), Fault> {
     }
     s.desk.running += usize::from(!call.urgent);
     // under the lock, so that messages of one connection reach the mind in the order they came
-    let started = start(mind, call);
+    let started = start(mind, call, out.bell());
     s.desk.started.push(started);
     drop(s);
     out.ring();
     Ok(())
 }
 
-/// Tells a client that just came of dialogs that were opened before.
-pub fn pending_dialogs(out: &Outbox, mind: &Mind, wait: Duration) {
-    let request = Request::Dialogs { session: None };
-    let call = Call { id: Value::Null, request, finish: Finish::Dialogs, wait, urgent: true };
+/// Tells a client that just came, or asked for more sessions, of dialogs that were opened before.
+pub fn pending_dialogs(out: &Outbox, mind: &Mind, of_others: bool, wait: Duration) {
+    let (request, finish) = (Request::Dialogs { session: None }, Finish::Dialogs { of_others });
+    let call = Call { id: Value::Null, request, finish, wait, urgent: true };
     if let Err(f) = ask(out, mind, call) {
         log::debug!("{}: open dialogs: {}", out.id, f.message);
     }
 }
 
-/// New calls, for the writer's list.
+/// New calls, for the writer's list. A connection without any keeps no room for them.
 pub fn collect(out: &Outbox, list: &mut Vec<Started>) {
-    list.append(&mut out.lock().desk.started);
+    let mut new = std::mem::take(&mut out.lock().desk.started);
+    if list.is_empty() {
+        *list = new;
+    } else {
+        list.append(&mut new);
+    }
 }
 
 /// One of the writer's calls is done: the next may start.
@@ -125,7 +153,7 @@ pub fn done(out: &Outbox, mind: &Mind, call: &Started) {
     let mut s = out.lock();
     match s.desk.backlog.pop_front() {
         Some(next) => {
-            let next = start(mind, next);
+            let next = start(mind, next, out.bell());
             s.desk.started.push(next);
         }
         None => s.desk.running = s.desk.running.saturating_sub(1),

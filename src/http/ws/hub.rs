@@ -323,11 +323,18 @@ fn encode(frame: &Frame) -> Encoded {
         }
         Frame::CronChanged { job, action } => event("cron.changed", "", json!({"jobId": job, "action": action})),
         Frame::Reloaded => event("config.reloaded", "", json!({})),
+        Frame::Channel { channel, account, state, error } => {
+            let mut payload = json!({"id": channel, "accountId": account, "state": state});
+            if let Some(why) = error {
+                payload["error"] = json!(why);
+            }
+            event("channel.status", "", payload)
+        }
     }
 }
 
 /// Names of all events, for `features`.
-pub const EVENTS: [&str; 24] = [
+pub const EVENTS: [&str; 25] = [
     "agent",
     "live.reset",
     "chat.typing",
@@ -348,6 +355,7 @@ pub const EVENTS: [&str; 24] = [
     "cron.run",
     "cron.changed",
     "config.reloaded",
+    "channel.status",
     "presence",
     "resync",
     "shutdown",

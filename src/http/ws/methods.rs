@@ -132,7 +132,7 @@ impl Session {
         if !known {
             self.out.greet(); // so that what was missed can come first
             self.port.hub.join(&self.out, Access::Bearer);
-            self.pending_dialogs();
+            self.pending_dialogs(false);
         }
         Ok(())
     }
@@ -142,6 +142,7 @@ impl Session {
         let (port, s) = (&self.port, self.port.settings.get());
         if let Some(sessions) = hello.subscribe {
             self.out.lock().interest.subscribe(sessions);
+            self.pending_dialogs(true);
         }
         let mut out = self.out.lock();
         out.objects = hello.objects;
@@ -169,9 +170,10 @@ impl Session {
         (payload, resume.is_some() && !resumed)
     }
 
-    /// Dialogs that were opened before this client came.
-    pub fn pending_dialogs(&self) {
-        calls::pending_dialogs(&self.out, &self.port.mind, self.port.settings.get().times.ask);
+    /// Dialogs that were opened before this client came; `of_others`: those of other channels only, which it may see
+    /// since it subscribed to them (R16).
+    pub fn pending_dialogs(&self, of_others: bool) {
+        calls::pending_dialogs(&self.out, &self.port.mind, of_others, self.port.settings.get().times.ask);
     }
 
     // ---------------------------------------------------------------- the others
@@ -194,7 +196,6 @@ impl Session {
             "chat.history" => self.history(&m),
             "session.live" => {
                 let session = self.web_session(&m)?;
-                self.out.lock().interest.uses(&session);
                 self.ask(id, Request::Dialogs { session: Some(session.clone()) }, Finish::Live(session), false)
             }
             "extension_ui_response" => {
@@ -222,7 +223,7 @@ impl Session {
     fn subscribe(&self, m: &Members) -> Given {
         let keys = session_keys("sessions", m.get("sessions").unwrap_or(&Value::Null))?;
         self.out.lock().interest.subscribe(keys);
-        self.out.ring();
+        self.pending_dialogs(true);
         Ok(Some(json!({"ok": true})))
     }
 

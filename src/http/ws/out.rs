@@ -1,14 +1,13 @@
 //! What goes out to one WebSocket: a queue bounded by bytes and frames, filled by anybody, emptied by the
-//! connection's writer thread. Nothing here touches a socket.
+//! connection's writer. Nothing here touches a socket.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{bounded, Receiver, Sender};
-
 use super::calls::Desk;
 use super::hub::Event;
+use crate::bell::Bell;
 use crate::http::guard::Access;
 
 /// A connection that was authenticated at the upgrade gets its first events after its first request, or after
@@ -30,6 +29,13 @@ pub struct Interest {
     pub strict: bool,
 }
 
+/// Not of another channel.
+pub fn of_the_page(session: &str) -> bool {
+    session.split(':').nth(2) == Some("webchat")
+}
+
+/// Room for so many frames is kept while none waits.
+const FEW: usize = 8;
 /// Sessions remembered per connection.
 const MOST_SESSIONS: usize = 256;
 
@@ -78,7 +84,7 @@ pub struct State {
 pub struct Outbox {
     pub id: String,
     state: Mutex<State>,
-    bell: Sender<()>,
+    bell: Bell,
 }
 
 /// What the writer does next.
@@ -95,8 +101,8 @@ pub enum Next {
 }
 
 impl Outbox {
-    pub fn new(id: String, limits: (usize, usize)) -> (Arc<Outbox>, Receiver<()>) {
-        let (bell, rung) = bounded(1);
+    /// `bell` wakes the writer.
+    pub fn new(id: String, limits: (usize, usize), bell: Bell) -> Arc<Outbox> {
         let state = State {
             direct: VecDeque::new(),
             events: VecDeque::new(),
@@ -114,17 +120,17 @@ impl Outbox {
             desk: Desk::default(),
             limits,
         };
-        (Arc::new(Outbox { id, state: Mutex::new(state), bell }), rung)
+        Arc::new(Outbox { id, state: Mutex::new(state), bell })
     }
 
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
-    pub fn bell(&self) -> Sender<()> {
+    pub fn bell(&self) -> Bell {
         self.bell.clone()
     }
     pub fn ring(&self) {
-        let _ = self.bell.try_send(()); // rung already is rung
+        self.bell.ring();
     }
 
     /// Queues a frame's bytes before all events. `false`: the connection is closing.
@@ -218,7 +224,10 @@ impl Outbox {
             return Next::Held(s.greeting);
         }
         match s.events.pop_front() {
-            None => Next::Live,
+            None => {
+                s.shrink();
+                Next::Live
+            }
             Some(event) => {
                 match s.replayed.checked_sub(1) {
                     Some(left) => s.replayed = left,
@@ -240,6 +249,15 @@ impl Outbox {
 }
 
 impl State {
+    /// Nothing waits: what a crowd needed is given back.
+    fn shrink(&mut self) {
+        if self.events.capacity() > FEW {
+            self.events = VecDeque::new();
+        }
+        if self.direct.capacity() > FEW {
+            self.direct = VecDeque::new();
+        }
+    }
     fn frames(&self) -> usize {
         self.direct.len() + self.events.len() - self.replayed
     }
@@ -277,8 +295,7 @@ impl State {
     /// R16: dialogs of other channels' sessions only for those who watch them.
     fn wants_dialog(&self, event: &Event) -> bool {
         let Some(session) = &event.session else { return true };
-        session.split(':').nth(2) == Some("webchat")
-            || self.interest.subscribed.as_ref().is_some_and(|s| s.contains(&**session))
+        of_the_page(session) || self.interest.subscribed.as_ref().is_some_and(|s| s.contains(&**session))
     }
     /// Answers given before the connection closes are still sent.
     pub fn take_direct(&mut self) -> Vec<Vec<u8>> {

@@ -2,7 +2,7 @@
 
 use serde_json::{json, Map, Value};
 
-use crate::live::{News, Tool};
+use crate::live::{Item, News, Tool, View};
 
 use super::hub::{event_text, written};
 use super::partial::Partial;
@@ -105,4 +105,27 @@ fn args(text: &str) -> Value {
         _ if text.is_empty() => json!({}),
         _ => json!(text),
     }
+}
+
+/// All that is on view, as `session.live` gives it (R42).
+pub fn snapshot(session: &str, view: &View, pending_ui: Vec<Value>, eid: u64) -> Value {
+    let (mut text, mut thinking, mut tools) = (String::new(), String::new(), Vec::new());
+    for item in &view.items {
+        match item {
+            Item::Text(t) => text += t,
+            Item::Thinking(t) => thinking += t,
+            Item::Tool(t) => {
+                let state = if t.done { "done" } else { "running" };
+                tools.push(json!({
+                    "toolCallId": t.id, "toolName": t.name, "label": t.label, "args": t.args, "output": t.output,
+                    "state": state, "isError": t.error,
+                }));
+            }
+            _ => {}
+        }
+    }
+    json!({
+        "sessionKey": session, "isStreaming": view.active, "runId": view.run, "text": text, "thinking": thinking,
+        "tools": tools, "pendingUi": pending_ui, "eid": eid,
+    })
 }

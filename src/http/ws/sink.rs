@@ -5,13 +5,13 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use rustix::io::Errno;
+use rustix::net::{send, SendFlags};
 
 use super::frames;
-use super::out::{Close, Outbox};
+use super::out::Close;
 use crate::http::port::Port;
 use crate::http::settings::Times;
-use crate::http::wire;
 
 /// A close frame was sent: the client gets this long to answer.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -26,17 +26,53 @@ pub trait Sink {
     fn next_beat(&self, port: &Port) -> Instant;
     /// The client is known to have left.
     fn gone(&mut self) -> bool;
-    /// Within the limits for slow readers (R43).
+    /// Within the limits for slow readers (R43). It may keep what the client does not take at once.
     fn send(&mut self, bytes: &[u8], times: &Times) -> io::Result<()>;
+    /// Bytes are kept that the client did not take yet.
+    fn owes(&self) -> bool {
+        false
+    }
+    /// Goes on with them. `Some`: there are still some, and the client has to take more of them until then.
+    fn more(&mut self) -> io::Result<Option<Instant>> {
+        Ok(None)
+    }
     /// The last bytes of a connection that we end.
     fn close(&self, close: &Close) -> Vec<u8>;
-    /// They are sent: what the client may still do.
-    fn part(&mut self, out: &Outbox, bell: &Receiver<()>);
+    /// They are sent: how long the client has to answer.
+    fn part(&mut self) -> Duration;
 }
 
-/// A WebSocket's side that is written to.
+/// A WebSocket's side that is written to, without ever waiting for the client.
 pub struct Socket {
-    pub sock: Arc<TcpStream>,
+    sock: Arc<TcpStream>,
+    /// Not taken by the client yet, from `sent` on.
+    left: Vec<u8>,
+    sent: usize,
+    stall: Duration,
+    /// The client has to take some of it, and all of it.
+    some_by: Instant,
+    all_by: Instant,
+}
+
+impl Socket {
+    pub fn new(sock: Arc<TcpStream>) -> Socket {
+        let now = Instant::now();
+        Socket { sock, left: Vec::new(), sent: 0, stall: Duration::ZERO, some_by: now, all_by: now }
+    }
+
+    /// How much the client takes now.
+    fn put(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut n = 0;
+        while n < bytes.len() {
+            match send(&*self.sock, &bytes[n..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(some) => n += some,
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(n)
+    }
 }
 
 impl Drop for Socket {
@@ -63,17 +99,44 @@ impl Sink for Socket {
         false // its reader says so
     }
     fn send(&mut self, bytes: &[u8], times: &Times) -> io::Result<()> {
-        wire::put(&self.sock, bytes, times.stall, times.write)
+        let n = if self.owes() { 0 } else { self.put(bytes)? };
+        if n < bytes.len() && !self.owes() {
+            let now = Instant::now();
+            self.stall = times.stall;
+            (self.some_by, self.all_by) = (now + times.stall, now + times.write);
+        }
+        self.left.extend_from_slice(&bytes[n..]);
+        Ok(())
+    }
+    fn owes(&self) -> bool {
+        !self.left.is_empty()
+    }
+    fn more(&mut self) -> io::Result<Option<Instant>> {
+        if !self.owes() {
+            return Ok(None);
+        }
+        let n = self.put(&self.left[self.sent..])?;
+        self.sent += n;
+        if self.sent == self.left.len() {
+            (self.left, self.sent) = (Vec::new(), 0); // an idle connection keeps no buffer
+            return Ok(None);
+        }
+        let now = Instant::now();
+        if n > 0 {
+            self.some_by = now + self.stall;
+        }
+        let end = self.some_by.min(self.all_by);
+        if now >= end {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(Some(end))
     }
     fn close(&self, close: &Close) -> Vec<u8> {
         frames::close(close.code, &close.reason)
     }
     /// A moment for the client to answer the close frame.
-    fn part(&mut self, out: &Outbox, bell: &Receiver<()>) {
+    fn part(&mut self) -> Duration {
         let _ = self.sock.shutdown(Shutdown::Write); // the client may be gone
-        let end = Instant::now() + FAREWELL;
-        while !out.is_gone() && Instant::now() < end {
-            let _ = bell.recv_deadline(end); // the state says what happened
-        }
+        FAREWELL
     }
 }

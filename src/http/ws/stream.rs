@@ -3,9 +3,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::bounded;
 
 use super::calls;
 use super::out::{Close, Outbox};
@@ -51,7 +51,8 @@ pub fn events(port: &Port, ex: &mut dyn Exchange) -> Handled {
     if ex.begin(head).is_err() {
         return Ok(Reply::streamed());
     }
-    let (out, bell) = Outbox::new(port.hub.name(), (s.limits.ws_bytes, s.limits.ws_frames));
+    let (ring, bell) = bounded(1);
+    let out = Outbox::new(port.hub.name(), (s.limits.ws_bytes, s.limits.ws_frames), Arc::new(ring));
     if !sessions.is_empty() {
         let mut state = out.lock();
         state.interest.subscribe(sessions);
@@ -61,7 +62,7 @@ pub fn events(port: &Port, ex: &mut dyn Exchange) -> Handled {
     port.hub.join(&out, access);
     let _member = Member { port, out: out.clone() };
     log::debug!("{} opened by {} ({access:?}) as a stream", out.id, ex.call().peer.addr);
-    calls::pending_dialogs(&out, &port.mind, s.times.ask);
+    calls::pending_dialogs(&out, &port.mind, false, s.times.ask);
     let resumed = last.as_deref().map(|id| {
         let place = id.rsplit_once('-').and_then(|(epoch, eid)| Some((epoch, eid.parse().ok()?)));
         place.is_some_and(|(epoch, eid)| port.hub.resume(&out, epoch, eid))
@@ -78,7 +79,10 @@ pub fn events(port: &Port, ex: &mut dyn Exchange) -> Handled {
     // The place is known even to a client that leaves before its first event.
     if ex.send(format!("retry: {RETRY}\nid: {place}\n\n").as_bytes()).is_ok() {
         let stream = Stream { ex, epoch: &port.hub.epoch, beat: s.times.comment };
-        Writer::new(port, stream, out, bell).run();
+        let mut writer = Writer::new(port, stream, out, Vec::new());
+        while let Ok(until) = writer.turn() {
+            let _ = bell.recv_deadline(until); // whatever it was, the next turn looks
+        }
     }
     ex.close(); // ended by us, or broken: the client begins anew
     Ok(Reply::streamed())
@@ -91,7 +95,7 @@ fn id(epoch: &str, eid: u64) -> String {
 struct Stream<'a> {
     ex: &'a mut dyn Exchange,
     epoch: &'a str,
-    beat: std::time::Duration,
+    beat: Duration,
 }
 
 impl Sink for Stream<'_> {
@@ -114,5 +118,7 @@ impl Sink for Stream<'_> {
     fn close(&self, _: &Close) -> Vec<u8> {
         Vec::new()
     }
-    fn part(&mut self, _: &Outbox, _: &Receiver<()>) {}
+    fn part(&mut self) -> Duration {
+        Duration::ZERO
+    }
 }

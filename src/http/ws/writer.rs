@@ -1,19 +1,21 @@
 //! The writer of one WebSocket or event stream: the only one that writes to its socket, at the client's pace.
+//! A stream's thread runs it; those of all WebSockets are run by their attendant, and never wait.
 //!
 //! It sends what is queued, then what is new in the live views; a slow client gets fewer, larger pieces of
 //! live text, because the views are read only when there is room (R43, R44).
 
 use std::collections::HashMap;
+use std::io;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Select};
 use serde_json::{json, Value};
 
 use super::calls::{self, Finish, Started};
 use super::frames;
 use super::hub::{event_text, Event};
-use super::out::{Close, Next, Outbox};
+use super::out::{of_the_page, Close, Next, Outbox};
 use super::partial::Partial;
 use super::show;
 use super::sink::Sink;
@@ -22,8 +24,8 @@ use crate::http::guard::wall;
 use crate::http::port::Port;
 use crate::http::shapes;
 use crate::http::wire;
-use crate::live::{Cursor, Item, Live};
-use crate::message::Answer;
+use crate::live::{Cursor, Live};
+use crate::message::{Answer, Dialog};
 
 /// Live text of one session taken in one pass, bytes.
 const PASS: usize = 16 << 10;
@@ -31,6 +33,8 @@ const PASS: usize = 16 << 10;
 const GATHER: usize = 8 << 10;
 /// Dialogs that end sooner than this are not shown to a client that just came.
 const DIALOG_MS: u64 = 10_000;
+/// Steps of one turn: then others have theirs.
+const STEPS: usize = 64;
 
 /// Where this client is in a session's view.
 struct Seen {
@@ -40,65 +44,123 @@ struct Seen {
     partial: Option<Partial>,
 }
 
-pub struct Writer<'a, S: Sink> {
-    port: &'a Port,
+pub struct Writer<P, S> {
+    port: P,
     sink: S,
     out: Arc<Outbox>,
-    bell: Receiver<()>,
     calls: Vec<Started>,
     /// `None` until events may flow.
     seen: Option<HashMap<Arc<str>, Seen>>,
     seq: u64,
     eid: u64,
     next_tick: Instant,
-    /// Frames not written yet: they leave before this thread sleeps.
+    /// Frames not written yet: they leave before this turn ends.
     gathered: Vec<u8>,
+    /// An event that waits for the rest of the live text that belongs before it.
+    settling: Option<Arc<Event>>,
+    end: End,
+}
+
+/// How far the end is that we gave the connection.
+enum End {
+    Open,
+    /// The close frame is written.
+    Written,
+    /// It is sent; the client has until then to answer.
+    Parted(Instant),
 }
 
 /// The connection is over.
-struct Over;
+pub struct Over;
 
-impl<'a, S: Sink> Writer<'a, S> {
-    pub fn new(port: &'a Port, sink: S, out: Arc<Outbox>, bell: Receiver<()>) -> Writer<'a, S> {
-        let next_tick = sink.next_beat(port);
-        Writer { port, sink, out, bell, calls: Vec::new(), seen: None, seq: 0, eid: 0, next_tick, gathered: Vec::new() }
+/// What a step leaves.
+enum Step {
+    More,
+    /// Nothing to do before that time, unless the bell rings.
+    Rest(Instant),
+}
+
+impl<P: Deref<Target = Port>, S: Sink> Writer<P, S> {
+    /// `first`: bytes that go out before everything else.
+    pub fn new(port: P, sink: S, out: Arc<Outbox>, first: Vec<u8>) -> Writer<P, S> {
+        Writer {
+            next_tick: sink.next_beat(&port),
+            port,
+            sink,
+            out,
+            calls: Vec::new(),
+            seen: None,
+            seq: 0,
+            eid: 0,
+            gathered: first,
+            settling: None,
+            end: End::Open,
+        }
     }
 
-    /// Until the connection is over.
-    pub fn run(mut self) {
-        while self.step().is_ok() {}
+    /// Does what there is to do, or its share of it. Comes back when the bell rang, when the client takes more
+    /// (see `owes`), and at that time at the latest.
+    pub fn turn(&mut self) -> Result<Instant, Over> {
+        for _ in 0..STEPS {
+            match self.sink.more() {
+                Ok(None) => {}
+                Ok(Some(until)) => return Ok(until),
+                Err(e) => return Err(self.failed(&e)),
+            }
+            if let Step::Rest(until) = self.step()? {
+                return Ok(until);
+            }
+        }
+        Ok(Instant::now())
     }
 
-    fn step(&mut self) -> Result<(), Over> {
+    /// The client did not take all yet.
+    pub fn owes(&self) -> bool {
+        self.sink.owes()
+    }
+
+    fn step(&mut self) -> Result<Step, Over> {
+        match self.end {
+            End::Open => {}
+            End::Written => {
+                let end = Instant::now() + self.sink.part();
+                self.end = End::Parted(end);
+                return Ok(Step::More);
+            }
+            End::Parted(end) if self.out.is_gone() || Instant::now() >= end => return Err(Over),
+            End::Parted(end) => return Ok(Step::Rest(end)),
+        }
         self.answer_calls()?;
         if Instant::now() >= self.next_tick {
             self.tick()?;
         }
+        if let Some(event) = self.settling.take() {
+            if !self.out.closing() {
+                return self.tell(event);
+            }
+        }
         match self.out.next() {
-            Next::Write(frame) => self.put(&frame),
+            Next::Write(frame) => self.put(&frame)?,
             Next::Event(event) => {
                 self.begin();
-                if event.settles {
-                    self.settle(&event)?;
-                }
-                self.eid = self.eid.max(event.eid);
-                let text = event.text(&self.port.settings.get());
-                self.event(&text, event.eid)
+                return self.tell(event);
             }
             Next::Live => {
                 self.begin();
                 if !self.show_live()? {
-                    self.sleep(None)?;
+                    return self.rest(None);
                 }
-                Ok(())
             }
-            Next::Held(until) => self.sleep(until),
-            Next::Close(close) => self.part(&close),
+            Next::Held(until) => return self.rest(until),
+            Next::Close(close) => self.last(&close)?,
             Next::Gone => {
                 self.flush()?; // the answer to the client's close
-                Err(Over)
+                if !self.sink.owes() {
+                    return Err(Over);
+                }
             }
         }
+        Ok(Step::More)
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Over> {
@@ -115,12 +177,14 @@ impl<'a, S: Sink> Writer<'a, S> {
             return Ok(());
         }
         let settings = self.port.settings.get();
-        self.sink.send(&bytes, &settings.times).map_err(|e| {
-            if wire::timed_out(&e) {
-                self.port.meter.dropped("stalled");
-            }
-            Over
-        })
+        self.sink.send(&bytes, &settings.times).map_err(|e| self.failed(&e))
+    }
+
+    fn failed(&self, e: &io::Error) -> Over {
+        if wire::timed_out(e) {
+            self.port.meter.dropped("stalled");
+        }
+        Over
     }
 
     fn event(&mut self, shared: &str, eid: u64) -> Result<(), Over> {
@@ -134,7 +198,7 @@ impl<'a, S: Sink> Writer<'a, S> {
         if self.sink.gone() {
             return Err(Over);
         }
-        self.next_tick = self.sink.next_beat(self.port);
+        self.next_tick = self.sink.next_beat(&self.port);
         if let Some(seen) = &mut self.seen {
             let board = &self.port.board;
             seen.retain(|k, s| board.get(k).is_some_and(|live| Arc::ptr_eq(&live, &s.live)));
@@ -147,20 +211,14 @@ impl<'a, S: Sink> Writer<'a, S> {
         Ok(())
     }
 
-    fn sleep(&mut self, until: Option<Instant>) -> Result<(), Over> {
+    /// What is gathered leaves now.
+    fn rest(&mut self, until: Option<Instant>) -> Result<Step, Over> {
         self.flush()?;
-        let calls = self.calls.iter().map(|c| c.end);
-        let end = calls.chain(until).fold(self.next_tick, Instant::min);
-        let mut select = Select::new();
-        select.recv(&self.bell);
-        for call in &self.calls {
-            if let Ok(pending) = &call.pending {
-                select.recv(pending.receiver());
-            }
+        if self.sink.owes() {
+            return Ok(Step::More);
         }
-        let _ = select.ready_deadline(end); // whatever it was, the next step looks
-        let _ = self.bell.try_recv();
-        Ok(())
+        let calls = self.calls.iter().map(|c| c.end);
+        Ok(Step::Rest(calls.chain(until).fold(self.next_tick, Instant::min)))
     }
 
     // ---------------------------------------------------------------- answers
@@ -184,9 +242,10 @@ impl<'a, S: Sink> Writer<'a, S> {
 
     fn answer(&mut self, call: Started, answer: Answer) -> Result<(), Over> {
         match call.finish {
-            Finish::Dialogs => {
+            Finish::Dialogs { of_others } => {
                 let open = calls::dialogs(answer);
-                for d in open.iter().filter(|d| d.ttl > DIALOG_MS) {
+                let told = |d: &&Dialog| d.ttl > DIALOG_MS && !(of_others && of_the_page(&d.session));
+                for d in open.iter().filter(told) {
                     self.port.hub.tell(&self.out, "extension_ui_request", &shapes::dialog(d));
                 }
                 Ok(())
@@ -219,25 +278,7 @@ impl<'a, S: Sink> Writer<'a, S> {
             let partial = self.out.lock().raw.then(|| Partial::of(&view.items));
             seen.insert(live.session.clone(), Seen { live, at, partial });
         }
-        let (mut text, mut thinking, mut tools) = (String::new(), String::new(), Vec::new());
-        for item in &view.items {
-            match item {
-                Item::Text(t) => text += t,
-                Item::Thinking(t) => thinking += t,
-                Item::Tool(t) => {
-                    let state = if t.done { "done" } else { "running" };
-                    tools.push(json!({
-                        "toolCallId": t.id, "toolName": t.name, "label": t.label, "args": t.args, "output": t.output,
-                        "state": state, "isError": t.error,
-                    }));
-                }
-                _ => {}
-            }
-        }
-        json!({
-            "sessionKey": session, "isStreaming": view.active, "runId": view.run, "text": text, "thinking": thinking,
-            "tools": tools, "pendingUi": pending_ui, "eid": self.eid,
-        })
+        show::snapshot(session, &view, pending_ui, self.eid)
     }
 
     // ---------------------------------------------------------------- live text
@@ -256,12 +297,15 @@ impl<'a, S: Sink> Writer<'a, S> {
         self.port.board.watch(self.out.bell());
     }
 
-    /// Views this client may see, with its places in them.
-    fn watched(&mut self) -> Vec<Arc<Live>> {
+    /// Views this client may see now. Not those that an answer to come will hold.
+    fn watched(&self) -> Vec<Arc<Live>> {
         let board = &self.port.board;
         let s = self.out.lock();
         match s.interest.only() {
-            Some(sessions) => sessions.iter().filter_map(|k| board.get(k)).collect(),
+            Some(sessions) => {
+                let held = |k: &str| s.desk.will_hold(k) || self.calls.iter().any(|c| c.finish.holds(k));
+                sessions.iter().filter(|k| !held(k)).filter_map(|k| board.get(k)).collect()
+            }
             None => {
                 drop(s);
                 board.all()
@@ -281,6 +325,9 @@ impl<'a, S: Sink> Writer<'a, S> {
         let mut any = false;
         for live in self.watched() {
             any |= self.show_one(&live, true)?;
+            if self.sink.owes() {
+                break; // more than the client takes
+            }
         }
         Ok(any)
     }
@@ -310,26 +357,34 @@ impl<'a, S: Sink> Writer<'a, S> {
         Ok(!news.is_empty())
     }
 
-    /// Before a reply: the rest of the text that belongs to it.
-    fn settle(&mut self, event: &Event) -> Result<(), Over> {
-        let Some(live) = event.session.as_deref().and_then(|s| self.port.board.get(s)) else { return Ok(()) };
+    /// An event, or first some of the live text that belongs before it.
+    fn tell(&mut self, event: Arc<Event>) -> Result<Step, Over> {
+        if event.settles && self.settle(&event)? {
+            self.settling = Some(event);
+            return Ok(Step::More);
+        }
+        self.eid = self.eid.max(event.eid);
+        let text = event.text(&self.port.settings.get());
+        self.event(&text, event.eid)?;
+        Ok(Step::More)
+    }
+
+    /// Before a reply: a pass over the text that belongs to it; `false`: nothing was new.
+    fn settle(&mut self, event: &Event) -> Result<bool, Over> {
+        let Some(live) = event.session.as_deref().and_then(|s| self.port.board.get(s)) else { return Ok(false) };
         let visible = self.out.lock().interest.only().is_none_or(|only| only.contains(&live.session));
-        if !visible {
-            return Ok(());
-        }
         // the next run may be on view already: that is not part of this reply
-        while live.is_at(&self.place(&live)) || event.runs.contains(&live.run()) {
-            if !self.show_one(&live, false)? {
-                break;
-            }
+        let part_of_it = || live.is_at(&self.place(&live)) || event.runs.contains(&live.run());
+        if !visible || !part_of_it() {
+            return Ok(false);
         }
-        Ok(())
+        self.show_one(&live, false)
     }
 
     // ---------------------------------------------------------------- the end
 
-    /// The last answers, the close frame, and a moment for the client to answer it.
-    fn part(&mut self, close: &Close) -> Result<(), Over> {
+    /// The last answers and the close frame.
+    fn last(&mut self, close: &Close) -> Result<(), Over> {
         if close.code == 1013 {
             self.port.meter.dropped("slow");
         }
@@ -339,8 +394,7 @@ impl<'a, S: Sink> Writer<'a, S> {
         }
         let last = self.sink.close(close);
         self.put(&last)?;
-        self.flush()?;
-        self.sink.part(&self.out, &self.bell);
-        Err(Over)
+        self.end = End::Written;
+        self.flush()
     }
 }
