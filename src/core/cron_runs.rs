@@ -106,18 +106,24 @@ impl State {
 
     /// A due time that nobody saw to.
     pub(super) fn miss(&mut self, id: &str, due: Wall, next: Option<Wall>) -> Result<()> {
-        let why = "the gateway did not run at that time".to_owned();
-        self.missed(id, due, why.clone(), true)?;
+        let why = "the gateway did not run at that time";
+        self.missed(id, due, why.to_owned(), true)?;
         self.advance(id, next)?;
-        let Some(l) = self.cron.jobs.get(id).filter(|l| l.schedule.once()) else { return Ok(()) };
+        self.told_missed(id, due, why, None)?;
+        self.switch_off(id)
+    }
+
+    /// Somebody counts on a job for one time, and it will not come again.
+    fn told_missed(&mut self, id: &str, due: Wall, why: &str, at: Option<&Session>) -> Result<()> {
+        let Some(l) = self.cron.jobs.get(id).filter(|l| l.row.done) else { return Ok(()) };
         let job = l.job.clone();
         let agent = self.agent_of_job(&job);
-        let at = prompt::local_time(due, self.rules.zone.as_ref());
-        let text = format!("The task for {} was missed: {why}. It was: {}", &at[..16], job.task);
+        let time = prompt::local_time(due, self.rules.zone.as_ref());
+        let text = format!("The task for {} was missed: {why}. It was: {}", &time[..16], job.task);
         if let Some(source) = self.who_hears(&job, &agent)? {
-            self.tell_people(&job.id, job.delivery.manner, &source, None, &text)?;
+            self.tell_people(&job.id, job.delivery.manner, &source, at, &text)?;
         }
-        self.switch_off(id)
+        Ok(())
     }
 
     fn missed(&mut self, id: &str, due: Wall, why: String, new: bool) -> Result<()> {
@@ -231,7 +237,9 @@ impl State {
             s.stage = Stage::Idle;
             self.store.set_inbox(first, st::MISSED, None, None, Some("too late"))?;
             if let Some((job, due)) = self.cron.open.remove(&first) {
-                self.missed(&job, due, "it could not begin within an hour".into(), false)?;
+                let why = "it could not begin within an hour";
+                self.missed(&job, due, why.into(), false)?;
+                self.told_missed(&job, due, why, Some(s))?;
                 self.switch_off(&job)?;
             }
             self.settled(first)?;

@@ -325,9 +325,14 @@ fn c23_a_run_that_is_found_after_two_hours_is_missed() {
     let mut m = minded(cron_rules());
     m.add(json!({"schedule": {"kind": "every", "expr": "5d"}}));
     m.wait(5 * DAY as u64);
+    m.add(json!({"id": "a", "schedule": {"kind": "at", "expr": "+1m"}, "delivery": {"channel": "webchat"}}));
+    m.wait(60_000);
     let effects = m.down(2 * HOUR);
     assert!(!begins(&effects));
     assert_eq!(m.statuses("j"), ["missed"]);
+    assert_eq!(m.statuses("a"), ["missed"]);
+    let told = m.posted();
+    assert!(told.len() == 1 && told[0].1.contains("was missed: it could not begin"), "{told:?}");
     let effects = m.say("hi");
     m.prompted(effects); // the rest of the house works
 }
