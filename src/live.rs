@@ -62,6 +62,25 @@ pub struct Tool {
     pub version: u32,
 }
 
+/// Characters of what a tool was asked.
+const ASKED: usize = 160;
+
+/// What a tool was asked, on one line: its label, else the argument that says most.
+pub fn asked(label: &str, name: &str, args: &str) -> String {
+    let of_args = || {
+        let args: serde_json::Map<String, serde_json::Value> = serde_json::from_str(args).unwrap_or_default();
+        let named = ["command", "path", "file_path", "pattern", "query", "url"].iter().find_map(|name| args.get(*name));
+        named.or_else(|| args.values().find(|v| v.is_string())).and_then(|v| v.as_str().map(str::to_owned))
+    };
+    let label = Some(label.to_owned()).filter(|l| !l.is_empty() && l != name);
+    let text = label.or_else(of_args).unwrap_or_default();
+    let line = text.trim().lines().next().unwrap_or_default();
+    match line.char_indices().nth(ASKED) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
 /// State of one session's view.
 #[derive(Clone, Debug, Default)]
 pub struct View {

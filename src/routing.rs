@@ -1,11 +1,13 @@
 //! Where a message belongs: agent, role and session key (core.md 3). Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::message::{ChatType, Source, Target};
 
 /// Account of a channel with one account.
 pub const DEFAULT_ACCOUNT: &str = "default";
+/// The topic in whose name settings of a forum's General are written; its messages have no topic.
+pub const GENERAL: &str = "1";
 /// Its session keys always name the account, as those of the original do.
 const ALWAYS_WITH_ACCOUNT: &str = "telegram";
 
@@ -87,6 +89,8 @@ pub struct Routing {
     pub scope: DmScope,
     /// By channel and account.
     pub roles: BTreeMap<(String, String), AccountRoles>,
+    /// Channels and accounts with whom topics of private chats are conversations of their own.
+    pub dm_topics: BTreeSet<(String, String)>,
 }
 
 impl Default for Routing {
@@ -97,6 +101,7 @@ impl Default for Routing {
             bindings: Vec::new(),
             scope: DmScope::default(),
             roles: BTreeMap::new(),
+            dm_topics: BTreeSet::new(),
         }
     }
 }
@@ -150,7 +155,7 @@ impl Routing {
         let account = self.roles.get(&(s.channel.clone(), account.to_owned()))?;
         let (outer, inner) = match &s.guild {
             Some(guild) => (guild.as_str(), Some(s.chat.as_str())),
-            None => (s.chat.as_str(), s.thread.as_deref()),
+            None => (s.chat.as_str(), s.thread.as_deref().or(Some(GENERAL))),
         };
         let groups = || [outer, "*"].into_iter().filter_map(|g| account.groups.get(g));
         let in_group = || {
@@ -172,13 +177,14 @@ impl Routing {
         let channel = encoded(&s.channel);
         let (chat, sender) = (encoded(&s.chat), encoded(&s.sender));
         let thread = s.thread.as_deref().map(encoded);
+        let own = s.chat_type != ChatType::Dm || self.dm_topics.contains(&(s.channel.clone(), account.to_owned()));
+        let topic = thread.as_ref().filter(|_| own).map(|t| format!(":topic:{t}")).unwrap_or_default();
         match (s.chat_type, self.scope) {
-            (ChatType::Dm, DmScope::Main) if always => format!("agent:{agent}:{channel}{named}:main"),
+            (ChatType::Dm, DmScope::Main) if always => format!("agent:{agent}:{channel}{named}:main{topic}"),
             (ChatType::Dm, DmScope::Main) => main_session(agent),
             (ChatType::Dm, DmScope::PerPeer) if !always => format!("agent:{agent}:dm:{sender}"),
-            (ChatType::Dm, _) => format!("agent:{agent}:{channel}{named}:dm:{sender}"),
+            (ChatType::Dm, _) => format!("agent:{agent}:{channel}{named}:dm:{sender}{topic}"),
             (ChatType::Group, _) => {
-                let topic = thread.map(|t| format!(":topic:{t}")).unwrap_or_default();
                 format!("agent:{agent}:{channel}{named}:group:{chat}{topic}")
             }
             (ChatType::Channel, _) => format!("agent:{agent}:{channel}{named}:channel:{chat}"),
@@ -223,6 +229,23 @@ pub fn agent_of(key: &str) -> Option<&str> {
     }
 }
 
+/// The group, and its topic, whose conversation a session is; `None`: of no group.
+pub fn group_of(key: &str) -> Option<Source> {
+    let mut parts = key.strip_prefix("agent:")?.split(':').skip(1);
+    let mut s = Source { channel: decoded(parts.next()?), chat_type: ChatType::Group, ..Source::default() };
+    s.account = Some(DEFAULT_ACCOUNT.to_owned());
+    while let Some(name) = parts.next() {
+        let value = decoded(parts.next()?);
+        match name {
+            "account" => s.account = Some(value),
+            "group" | "channel" => s.chat = value,
+            "topic" => s.thread = Some(value),
+            _ => return None,
+        }
+    }
+    (!s.chat.is_empty()).then_some(s)
+}
+
 /// The same place with another agent: `agent:a:webchat:x` -> `agent:b:webchat:x`. Keys that name no agent stay.
 pub fn with_agent(key: &str, agent: &str) -> String {
     match agent_of(key) {
@@ -241,6 +264,10 @@ fn encoded(id: &str) -> String {
         }
     }
     out
+}
+
+fn decoded(part: &str) -> String {
+    part.replace("%3A", ":").replace("%25", "%")
 }
 
 #[cfg(test)]

@@ -139,3 +139,51 @@ fn the_nearest_role_wins() {
         assert_eq!(routing.role(&s), role, "{s:?}");
     }
 }
+
+#[test]
+fn a_group_is_known_by_the_key_of_its_conversation() {
+    let group = |key: &str| group_of(key).map(|s| (s.channel, s.account.unwrap(), s.chat, s.thread));
+    let is = |channel: &str, account: &str, chat: &str, topic: Option<&str>| {
+        Some((channel.to_owned(), account.to_owned(), chat.to_owned(), topic.map(str::to_owned)))
+    };
+    assert_eq!(group("agent:main:telegram:account:work:group:-100:topic:5"), is("telegram", "work", "-100", Some("5")));
+    assert_eq!(group("agent:a:feishu:group:oc%3Ax"), is("feishu", "default", "oc:x", None));
+    for none in ["agent:main:main:main", "agent:main:telegram:account:default:dm:7", "agent:main:webchat:x", "x"] {
+        assert_eq!(group(none), None, "{none}");
+    }
+}
+
+#[test]
+fn topics_of_private_chats_are_conversations_of_their_own_only_where_that_is_wanted() {
+    let s = Source {
+        channel: "telegram".into(),
+        chat: "7".into(),
+        sender: "7".into(),
+        thread: Some("5".into()),
+        ..Source::default()
+    };
+    let wanted = |yes: bool, scope| {
+        let dm_topics = yes.then(|| ("telegram".to_owned(), "default".to_owned())).into_iter().collect();
+        Routing { scope, dm_topics, ..Routing::default() }.session_key("main", &s)
+    };
+    assert_eq!(wanted(false, DmScope::PerPeer), "agent:main:telegram:account:default:dm:7");
+    assert_eq!(wanted(true, DmScope::PerPeer), "agent:main:telegram:account:default:dm:7:topic:5");
+    assert_eq!(wanted(true, DmScope::Main), "agent:main:telegram:account:default:main:topic:5");
+}
+
+#[test]
+fn the_role_of_a_forum_s_general_is_that_of_its_topic_one() {
+    let inner = [("1".to_owned(), "general".to_owned())].into();
+    let groups = [("-1".to_owned(), GroupRoles { role: Some("forum".into()), inner })].into();
+    let roles = [(("telegram".to_owned(), "default".to_owned()), AccountRoles { role: None, groups })].into();
+    let routing = Routing { roles, ..Routing::default() };
+    let at = |thread: Option<&str>| Source {
+        channel: "telegram".into(),
+        chat_type: ChatType::Group,
+        chat: "-1".into(),
+        thread: thread.map(str::to_owned),
+        ..Source::default()
+    };
+    assert_eq!(routing.role(&at(None)), Some("general"));
+    assert_eq!(routing.role(&at(Some("5"))), Some("forum"));
+}

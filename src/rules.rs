@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::access::Access;
 use crate::cron::job::Job;
-use crate::message::{Source, Target};
-use crate::routing::Routing;
+use crate::message::{Additions, Source, Target};
+use crate::routing::{Routing, GENERAL};
 
 /// What happens to a message that comes while a turn of its session runs (core.md 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +111,20 @@ pub struct AccountRules {
     pub mode: Option<Mode>,
     pub keys: Keys,
     pub inflow: Inflow,
+    /// The tools of an answer stay before its text.
+    pub show_tools: bool,
+    /// Private chats: an answer of which nothing was seen for that long comes as a message of its own, which notifies,
+    /// ms; 0: never.
+    pub notify_after: u64,
+    /// By group, or `*`; an exact id replaces `*`.
+    pub additions: BTreeMap<String, GroupAdditions>,
+}
+
+/// What a group adds to what its agent is started with; a topic has what it has of its own, else the group's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GroupAdditions {
+    pub all: Additions,
+    pub topics: BTreeMap<String, Additions>,
 }
 
 /// How messages of people that come in pieces, or change, are taken (core.md 6). Milliseconds; 0: not at all.
@@ -326,6 +340,15 @@ impl Rules {
     /// The account that a target belongs to.
     pub fn account_of(&self, t: &Target) -> Option<&AccountRules> {
         self.accounts.get(&(t.channel.clone(), t.account.clone()))
+    }
+
+    /// What the settings of a group, or of its topic, add.
+    pub fn additions(&self, s: &Source) -> Option<&Additions> {
+        let groups = &self.account(s)?.additions;
+        let group = groups.get(&s.chat).or_else(|| groups.get("*"))?;
+        // Only forums have settings of General, and there it has no number of its own.
+        let topic = s.thread.as_deref().unwrap_or(GENERAL);
+        Some(group.topics.get(topic).unwrap_or(&group.all))
     }
 
     /// The role that the configuration gives to a chat with that agent (core.md 3.3); `None`: `default`.

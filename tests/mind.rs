@@ -14,6 +14,8 @@ use pi_gateway::store::Store;
 mod buttons;
 #[path = "mind/cron.rs"]
 mod cron;
+#[path = "mind/fresh.rs"]
+mod fresh;
 #[path = "mind/views.rs"]
 mod views;
 
@@ -865,11 +867,11 @@ fn given_a_stop_while_a_reply_is_being_sent_then_the_drain_waits_for_its_outcome
 }
 
 #[test]
-fn given_a_stop_while_a_platform_does_not_answer_then_ten_seconds_are_waited_for_it() {
+fn given_a_stop_while_a_platform_does_not_answer_then_three_seconds_are_waited_for_it() {
     let (mut m, _) = sending();
     let deadline = m.now.mono + 2_000;
     m.feed(Event::Drain { deadline });
-    assert!(!is_drained(&m.wait(9_999)));
+    assert!(!is_drained(&m.wait(2_999)));
     assert!(is_drained(&m.wait(1)));
 }
 
@@ -880,4 +882,38 @@ fn given_a_stop_while_a_lane_waits_for_longer_then_nothing_is_waited_for() {
     m.feed(Event::Outcome { call, outcome });
     let deadline = m.now.mono + 2_000;
     assert!(is_drained(&m.feed(Event::Drain { deadline })), "it is sent after the next start");
+}
+
+#[test]
+fn given_a_stop_whose_time_is_over_then_no_process_is_started_for_what_it_cut_short() {
+    let mut m = Mind::new(rules());
+    let effects = m.say("first");
+    let (proc, cmd, _) = m.prompted(effects);
+    m.answer(proc, cmd, PiData::None);
+    m.pi(proc, PiEvent::AgentStart);
+    let deadline = m.now.mono + 300;
+    assert!(!is_drained(&m.feed(Event::Drain { deadline })), "a turn runs");
+    assert!(is_drained(&m.wait(300)));
+    let mut effects = m.feed(Event::Exit { proc, info: Box::new(ExitInfo { code: Some(143), ..ExitInfo::default() }) });
+    for _ in 0..10 {
+        assert!(!effects.iter().any(|e| matches!(e, Effect::Spawn { .. })), "{effects:?}");
+        let mut next = Vec::new();
+        for e in effects {
+            next.extend(match e {
+                Effect::Sweep { proc, .. } => m.feed(Event::Swept { proc }),
+                Effect::Job { id, job, .. } => match *job {
+                    Job::PrepareFile { path, .. } => {
+                        let done = JobDone::FileReady { path, len: 0, notice: None };
+                        m.feed(Event::Job { id, done: Box::new(done) })
+                    }
+                    Job::ReadFile { .. } | Job::FindMessages { .. } => {
+                        m.feed(Event::Job { id, done: Box::new(JobDone::FileRead(Found::default())) })
+                    }
+                    _ => Vec::new(),
+                },
+                _ => Vec::new(),
+            });
+        }
+        effects = next;
+    }
 }

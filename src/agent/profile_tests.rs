@@ -9,6 +9,7 @@ fn profile(model: Option<&str>) -> Profile {
         model: model.map(Into::into),
         thinking: "low".into(),
         generation: 1,
+        ..Profile::default()
     }
 }
 

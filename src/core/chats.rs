@@ -77,6 +77,7 @@ impl State {
 
     /// Something came from the chat: it can be written to again.
     fn welcome(&mut self, chat: &Target) {
+        self.lost_topics.remove(chat);
         if self.barred.get(&name(chat)).is_some_and(|(_, until)| until.is_none()) {
             self.barred.remove(&name(chat));
         }
@@ -218,6 +219,7 @@ impl State {
         );
         self.emit(Effect::Notice(notice.into()));
         self.move_views(from, to);
+        self.move_questions(from, to)?;
         self.pump_chat(from)?;
         Ok(true)
     }
@@ -286,10 +288,11 @@ impl State {
         if self.sessions.get(&old).is_some_and(|s| !s.quiet()) {
             return Ok(old.to_string());
         }
-        if self.store.rename_session(&old, &key)? {
+        if self.store.rename_session(&old, &key, &Target::from(&source))? {
             self.sessions.remove(&old);
             self.disarm(&Due::Session(old.clone()));
             let key: Key = key.as_str().into();
+            self.rename_open(&old, &key);
             for p in self.procs.values_mut().filter(|p| p.session.as_ref() == Some(&old)) {
                 p.session = Some(key.clone());
             }

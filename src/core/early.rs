@@ -1,6 +1,7 @@
 //! Messages on their way to a session's queue: parts of one message are waited for, files are fetched (core.md 6,
 //! 22.2; telegram.md 8). Every part is a row of its own; what waits leaves in the order in which it came, chat by chat.
 
+use super::answers::WORD;
 use super::intake::Kind;
 use super::session::{Session, Stage};
 use super::State;
@@ -41,6 +42,8 @@ pub enum Join {
     Text,
     Forwards,
     Typed,
+    /// Alone, and maybe the answer to a question.
+    Answer,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,7 +73,7 @@ pub enum Place {
 impl Join {
     fn name(self, m: &Inbound, row: Row) -> Option<String> {
         match self {
-            Join::Alone => None,
+            Join::Alone | Join::Answer => None,
             Join::Album => m.group.as_ref().map(|g| format!("a:{g}")),
             Join::Text => Some(format!("t:{row}")),
             Join::Forwards => Some(format!("f:{row}")),
@@ -78,7 +81,25 @@ impl Join {
         }
     }
 
-    fn of(name: Option<&str>) -> Join {
+    /// What stands between the parts.
+    pub(super) fn between(self) -> &'static str {
+        if self == Join::Text {
+            ""
+        } else {
+            "\n\n"
+        }
+    }
+
+    /// What the parts say together.
+    pub(super) fn text<'a>(self, texts: impl Iterator<Item = &'a str>) -> String {
+        let texts: Vec<&str> = texts.filter(|t| !t.is_empty()).collect();
+        match self {
+            Join::Album if texts.is_empty() => "(album)".to_owned(),
+            _ => texts.join(self.between()),
+        }
+    }
+
+    pub(super) fn of(name: Option<&str>) -> Join {
         match name.and_then(|n| n.split_once(':')).map_or("", |(kind, _)| kind) {
             "a" => Join::Album,
             "t" => Join::Text,
@@ -96,6 +117,7 @@ impl Join {
             Join::Text => rules.long_wait,
             Join::Forwards => rules.forwards,
             Join::Typed => rules.typing,
+            Join::Answer => WORD,
         }
     }
 }
@@ -120,7 +142,7 @@ impl Parcel {
         }
         let plain = is_plain(m);
         match self.join {
-            Join::Alone => false,
+            Join::Alone | Join::Answer => false,
             Join::Album => {
                 let name = self.rows.first().and_then(|r| r.group.as_deref());
                 name.is_some() && name == Join::Album.name(m, 0).as_deref() && self.rows.len() < ALBUM_PARTS
@@ -168,12 +190,7 @@ impl Parcel {
 
     /// What all of it says.
     fn text(&self) -> String {
-        let texts: Vec<&str> = self.rows.iter().map(|r| r.text.as_str()).filter(|t| !t.is_empty()).collect();
-        match self.join {
-            Join::Text => texts.concat(),
-            Join::Album if texts.is_empty() => "(album)".to_owned(),
-            _ => texts.join("\n\n"),
-        }
+        self.join.text(self.rows.iter().map(|r| r.text.as_str()))
     }
 }
 
@@ -191,7 +208,7 @@ fn units(text: &str) -> usize {
 }
 
 /// Platforms that number the messages of a chat.
-fn number(s: &Source) -> Option<i64> {
+pub(super) fn number(s: &Source) -> Option<i64> {
     s.message_id.as_ref()?.parse().ok()
 }
 
@@ -203,6 +220,9 @@ impl State {
     /// Where a message of a person goes that is no command.
     pub(super) fn place(&self, s: &Session, m: &Inbound) -> Place {
         let rules = self.inflow(&m.source);
+        if self.maybe_asked(m).is_some() {
+            return Place::New(Join::Answer);
+        }
         let newest = s.early.iter().rposition(|p| p.rows.iter().any(|r| is_there(&r.source, &m.source)));
         let joins = |(n, p): (usize, &Parcel)| p.takes(m, self.now.mono, newest == Some(n)).then_some(n);
         if let Some(n) = s.early.iter().enumerate().find_map(joins) {
@@ -306,7 +326,12 @@ impl State {
             return Ok(());
         }
         let now = self.now.mono;
-        while let Some(n) = s.early.iter().position(|p| matches!(p.step, Step::Collect(due) if due <= now)) {
+        let due = |core: &State, p: &Parcel| match (p.step, p.join) {
+            (Step::Collect(_), Join::Answer) if !p.rows.iter().any(|r| core.is_held_reply(r.id)) => true,
+            (Step::Collect(due), _) => due <= now,
+            _ => false,
+        };
+        while let Some(n) = s.early.iter().position(|p| due(self, p)) {
             self.complete(s, n)?;
         }
         for p in &mut s.early {
@@ -457,6 +482,12 @@ impl State {
         self.store.set_text(lead.id, &lead.text, lead.body_hash.as_deref())?;
         self.store.set_fetched(lead.id, &lead.images, &lead.tail)?;
         Ok(lead)
+    }
+
+    /// Takes out a message that stands alone.
+    pub(super) fn take_early(&mut self, s: &mut Session, row: Row) -> Option<InboxRow> {
+        let n = s.early.iter().position(|p| p.join == Join::Answer && p.rows.iter().any(|r| r.id == row))?;
+        s.early.remove(n).rows.pop()
     }
 
     /// Takes out what pi already has (a power cut took the mark back).

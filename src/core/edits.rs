@@ -18,6 +18,7 @@ pub fn said_hash(m: &Inbound) -> String {
 impl State {
     /// One that still waits is replaced; another one is left alone, or said anew if its account wants that.
     pub(super) fn on_edited(&mut self, mut m: Inbound) -> Result<()> {
+        let hash = said_hash(&m);
         let Some((session, held)) = self.let_in(&mut m)? else { return Ok(()) };
         if held {
             return Ok(()); // alone it would not come in either
@@ -27,12 +28,11 @@ impl State {
             Some(key) => self.store.inbox_by_key(key)?,
             None => None,
         };
-        let hash = said_hash(&m);
         if let Some(row) = row {
             if row.body_hash.as_deref() == Some(&hash) {
                 return Ok(()); // a preview appeared, a reaction was counted
             }
-            if self.replace(&row, &m.text, &hash)? {
+            if self.replace(&row, &m.text, &hash)? || self.replace_part(&row, &m.text, &hash)? {
                 return Ok(());
             }
             // What it says now is known from here on.
@@ -109,6 +109,10 @@ impl State {
             return Ok(None);
         }
         m.text = text;
+        if self.maybe_asked(m).is_some() {
+            return Ok(Some((session, held))); // an answer is those words and nothing else
+        }
+        self.with_quote(&session, m)?;
         self.with_reply(m);
         if !held {
             self.with_context(m);

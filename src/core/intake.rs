@@ -1,7 +1,7 @@
 //! What comes in: acceptance, duplicates, the queue and what happens when it is full (core.md 6, 22.2).
 
 use super::cron_runs::{is_cron, CRON};
-use super::early::Place;
+use super::early::{Join, Place};
 use super::edits::said_hash;
 use super::session::{Key, Session, Stage, Work};
 use super::turn::AbortWhy;
@@ -96,8 +96,9 @@ impl State {
             let Some(update) = self.take_news(update)? else { continue };
             match update {
                 Update::Message(mut m) => {
-                    let Some((session, held)) = self.let_in(&mut m)? else { continue };
+                    // Before anything of ours is put to it: an edit that changes nothing is known by that.
                     let hash = said_hash(&m);
+                    let Some((session, held)) = self.let_in(&mut m)? else { continue };
                     self.accept(&session, m, Manner { hash: Some(&hash), held, ..Manner::default() })?;
                 }
                 Update::Edited(m) => self.on_edited(m)?,
@@ -199,6 +200,9 @@ impl State {
             group: group.as_deref(),
         })?;
         crate::fault::trip(&m.text);
+        if place == Place::New(Join::Answer) {
+            self.hold_reply(row, &key, &m);
+        }
         self.with(&key, |core, s| {
             let Some(item) = core.store.inbox(row)? else { return Ok(()) };
             if !manner.held {

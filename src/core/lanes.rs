@@ -65,6 +65,11 @@ pub struct Account {
 }
 
 impl Lane {
+    /// Its last call was in vain.
+    pub(super) fn fails(&self) -> bool {
+        self.failures > 0
+    }
+
     /// A call is on its way, or the platform asked for patience.
     pub(super) fn held(&self, now: Mono) -> bool {
         self.flying.is_some() || self.not_before > now
@@ -171,6 +176,9 @@ impl State {
             if doubtful && (once || !self.may_repeat(target)) {
                 let why = Some("may have been sent before a crash");
                 self.store.set_outbox(row.id, "skipped", row.attempts, None, why)?;
+                continue;
+            }
+            if self.goes_with_topic(target, &row)? {
                 continue;
             }
             return match self.lane_free_at(target) {
@@ -310,7 +318,7 @@ impl State {
             (TEXT, Some(segment)) => self.store.live_for(segment, row.chunk, target)?,
             _ => None,
         };
-        let content = row.content.clone();
+        let (place, content) = self.beside_topic(target, row)?;
         let id = row.message.clone().unwrap_or_default();
         let (op, how) = match (row.kind.as_str(), live) {
             (DELETE, _) => (Op::Delete { id }, "edit"),
@@ -333,7 +341,7 @@ impl State {
         }
         // The row's own commit may be as young as this one: the first call waits for the sync.
         let durable = row.attempts == 0 && self.rules.durable;
-        let call = Call { target: target.clone(), op };
+        let call = Call { target: place, op };
         self.emit(Effect::Call { id: CallId::Row(row.id), call: Box::new(call), durable });
         self.set_flying(target, CallId::Row(row.id));
         for _ in 0..row.content.files().count().max(1) {
@@ -373,6 +381,12 @@ impl State {
         };
         let (state, id, error) = match outcome {
             Outcome::Sent { id } => ("sent", Some(id), None),
+            Outcome::SentAll { ids } => {
+                let mut ids = ids.into_iter();
+                let first = ids.next();
+                self.store.add_sent_along(head.id, ids)?;
+                ("sent", first, None)
+            }
             Outcome::Shown { id, .. } => ("sent", id, None),
             Outcome::Grown { .. } | Outcome::Reformat => ("ready", None, None), // of no row: a caller's mistake; seen above
             Outcome::RateLimited { account_wide, ms } => {
@@ -404,6 +418,10 @@ impl State {
                 self.undelivered(&head, &why)?;
                 ("failed", None, Some(why))
             }
+            Outcome::TopicGone { why } if !target.thread.is_empty() => {
+                self.lose_topic(&target);
+                ("ready", None, Some(why))
+            }
             Outcome::Gone if head.kind == DELETE => ("sent", None, None),
             Outcome::Gone if head.kind == EDIT && head.content.text.is_empty() => ("sent", None, None),
             Outcome::Gone if head.kind == EDIT && !self.store.was_asked_for(head.id)? => {
@@ -422,8 +440,8 @@ impl State {
                 self.refused(&target.channel, &target.account, &why);
                 ("ready", None, Some(why))
             }
-            Outcome::Refused { why } if !says(&head) => ("failed", None, Some(why)),
-            Outcome::Refused { why } => {
+            Outcome::Refused { why } | Outcome::TopicGone { why } if !says(&head) => ("failed", None, Some(why)),
+            Outcome::Refused { why } | Outcome::TopicGone { why } => {
                 if head.kind == MEDIA {
                     self.tell_unsent(&head, &why)?;
                 } else {
@@ -434,6 +452,10 @@ impl State {
             }
         };
         self.store.set_outbox(head.id, state, head.attempts, id.as_deref(), error.as_deref())?;
+        if state != "ready" {
+            self.question_known(head.id, id.as_deref())?;
+            self.question_stayed(&head)?;
+        }
         match state {
             "sent" => self.delivered(&head)?,
             "failed" => self.question_unsent(head.id, error.as_deref().unwrap_or_default())?,

@@ -43,7 +43,7 @@ impl State {
             kind: MENU.into(),
             channel: source.channel.clone(),
             account: source.account.clone().unwrap_or_default(),
-            chat: source.chat.clone(),
+            chat: self.target_of(source).chat,
             sender: Some(source.sender.clone()),
             session: s.key.to_string(),
             data: serde_json::to_string(&acts).unwrap_or_default(), // plain data: never fails

@@ -4,6 +4,7 @@
 //! connection, never waits and knows no thread. The loop around it is [`run`]. What lasts is in the store;
 //! what is here can be built from it at any moment ([`State::open`]): start and recovery are the same path.
 
+mod answers;
 mod asks;
 mod chats;
 pub mod command_list;
@@ -23,13 +24,16 @@ mod invariants;
 mod keys;
 mod lanes;
 mod menus;
+mod moved;
 mod pace;
+mod parts;
 mod pool;
 mod posts;
 mod presses;
 mod process_events;
 pub mod prompt;
 mod questions;
+mod quotes;
 mod reactions;
 mod recover;
 mod renew;
@@ -40,7 +44,9 @@ mod roles;
 pub mod run;
 mod session;
 mod solo;
+mod steps;
 mod tasks;
+mod topics;
 mod turn;
 mod turn_end;
 mod turn_events;
@@ -129,6 +135,8 @@ pub struct State {
     aliases: Vec<Alias>,
     /// Chats that nothing can be sent to: why, and until when (`None`: until something comes from there).
     barred: BTreeMap<chats::ChatName, (String, Option<Mono>)>,
+    /// Topics that are not there: until when that is believed.
+    lost_topics: BTreeMap<Target, Mono>,
     /// What was said in groups since the bot was last spoken to.
     overheard: BTreeMap<Target, Vec<String>>,
     /// Who was told lately that nothing writes down what they say.
@@ -223,6 +231,7 @@ impl State {
             unmarks: BTreeSet::new(),
             aliases: Vec::new(),
             barred: BTreeMap::new(),
+            lost_topics: BTreeMap::new(),
             overheard: BTreeMap::new(),
             unheard: BTreeMap::new(),
             waiters: BTreeMap::new(),

@@ -6,6 +6,7 @@ use super::cron_runs::is_cron;
 use super::session::{Key, Open, Session, Stage, Step, Who, Work};
 use super::{Due, State, Todo};
 use crate::message::*;
+use crate::routing;
 use crate::store::Result;
 
 const STOP_WAIT: u64 = 3_000;
@@ -69,7 +70,14 @@ impl State {
             model: model.filter(|_| !s.plain_model),
             thinking: s.row.thinking.clone().unwrap_or_else(|| self.rules.thinking.clone()),
             generation: self.rules.generation,
+            additions: self.additions(&s.key),
         }
+    }
+
+    /// What the settings of the session's group, or topic, add.
+    fn additions(&self, key: &str) -> Additions {
+        let of_chat = |place: Source| self.rules.additions(&self.as_configured(&place)).cloned();
+        routing::group_of(key).and_then(of_chat).unwrap_or_default()
     }
 
     pub(super) fn wanted_for(&self, s: &Session, work: &Work) -> Profile {
@@ -167,6 +175,9 @@ impl State {
         }
         let waits_already = matches!(&s.stage, Stage::Open(o) if o.step == Step::Slot);
         set_step(s, Step::Slot, self.now.mono);
+        if self.drained {
+            return Ok(()); // the next life goes on with it
+        }
         if self.procs.len() < self.rules.pool_max {
             return self.spawn_for(s, wanted);
         }
@@ -413,6 +424,7 @@ impl State {
             channel: self.rules.profile_channel("webchat"),
             thinking: self.rules.thinking.clone(),
             generation: self.rules.generation,
+            additions: Additions::default(),
         };
         let name = self.store.next_counter()?;
         let file = self.rules.sessions_dir.join("_warm").join(format!("{}.jsonl", self.store.ext('f', name as i64)));

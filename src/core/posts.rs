@@ -313,6 +313,7 @@ fn content(req: &PostRequest, home: &Home) -> Content {
         under: home.cwd.to_string_lossy().into_owned(),
         kind: file.kind.clone(),
         size: req.size,
+        text: None,
     });
     let form = match req.post.parse_mode.as_deref() {
         Some("HTML") => Form::Html,

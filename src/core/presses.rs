@@ -24,6 +24,7 @@ const UNAUTHORIZED: &str = "⛔ Unauthorized.";
 
 impl State {
     pub(super) fn on_press(&mut self, p: Press) -> Result<()> {
+        let p = self.press_here(p);
         let target = Target::from(&p.source);
         let text = match self.known(Some(&p.dkey))? {
             Some(_) => {
@@ -143,11 +144,9 @@ impl State {
             Act::Page(menu) => {
                 let done = self.pressed(session, p, "", |core, s, row| {
                     let content = core.menu(s, &row.source, menu)?;
+                    let Some(message) = &row.source.message_id else { return core.notice_with(s, row.id, content) };
                     core.store.set_inbox(row.id, st::COMMAND, None, None, None)?;
-                    match &row.source.message_id {
-                        Some(message) => core.edit(&Target::from(&row.source), message, content),
-                        None => Ok(()),
-                    }
+                    core.edit(&Target::from(&row.source), message, content)
                 })?;
                 match done {
                     Some(()) => Ok(String::new()),

@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::answers;
 use super::dialogs::HELD;
 use super::keys::{self, Data};
-use super::presses::{CALLBACK, KEYS_LIFE};
+use super::presses::KEYS_LIFE;
 use super::session::{Key, Session, Stage};
 use super::{Due, State, Todo};
 use crate::message::*;
-use crate::store::{inbox_state as st, Action, NewInbox, NewOutbox, OutboxRow, Result, ASK, TEXT};
+use crate::store::{inbox_state as st, Action, NewOutbox, OutboxRow, Result, ASK, TEXT};
 
 /// Questions of tools and clients open at once, all sessions together.
 const MOST: usize = 256;
@@ -48,26 +49,33 @@ pub(super) struct Question {
     pub asking: Asking,
     pub session: Key,
     pub sender: String,
-    target: Target,
-    dm: bool,
+    pub target: Target,
+    pub dm: bool,
     /// It ends with the turn.
     in_turn: bool,
     /// The outbox row of the message.
-    row: Row,
+    pub row: Row,
     /// The message, as a press named it.
-    message: Option<String>,
-    title: String,
+    pub message: Option<String>,
+    pub title: String,
     options: Vec<String>,
     columns: usize,
     /// Several may be chosen: those that are.
     several: Option<BTreeSet<usize>>,
     may_cancel: bool,
     /// The answer is a text.
-    words: bool,
+    pub words: bool,
     page: usize,
+    /// Messages that reply to one that nobody knows yet: maybe to this.
+    pub replies: Vec<answers::Reply>,
 }
 
 /// What the store keeps of it.
+pub(super) fn kept(q: &Question) -> String {
+    serde_json::to_string(&Kept { row: q.row, title: q.title.clone() }).unwrap_or_default()
+    // plain data: never fails
+}
+
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Kept {
@@ -119,6 +127,7 @@ impl State {
                 may_cancel: d.method != "confirm",
                 words,
                 page: 0,
+                replies: Vec::new(),
             },
             to.message_id,
         )?;
@@ -177,6 +186,7 @@ impl State {
             may_cancel: false,
             words: false,
             page: 0,
+            replies: Vec::new(),
         };
         let asked = self.put_question(question, to.message_id)?;
         self.arm(Due::Question(asked), self.now.mono + req.timeout.min(HELD));
@@ -193,25 +203,8 @@ impl State {
             self.view_first(&q.session);
         }
         let id = (self.random)(8);
-        let content = Content {
-            text: q.title.clone(),
-            buttons: self.buttons(&id, &q),
-            // In groups it is plain whom it is for, and whose client opens a reply.
-            reply_to: reply_to.filter(|_| !q.dm),
-            wants_reply: q.words,
-            ..Content::default()
-        };
-        q.row = self.store.add_outbox(&NewOutbox {
-            segment: None,
-            kind: TEXT,
-            target: &q.target,
-            content: &content,
-            message: None,
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            expires: self.now.wall + HELD as i64,
-        })?;
-        let kept = Kept { row: q.row, title: q.title.clone() };
+        // In groups it is plain whom it is for, and whose client opens a reply.
+        q.row = self.send_question(&id, &q, reply_to.filter(|_| !q.dm))?;
         self.store.add_action(&Action {
             id: id.clone(),
             kind: ASK.into(),
@@ -220,12 +213,33 @@ impl State {
             chat: q.target.chat.clone(),
             sender: Some(q.sender.clone()),
             session: q.session.to_string(),
-            data: serde_json::to_string(&kept).unwrap_or_default(), // plain data: never fails
+            data: kept(&q),
             expires: self.now.wall + KEYS_LIFE,
         })?;
-        self.todo.push_back(Todo::Lane(q.target.clone()));
         self.questions.insert(id.clone(), q);
         Ok(id)
+    }
+
+    /// The row of the message that asks.
+    pub(super) fn send_question(&mut self, id: &str, q: &Question, reply_to: Option<String>) -> Result<Row> {
+        let content = Content {
+            text: q.title.clone(),
+            buttons: self.buttons(id, q),
+            reply_to,
+            wants_reply: q.words,
+            ..Content::default()
+        };
+        self.todo.push_back(Todo::Lane(q.target.clone()));
+        self.store.add_outbox(&NewOutbox {
+            segment: None,
+            kind: TEXT,
+            target: &q.target,
+            content: &content,
+            message: None,
+            at: self.now.wall,
+            clock_ok: self.clock_confirmed,
+            expires: self.now.wall + HELD as i64,
+        })
     }
 
     fn buttons(&self, id: &str, q: &Question) -> Vec<Vec<Button>> {
@@ -322,49 +336,8 @@ impl State {
         Ok(String::new())
     }
 
-    /// The message is the text that a question of the agent waits for: then it goes no other way.
-    pub(super) fn answers_question(&mut self, m: &Inbound) -> Result<bool> {
-        let target = self.target_of(&m.source);
-        let here = |q: &Question| q.words && q.target == target && q.sender == m.source.sender;
-        let mut found: Option<(String, Row, bool)> = None;
-        for (id, q) in self.questions.iter().filter(|(_, q)| here(q)) {
-            let replied = m.facts.replies.is_some() && self.store.message_of(q.row)? == m.facts.replies;
-            let older = found.as_ref().is_none_or(|(_, row, direct)| (replied, -q.row) > (*direct, -*row));
-            if (replied || q.dm) && older {
-                found = Some((id.clone(), q.row, replied));
-            }
-        }
-        let Some((id, ..)) = found else { return Ok(false) };
-        if m.text.trim().is_empty() || super::command_list::parse(&m.text, &self.rules).is_some() {
-            return Ok(false);
-        }
-        let Some(session) = self.questions.get(&id).map(|q| q.session.clone()) else { return Ok(false) };
-        let row = self.store.add_inbox(&NewInbox {
-            dkey: (!m.dkey.is_empty()).then_some(m.dkey.as_str()),
-            dkey2: m.dkey2.as_deref(),
-            kind: CALLBACK,
-            session: &session,
-            agent: self.rules.routing.agent_of(&session),
-            state: st::QUEUED,
-            prio: 0,
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            source: &m.source,
-            text: &m.text,
-            images: &[],
-            files: &[],
-            group: None,
-            body_hash: None,
-            solo: None,
-        })?;
-        self.store.set_inbox(row, st::COMMAND, None, None, None)?;
-        self.counters.accepted += 1;
-        self.end_question(&id, UiAnswer::Value(m.text.clone()), Ended::Written)?;
-        Ok(true)
-    }
-
     /// Answers whoever asked, and shows in the message how it ended.
-    fn end_question(&mut self, id: &str, answer: UiAnswer, how: Ended) -> Result<()> {
+    pub(super) fn end_question(&mut self, id: &str, answer: UiAnswer, how: Ended) -> Result<()> {
         match self.questions.get(id).map(|q| q.asking.clone()) {
             Some(Asking::Dialog(dialog)) => {
                 self.close_view(id, &how)?;
@@ -395,6 +368,7 @@ impl State {
     /// The message does not ask any more.
     fn close_view(&mut self, id: &str, how: &Ended) -> Result<()> {
         let Some(q) = self.questions.remove(id) else { return Ok(()) };
+        self.free_replies(&q);
         self.disarm(&Due::Question(id.to_owned()));
         self.store.forget_action(id)?;
         let made = |text: &str| {
@@ -482,12 +456,11 @@ impl State {
             let at = if q.message.is_some() { q.message.clone() } else { self.store.message_of(q.row)? };
             if q.target == *target && at.as_ref() == Some(&gone) {
                 (q.row, q.message) = (row.id, None);
-                moved.push((id.clone(), Kept { row: q.row, title: q.title.clone() }));
+                moved.push((id.clone(), kept(q)));
             }
         }
         for (id, kept) in moved {
-            self.store.set_action(&id, &serde_json::to_string(&kept).unwrap_or_default())?;
-            // plain data
+            self.store.set_action(&id, &kept)?;
         }
         Ok(())
     }
@@ -499,7 +472,9 @@ impl State {
         else {
             return Ok(());
         };
-        self.questions.remove(&id);
+        if let Some(q) = self.questions.remove(&id) {
+            self.free_replies(&q);
+        }
         self.disarm(&Due::Question(id.clone()));
         self.store.forget_action(&id)?;
         match asking {

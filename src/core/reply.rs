@@ -41,12 +41,14 @@ struct Piece {
     /// Runs that it answers, besides its addressee's.
     runs: Vec<String>,
     buttons: Vec<Vec<Button>>,
+    /// What ran for it.
+    steps: String,
 }
 
 impl Piece {
     /// A text of the gateway.
     fn alone(origin: &'static str, last: bool) -> Piece {
-        Piece { turn: None, n: None, origin, last, runs: Vec::new(), buttons: Vec::new() }
+        Piece { turn: None, n: None, origin, last, runs: Vec::new(), buttons: Vec::new(), steps: String::new() }
     }
 }
 
@@ -146,7 +148,16 @@ impl State {
         }
         let Some(to) = to else { return Ok(()) };
         let runs = self.covered(t)?;
-        let piece = Piece { turn: Some(t.row.id), n: Some(t.n), origin: "reply", last, runs, buttons: Vec::new() };
+        let piece = Piece {
+            turn: Some(t.row.id),
+            n: Some(t.n),
+            origin: "reply",
+            last,
+            runs,
+            buttons: Vec::new(),
+            steps: t.steps.text(),
+        };
+        self.start_afresh(t, to)?;
         self.add_segment(&t.row.session, piece, to, text)
     }
 
@@ -161,7 +172,7 @@ impl State {
     }
 
     fn add_segment(&mut self, key: &str, piece: Piece, to: &InboxRow, text: &str) -> Result<()> {
-        let Piece { turn, n, origin, last, mut runs, buttons } = piece;
+        let Piece { turn, n, origin, last, mut runs, buttons, steps } = piece;
         let target = self.target_of(&to.source);
         let blocks = turn.filter(|_| n.is_some()).map_or(Ok(Vec::new()), |turn| self.blocks_of(turn))?;
         let segment = self.store.add_segment(&NewSegment {
@@ -198,11 +209,13 @@ impl State {
                 return self.all_delivered(segment);
             }
             let reply_to = reply_to.filter(|_| blocks.is_empty() || owed == text || mode == ReplyTo::All);
+            let shown = self.rules.account(&to.source).is_some_and(|a| a.show_tools) && !steps.is_empty();
+            let owed = if shown { format!("{steps}\n\n{owed}") } else { owed.to_owned() };
             self.store.add_outbox(&NewOutbox {
                 segment: Some(segment),
                 kind: if pressed.is_some() { EDIT } else { TEXT },
                 target: &target,
-                content: &Content { text: owed.to_owned(), reply_to, buttons, ..Content::default() },
+                content: &Content { text: owed, reply_to, buttons, ..Content::default() },
                 message: pressed,
                 at: self.now.wall,
                 clock_ok: self.clock_confirmed,

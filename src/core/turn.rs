@@ -4,6 +4,7 @@ use super::asks::Asker;
 use super::cron_runs::is_cron;
 use super::prompt::{self, Item};
 use super::session::{Session, Stage, Verify, Work};
+use super::steps::Steps;
 use super::{State, Todo};
 use crate::message::*;
 use crate::store::{inbox_state as st, InboxRow, Result, TurnRow};
@@ -31,6 +32,8 @@ pub struct Turn {
     pub note: String,
     /// Complete assistant texts of the current segment.
     pub said: Vec<String>,
+    /// What ran for it.
+    pub steps: Steps,
     /// Number of the current segment: the injection that opened it, 0 for the first.
     pub n: i64,
     /// A segment of this turn is stored already.
@@ -131,6 +134,7 @@ impl Turn {
             said: Vec::new(),
             n: 0,
             sent: false,
+            steps: Steps::default(),
             tools_ran: false,
             tools_open: 0,
             started: false,

@@ -2,6 +2,7 @@
 
 use super::prompt;
 use super::session::{Session, Stage};
+use super::steps::Steps;
 use super::turn::{Phase, BARRIER_WAIT, SETTLE_WAIT};
 use super::State;
 use crate::message::*;
@@ -30,6 +31,7 @@ impl State {
                     t.said.push(m.text.clone());
                 }
                 t.tools_open = 0;
+                t.steps.add(&m.calls);
                 t.spent.add(&m.usage);
                 t.last = Some(m);
                 Ok(())
@@ -217,6 +219,7 @@ impl State {
         }
         if let Some(t) = s.turn() {
             t.n = n;
+            t.steps = Steps::default();
         }
         if let Stage::Turn(t) = &s.stage {
             self.begin_view(&key, t)?;

@@ -9,7 +9,7 @@ use super::turn::Turn;
 use super::{Due, State, Todo};
 use crate::message::*;
 use crate::rules::{AccountRules, ReplyTo};
-use crate::store::{LiveRow, NewOutbox, NewSegment, Result, DELETE, TEXT};
+use crate::store::{InboxRow, LiveRow, NewOutbox, NewSegment, Result, DELETE, TEXT};
 
 /// Origin of a paragraph that went out before its reply was complete; the reply's segment has it too.
 pub(super) const BLOCK: &str = "block";
@@ -46,6 +46,8 @@ pub(super) struct ViewState {
     taken: Option<usize>,
     /// What stands in it has to be seen before anything else goes out.
     first: bool,
+    /// Its message shows nothing of the answer itself.
+    bare: bool,
 }
 
 impl State {
@@ -83,6 +85,7 @@ impl State {
             typing_failures: 0,
             taken: blocks.then_some(0),
             first: false,
+            bare: false,
             target,
         };
         self.views.insert(key.clone(), view);
@@ -112,6 +115,7 @@ impl State {
             typing_failures: 0,
             taken: None,
             first: false,
+            bare: false,
         };
         self.views.insert(key.clone(), view);
         self.tick_view(key);
@@ -178,8 +182,13 @@ impl State {
         let Some(key) = due else { return Ok(false) };
         let free = self.lane_free_for_views(target);
         let asks = self.asks_in(&key);
+        let lost = self.topic_is_lost(target);
         let Some(v) = self.views.get_mut(&key) else { return Ok(false) };
         match free {
+            _ if lost => {
+                v.next = Mono::MAX; // the reply finds its way
+                return Ok(false);
+            }
             Some(at) if at <= now => {}
             _ => {
                 v.next = free.unwrap_or(now + SLOWEST).max(now + 1);
@@ -296,13 +305,14 @@ impl State {
     fn on_view(&mut self, key: &Key, target: &Target, mut place: LiveRow, outcome: Outcome) -> Result<()> {
         let new = place.message.is_empty();
         let now = self.now.mono;
-        let (mut id, mut full, mut slower, mut gone) = (None, false, false, false);
+        let (mut id, mut full, mut slower, mut gone, mut bare) = (None, false, false, false, false);
         if !matches!(outcome, Outcome::Grown { .. } | Outcome::Shown { idle: true, .. }) {
             self.spend(target);
         }
         match outcome {
             Outcome::Sent { id: sent } => id = Some(sent),
-            Outcome::Shown { id: shown, full: f, .. } => (id, full) = (shown, f),
+            Outcome::SentAll { .. } => {} // of no view: a caller's mistake
+            Outcome::Shown { id: shown, full: f, bare: b, .. } => (id, full, bare) = (shown, f, b),
             Outcome::Grown { text, taken } => {
                 let at = self.views.get_mut(key).filter(|v| (v.turn, v.n) == (place.turn, place.n));
                 if let Some(v) = at {
@@ -319,7 +329,7 @@ impl State {
             Outcome::Retry { .. } | Outcome::Ambiguous { .. } | Outcome::Reformat => slower = true,
             Outcome::Moved { to } => drop(self.on_moved(target, &to)?),
             Outcome::Barred { why, ms } => self.bar(target, ms, &why)?,
-            Outcome::Unauthorized { .. } | Outcome::Refused { .. } => {
+            Outcome::Unauthorized { .. } | Outcome::Refused { .. } | Outcome::TopicGone { .. } => {
                 if let Some(v) = self.views.get_mut(key) {
                     v.every = 0; // the reply will tell
                 }
@@ -343,6 +353,7 @@ impl State {
                     v.shown.push(id);
                 }
                 v.full = full;
+                v.bare = bare;
                 if slower {
                     v.every = (v.every * 2).min(SLOWEST);
                 } else if v.every > usual {
@@ -361,6 +372,17 @@ impl State {
         Ok(())
     }
 
+    /// Edits do not notify: an answer of which nothing was seen for long takes no message over.
+    pub(super) fn start_afresh(&mut self, t: &Turn, to: &InboxRow) -> Result<()> {
+        let after = self.rules.account(&to.source).map_or(0, |a| a.notify_after);
+        let long = after > 0 && self.now.mono.saturating_sub(t.begun) > after;
+        let bare = self.views.get(&*t.row.session).is_some_and(|v| (v.turn, v.n) == (t.row.id, t.n) && v.bare);
+        match long && bare && to.source.chat_type == ChatType::Dm {
+            true => self.remove_lives(t.row.id, t.n, 0),
+            false => Ok(()),
+        }
+    }
+
     fn on_typing(&mut self, key: &Key, target: &Target, outcome: Outcome) {
         if let Outcome::RateLimited { account_wide, ms } = outcome {
             self.limited(target, account_wide, ms);
@@ -368,11 +390,12 @@ impl State {
         let now = self.now.mono;
         let Some(v) = self.views.get_mut(key) else { return };
         match outcome {
-            Outcome::Sent { .. } | Outcome::Shown { .. } => v.typing_failures = 0,
+            Outcome::Sent { .. } | Outcome::SentAll { .. } | Outcome::Shown { .. } => v.typing_failures = 0,
             Outcome::Unauthorized { .. }
             | Outcome::Refused { .. }
             | Outcome::Barred { .. }
             | Outcome::Moved { .. }
+            | Outcome::TopicGone { .. }
             | Outcome::Gone => v.typing_next = Mono::MAX,
             _ => {
                 v.typing_failures += 1;

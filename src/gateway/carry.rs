@@ -1,6 +1,6 @@
 //! Carries effects of the mind to the hands. Called by `core` and `sync`: nothing here blocks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
 use crossbeam_channel::Sender;
@@ -236,16 +236,12 @@ impl Carrier {
         }
     }
 
-    /// Signals every pi (shutdown); true if there was one.
-    pub fn signal_all(&self, sig: Sig) -> bool {
+    /// Signals every pi once (shutdown), also one that came up meanwhile; `told`: those that were. True: there is none.
+    pub fn signal_all(&self, sig: Sig, told: &mut BTreeSet<ProcId>) -> bool {
         let ids: Vec<ProcId> = self.procs().keys().copied().collect();
-        for id in &ids {
+        for id in ids.iter().filter(|id| told.insert(**id)) {
             self.children.signal(ChildId::Pi(*id), sig);
         }
-        !ids.is_empty()
-    }
-
-    pub fn no_procs(&self) -> bool {
-        self.procs().is_empty()
+        ids.is_empty()
     }
 }

@@ -15,10 +15,10 @@ use crate::clock;
 use crate::config::types::{self, EditedMessages, StreamMode, TelegramAccount, TelegramGroup, TelegramTopic};
 use crate::config::Config;
 use crate::live::Board;
-use crate::message::{Content, Mono, Target};
+use crate::message::{Additions, Content, Mono, Target};
 use crate::net::{Net, Purpose, Route};
 use crate::roster::{Roster, Stage};
-use crate::rules::{AccountRules, ChannelRules, Inflow, Keys, Pace, Rate, ReplyTo, ViewRules};
+use crate::rules::{AccountRules, ChannelRules, GroupAdditions, Inflow, Keys, Pace, Rate, ReplyTo, ViewRules};
 
 use super::callers::Callers;
 use super::inbound::Files;
@@ -30,6 +30,8 @@ const GROUP: &str = "-";
 /// Groups are shown changes this seldom at most, ms.
 const GROUP_VIEW: u64 = 3_000;
 const TYPING: u64 = 4_500;
+/// telegram.md 14.3, ms.
+const NOTIFY_AFTER: u64 = 30_000;
 
 /// How the configured channels treat what we send.
 pub fn rules(c: &Config) -> BTreeMap<String, ChannelRules> {
@@ -103,6 +105,21 @@ fn telegram_rules(a: &TelegramAccount) -> AccountRules {
             typing: a.debounce.as_millis() as u64,
             resend_edits: a.edited_messages == EditedMessages::Resend,
         },
+        show_tools: a.show_tools,
+        notify_after: if a.notify_on_final { NOTIFY_AFTER } else { 0 },
+        additions: a.groups.iter().map(|(id, g)| (id.clone(), additions(g))).collect(),
+    }
+}
+
+/// A topic's own words and skills, each else the group's.
+fn additions(g: &TelegramGroup) -> GroupAdditions {
+    let of_topic = |t: &TelegramTopic| Additions {
+        system_prompt: t.system_prompt.clone().or_else(|| g.system_prompt.clone()),
+        skills: if t.skills.is_empty() { g.skills.clone() } else { t.skills.clone() },
+    };
+    GroupAdditions {
+        all: Additions { system_prompt: g.system_prompt.clone(), skills: g.skills.clone() },
+        topics: g.topics.iter().map(|(id, t)| (id.clone(), of_topic(t))).collect(),
     }
 }
 
@@ -147,7 +164,7 @@ fn topic(t: &TelegramTopic) -> TopicAccess {
 pub fn render(c: &Config, target: &Target, content: Content, cwd: Option<&Path>) -> Vec<Content> {
     let find = |at: &str| cwd.and_then(|cwd| super::files::named(c, at, cwd));
     match c.channels.telegram.accounts.get(&target.account).filter(|_| target.channel == telegram::NAME) {
-        Some(account) => telegram::render(&content, account, find),
+        Some(account) => telegram::render(&content, account, c.delivery.max_chunks as usize, find),
         None => vec![content],
     }
 }
@@ -167,6 +184,27 @@ pub struct Accounts {
 struct Running {
     account: telegram::Account,
     config: TelegramAccount,
+    beside: Beside,
+}
+
+/// What an account is opened with beside its own settings.
+#[derive(Clone, PartialEq)]
+struct Beside {
+    network: types::Network,
+    guard: types::SsrfGuard,
+    workspace_only: bool,
+    show_thinking: bool,
+}
+
+impl Beside {
+    fn of(c: &Config) -> Beside {
+        Beside {
+            network: c.network.clone(),
+            guard: c.security.ssrf.clone(),
+            workspace_only: c.media.workspace_only,
+            show_thinking: c.agent.show_thinking,
+        }
+    }
 }
 
 /// How often the readers are looked at. Together with everything else that is less than 20 wake-ups a minute.
@@ -188,9 +226,10 @@ impl Accounts {
         self.menus.configure(c);
         let mut running = self.lock();
         let wanted: BTreeMap<&str, &TelegramAccount> = c.channels.telegram.active().collect();
+        let beside = Beside::of(c);
         let changed: Vec<String> = running
             .iter()
-            .filter(|(id, r)| wanted.get(id.as_str()) != Some(&&r.config))
+            .filter(|(id, r)| wanted.get(id.as_str()) != Some(&&r.config) || r.beside != beside)
             .map(|(id, _)| id.clone())
             .collect();
         for id in changed {
@@ -243,7 +282,10 @@ impl Accounts {
                     callers.set(telegram::NAME, id, Arc::new(caller));
                     self.roster.set_inlet(telegram::NAME, id, opened.inlet());
                     self.menus.set(id, account, opened.bot());
-                    running.insert(id.to_owned(), Running { account: opened, config: account.clone() });
+                    running.insert(
+                        id.to_owned(),
+                        Running { account: opened, config: account.clone(), beside: beside.clone() },
+                    );
                     bots.push(bot);
                 }
                 Err(why) => {
@@ -294,8 +336,11 @@ impl Accounts {
     pub fn close(&self) {
         self.watch.lock().unwrap_or_else(|e| e.into_inner()).take();
         let running = std::mem::take(&mut *self.lock());
-        for (id, r) in running {
-            self.roster.set_inlet(telegram::NAME, &id, None);
+        for (id, r) in &running {
+            self.roster.set_inlet(telegram::NAME, id, None);
+            r.account.end();
+        }
+        for (_, r) in running {
             r.account.close();
         }
     }

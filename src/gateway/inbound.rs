@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use super::picture;
+use super::stickers::Stickers;
 use crate::channels::{Fetcher, Missing};
 use crate::message::*;
 
@@ -32,6 +33,7 @@ const RECORDING: u64 = 600;
 #[derive(Default)]
 pub struct Files {
     media_dir: PathBuf,
+    stickers: Stickers,
     accounts: Mutex<BTreeMap<(String, String), Desk>>,
 }
 
@@ -67,8 +69,9 @@ impl Desk {
 }
 
 impl Files {
-    pub fn new(media_dir: PathBuf) -> Files {
-        Files { media_dir, accounts: Mutex::default() }
+    pub fn new(media_dir: PathBuf, stickers: PathBuf) -> Files {
+        let stickers = Stickers::new(stickers, media_dir.clone());
+        Files { media_dir, stickers, accounts: Mutex::default() }
     }
 
     /// `None`: the account runs no more.
@@ -101,8 +104,16 @@ impl Files {
         let mut got = Fetched { row: part.row, ..Fetched::default() };
         let mut lines = Vec::new();
         for (n, file) in part.files.iter().enumerate() {
-            let path = self.path(part, file, n);
-            let line = match self.obtain(&part.source, file, &path, until) {
+            let mut path = self.path(part, file, n);
+            let known = self.stickers.find(file).and_then(|at| Some((at, self.desk(&part.source)?)));
+            let obtained = match known {
+                Some((at, desk)) => {
+                    path = at;
+                    Ok(desk)
+                }
+                None => self.obtain(&part.source, file, &path, until).inspect(|_| self.remember(part, file, &path)),
+            };
+            let line = match obtained {
                 Ok(desk) => {
                     // Again like any other file: a fetch after a crash finds the same name.
                     crate::fault::point("file fetched");
@@ -128,6 +139,13 @@ impl Files {
         got.tell.dedup();
         got.tail = lines.join("\n");
         got
+    }
+
+    fn remember(&self, part: &Attached, file: &FileRef, path: &Path) {
+        if file.kind == "sticker" {
+            let seen = picture::look(&first_bytes(path, HEAD)).map_or(mime(&plain_name(path)), |p| p.mime);
+            self.stickers.keep(file, path, seen, &part.source, part.at);
+        }
     }
 
     /// Up to three attempts; each with the account as it is then.

@@ -26,6 +26,7 @@ mod runtime;
 pub(crate) mod settings;
 mod shutdown;
 mod start;
+mod stickers;
 mod watch;
 
 use std::path::PathBuf;

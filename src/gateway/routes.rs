@@ -23,6 +23,14 @@ pub fn routing(c: &Config) -> Routing {
             types::DmScope::PerChannelPeer | types::DmScope::PerAccountChannelPeer => DmScope::PerChannelPeer,
         },
         roles: roles(c),
+        dm_topics: c
+            .channels
+            .telegram
+            .accounts
+            .iter()
+            .filter(|(_, a)| a.dm_topics)
+            .map(|(id, _)| ("telegram".to_owned(), id.clone()))
+            .collect(),
     }
 }
 

@@ -9,14 +9,14 @@ use super::runtime;
 use crate::agent::profile::{LaunchSettings, ToolProfile, ToolRules};
 use crate::agent::{segments, tools};
 use crate::config::types::{
-    AuthMode, Bind, Cors, DropPolicy, Durability, MessageMode, OnAmbiguous, OpenAiSession, OpenAiThinking, QueueMode,
-    Transcripts, Unauthenticated,
+    self, AuthMode, Bind, Cors, DropPolicy, Durability, MessageMode, OnAmbiguous, OpenAiSession, OpenAiThinking,
+    QueueMode, Transcripts, Unauthenticated,
 };
 use crate::config::{Config, Env, Paths};
 use crate::core::command_list;
 use crate::cron::job::Job;
 use crate::http;
-use crate::message::Profile;
+use crate::message::{Additions, Profile};
 use crate::rules::{self, Address, AgentRules, ChannelRules, CronRules, Mode, Rules};
 
 /// What the mind decides by. `generation` rises when pi processes have to be recycled.
@@ -133,7 +133,13 @@ pub fn launch(c: &Config, profile: &Profile, env: &Env, agent_url: &str) -> Laun
     let lists = a.tools.by_channel.get(&profile.channel);
     let base = || a.skills_gateway.iter().chain(&a.skills_base);
     let fallback = base().next().is_none() && role.is_none_or(|r| r.skills.is_empty());
-    let skills = agent.iter().flat_map(|a| &a.skills).chain(role.iter().flat_map(|r| &r.skills)).chain(base());
+    let own = &profile.additions;
+    let skills = own
+        .skills
+        .iter()
+        .chain(agent.iter().flat_map(|a| &a.skills))
+        .chain(role.iter().flat_map(|r| &r.skills))
+        .chain(base());
     let skills: Vec<&String> = if fallback { skills.chain(&a.skills).collect() } else { skills.collect() };
     let extensions = agent.iter().flat_map(|a| &a.extensions).chain(role.iter().flat_map(|r| &r.extensions));
     let templates = role.iter().flat_map(|r| &r.prompt_templates).chain(&a.prompt_templates);
@@ -154,7 +160,7 @@ pub fn launch(c: &Config, profile: &Profile, env: &Env, agent_url: &str) -> Laun
             gateway: tools::names(offer(c)),
         },
         system_prompt: a.system_prompt.clone(),
-        append_system_prompts: a.append_system_prompt.iter().cloned().chain(prompt).collect(),
+        append_system_prompts: appended(a, own, prompt, env),
         extensions: std::iter::once(runtime::extension(&Paths::new(c, env).runtime_dir()))
             .chain(unique(extensions.chain(&a.extensions)))
             .collect(),
@@ -169,6 +175,16 @@ pub fn launch(c: &Config, profile: &Profile, env: &Env, agent_url: &str) -> Laun
         used_variables: c.vars_to_hide_from_pi().into_iter().map(str::to_owned).collect(),
         env: env.var("TZ").map(|tz| ("TZ".to_owned(), tz.to_owned())).into_iter().collect(),
     }
+}
+
+/// What stands behind pi's own prompt. A text of ours would keep pi from reading its `APPEND_SYSTEM.md`.
+fn appended(a: &types::Agent, own: &Additions, gateways: Option<String>, env: &Env) -> Vec<String> {
+    let texts = a.append_system_prompt.iter().chain(&own.system_prompt).cloned();
+    let texts: Vec<String> = texts.chain(gateways).collect();
+    let dir = a.runtime.agent_dir.clone().or_else(|| env.var("PI_CODING_AGENT_DIR").map(PathBuf::from));
+    let file = dir.unwrap_or_else(|| env.home.join(".pi/agent")).join("APPEND_SYSTEM.md");
+    let file = Some(file).filter(|file| !texts.is_empty() && file.exists());
+    file.map(|file| file.to_string_lossy().into_owned()).into_iter().chain(texts).collect()
 }
 
 /// Channels in concise mode.

@@ -1,5 +1,6 @@
 //! Stop: every step has a deadline, and nothing is lost by cutting any of them short (core.md 20).
 
+use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -63,10 +64,10 @@ impl Shutdown {
 
     fn stop_pi(&self) {
         for (sig, time) in [(Sig::Term, PI_TERM), (Sig::Kill, PI_KILL)] {
-            if !self.carrier.signal_all(sig) {
+            let mut told = BTreeSet::new();
+            if wait(time, || self.carrier.signal_all(sig, &mut told)) {
                 return;
             }
-            wait(time, || self.carrier.no_procs());
         }
     }
 }
@@ -89,7 +90,7 @@ fn start_anew() -> u8 {
 }
 
 /// Waits until `done` or the time is over; true if done.
-fn wait(time: Duration, done: impl Fn() -> bool) -> bool {
+fn wait(time: Duration, mut done: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + time;
     while !done() {
         if Instant::now() >= end {

@@ -92,15 +92,7 @@ fn configuration(options: &Options, env: &Env) -> Result<(Loaded, AgentLabel), u
 
 /// The real pi, or the demo agent: both are started the same way.
 pub(super) fn choose_agent(c: &mut Config, options: &Options, env: &Env) -> AgentLabel {
-    let profile = crate::message::Profile {
-        agent: String::new(),
-        role: String::new(),
-        channel: String::new(),
-        cwd: PathBuf::new(),
-        model: None,
-        thinking: String::new(),
-        generation: 0,
-    };
+    let profile = crate::message::Profile::default();
     let launch = settings::launch(c, &profile, env, "");
     let found = profile::find(&launch, env.var("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").as_ref());
     let demo = options.demo || (options.demo_if_no_pi && found.is_err());
@@ -182,7 +174,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     let operator = Arc::new(Operator::default());
     let programs = Arc::new(Programs::new(handle.clone()));
     let shared = Arc::new(RwLock::new(config.clone()));
-    let files = Arc::new(Files::new(paths.media_dir()));
+    let files = Arc::new(Files::new(paths.media_dir(), paths.sticker_cache()));
     let chores = Chores {
         files: files.clone(),
         programs: programs.clone(),

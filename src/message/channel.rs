@@ -80,6 +80,8 @@ pub struct Inbound {
     pub group: Option<String>,
     /// Somebody else's words: it may be one of several that mean one thing.
     pub forwarded: bool,
+    /// What the message of ours says that it replies to, for a conversation that does not know it.
+    pub quote: Option<String>,
     /// Of an edit: the key under which the message first came.
     pub original: Option<String>,
     pub facts: Facts,
@@ -336,6 +338,9 @@ pub struct OutFile {
     /// Bytes when it was named; 0: not known.
     #[serde(skip_serializing_if = "is_zero")]
     pub size: u64,
+    /// What it holds, if it is no file of this machine; `at` is its name then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -365,12 +370,18 @@ pub enum Outcome {
     Sent {
         id: String,
     },
+    /// The messages of an album.
+    SentAll {
+        ids: Vec<String>,
+    },
     /// Of a view: the message that shows the text now, if there is one; `full`: the text goes on in another message;
-    /// `idle`: it stood there already, or there is nothing to show: nobody was called.
+    /// `idle`: it stood there already, or there is nothing to show: nobody was called; `bare`: nothing of the answer
+    /// itself is seen yet.
     Shown {
         id: Option<String>,
         full: bool,
         idle: bool,
+        bare: bool,
     },
     /// Of a view: paragraphs that are finished, and how many bytes of the text are taken with them.
     Grown {
@@ -396,6 +407,10 @@ pub enum Outcome {
     },
     /// The message to be changed is not there any more.
     Gone,
+    /// There is no such thread in the chat.
+    TopicGone {
+        why: String,
+    },
     /// The form was refused: the same without it.
     Reformat,
     Unauthorized {

@@ -208,7 +208,7 @@ pub struct PiStats {
 }
 
 /// `extension_ui_request` of the four dialog methods.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PiDialog {
     pub id: String,
     pub method: String,
@@ -221,8 +221,17 @@ pub struct PiDialog {
     pub timeout: Option<u64>,
 }
 
+/// What a chat adds to what its agent is started with (config.md 6.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Additions {
+    /// Text, or the path of one, behind the agent's own prompt.
+    pub system_prompt: Option<String>,
+    /// Paths, before the agent's own.
+    pub skills: Vec<String>,
+}
+
 /// What a pi process must be started with (core.md 7.1); the hands make arguments of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
     pub agent: String,
     pub role: String,
@@ -234,6 +243,7 @@ pub struct Profile {
     pub thinking: String,
     /// Rises when a reload of the configuration changed what processes are started with.
     pub generation: u32,
+    pub additions: Additions,
 }
 
 impl Profile {
@@ -244,6 +254,7 @@ impl Profile {
             && self.channel == other.channel
             && self.cwd == other.cwd
             && self.generation == other.generation
+            && self.additions == other.additions
     }
     pub fn same_soft(&self, other: &Profile) -> bool {
         self.model == other.model && self.thinking == other.thinking

@@ -94,6 +94,13 @@ impl Store {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// The keyboards of a chat that has another id.
+    pub fn move_actions(&self, from: &Target, to: &str) -> Result<()> {
+        let sql = "UPDATE action INDEXED BY action_account SET chat = ? WHERE channel = ? AND account = ? AND chat = ?";
+        self.db()?.prepare_cached(sql)?.execute([to, &from.channel, &from.account, &from.chat])?;
+        Ok(())
+    }
+
     pub fn clean_actions(&self, now: Wall) -> Result<()> {
         self.db()?.prepare_cached("DELETE FROM action WHERE expires < ?")?.execute([now])?;
         Ok(())

@@ -49,8 +49,8 @@ impl Store {
         Ok(())
     }
 
-    /// A conversation gets another name; false: that name is taken.
-    pub fn rename_session(&self, old: &str, new: &str) -> Result<bool> {
+    /// The conversation of a chat gets another name; false: that name is taken.
+    pub fn rename_session(&self, old: &str, new: &str, at: &Target) -> Result<bool> {
         if self.session(new)?.is_some() {
             return Ok(false);
         }
@@ -60,6 +60,10 @@ impl Store {
             .execute([old, new])?;
         db.prepare_cached("UPDATE inbox SET session = ?2 WHERE session = ?1")?.execute([old, new])?;
         db.prepare_cached("UPDATE segment SET session = ?2 WHERE session = ?1")?.execute([old, new])?;
+        db.prepare_cached(
+            "UPDATE action INDEXED BY action_account SET session = ?4 WHERE channel = ?1 AND account = ?2 AND session = ?3",
+        )?
+        .execute([&at.channel, &at.account, old, new])?;
         Ok(true)
     }
 }

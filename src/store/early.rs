@@ -1,5 +1,7 @@
 //! Messages on their way to a queue: parts of one message, files that are still to be fetched.
 
+use rusqlite::OptionalExtension;
+
 use super::rows::*;
 use super::{Result, Store};
 use crate::message::{Image, Row};
@@ -59,6 +61,18 @@ impl Store {
     pub fn join(&self, id: Row, lead: Row) -> Result<()> {
         self.db()?.prepare_cached("UPDATE inbox SET state = 'joined', lead = ? WHERE id = ?")?.execute((lead, id))?;
         Ok(())
+    }
+
+    /// The message that a part belongs to.
+    pub fn lead_of(&self, id: Row) -> Result<Option<Row>> {
+        let sql = "SELECT lead FROM inbox WHERE id = ?";
+        Ok(self.db()?.prepare_cached(sql)?.query_row([id], |r| r.get(0)).optional()?.flatten())
+    }
+
+    /// The parts of a message that still share its fate, but for the first.
+    pub fn joined_to(&self, lead: Row) -> Result<Vec<InboxRow>> {
+        let sql = format!("SELECT {INBOX} FROM inbox INDEXED BY inbox_lead WHERE lead = ? AND lead IS NOT NULL AND state = 'joined' ORDER BY id LIMIT 1000");
+        Ok(self.db()?.prepare_cached(&sql)?.query_map([lead], inbox)?.collect::<rusqlite::Result<_>>()?)
     }
 
     /// Parts share the fate of their lead.

@@ -44,6 +44,19 @@ impl Store {
         Ok(())
     }
 
+    /// A row became several messages at once: the others' ids, found like that of the first.
+    pub fn add_sent_along(&self, row: Row, ids: impl Iterator<Item = String>) -> Result<()> {
+        for id in ids {
+            self.db()?
+                .prepare_cached(
+                    "INSERT INTO outbox(id, base, chunk, body, state, segment, channel, account, chat, thread, kind, expires_at, at, clock_ok, platform_id)
+                     SELECT ?, base, chunk, '', 'sent', segment, channel, account, chat, thread, kind, expires_at, at, clock_ok, ? FROM outbox WHERE id = ?",
+                )?
+                .execute((self.ids.next(Table::Outbox), id, row))?;
+        }
+        Ok(())
+    }
+
     /// The record of what was delivered by being stored.
     pub fn add_sent(&self, o: &SentOutbox) -> Result<Row> {
         let id = self.ids.next(Table::Outbox);
@@ -156,8 +169,8 @@ impl Store {
 
     /// The platform did not take (a piece of) that segment.
     pub fn not_taken(&self, segment: Row) -> Result<bool> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM outbox WHERE segment = ? AND state = 'failed')";
-        Ok(self.db()?.prepare_cached(sql)?.query_row([segment], |r| r.get(0))?)
+        let sql = "SELECT 1 FROM outbox WHERE segment = ? AND state = 'failed' LIMIT 1";
+        Ok(self.db()?.prepare_cached(sql)?.exists([segment])?)
     }
 
     /// Where a row goes.

@@ -3,6 +3,9 @@
 use super::*;
 use pi_gateway::rules::Keys;
 
+#[path = "answers.rs"]
+mod answers;
+
 const CHAT: &str = "agent:main:pa:dm:ann";
 
 fn with_keys() -> Mind {

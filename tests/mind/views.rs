@@ -55,7 +55,7 @@ fn typed(calls: &[(u64, Op)]) -> Vec<u64> {
 }
 
 fn idle() -> Outcome {
-    Outcome::Shown { id: None, full: false, idle: true }
+    Outcome::Shown { id: None, full: false, idle: true, bare: false }
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn somebody_is_seen_typing_as_long_as_nothing_new_is_shown() {
     assert!(typed.len() >= 4, "{typed:?}");
     assert!(typed.windows(2).all(|w| w[1] - w[0] <= 5), "it is shown for 5 s: {typed:?}");
     let mut m = with_view(Pace::default());
-    let shown = |_| Outcome::Shown { id: Some("1".into()), full: false, idle: false };
+    let shown = |_| Outcome::Shown { id: Some("1".into()), full: false, idle: false, bare: false };
     let typed = self::typed(&watch(&mut m, 20, shown));
     assert!(typed.len() <= 1, "a text that grows is sign enough: {typed:?}");
 }
@@ -78,6 +78,6 @@ fn a_view_that_stands_still_takes_nothing_of_what_may_be_sent() {
     let mut m = with_view(pace());
     assert!(views(&watch(&mut m, 10, |_| idle())) >= 9);
     let mut m = with_view(pace());
-    let shown = |_| Outcome::Shown { id: Some("1".into()), full: false, idle: false };
+    let shown = |_| Outcome::Shown { id: Some("1".into()), full: false, idle: false, bare: false };
     assert_eq!(views(&watch(&mut m, 10, shown)), 2, "what is shown is paid for");
 }

@@ -82,6 +82,18 @@ impl Peer {
     }
 }
 
+/// Copies both ways until both have ended.
+pub fn carry(a: TcpStream, b: TcpStream) {
+    let copy = |mut from: &TcpStream, mut to: &TcpStream| {
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(std::net::Shutdown::Write);
+    };
+    std::thread::scope(|s| {
+        s.spawn(|| copy(&a, &b));
+        copy(&b, &a);
+    });
+}
+
 pub fn length(head: &str) -> usize {
     let mut lines = head.lines().filter_map(|l| l.split_once(':'));
     let found = lines.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));

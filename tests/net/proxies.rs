@@ -30,17 +30,6 @@ fn http_proxy(to: std::net::SocketAddr, check: impl Fn(&str) + Send + Sync + 'st
     })
 }
 
-fn carry(a: TcpStream, b: TcpStream) {
-    let copy = |mut from: &TcpStream, mut to: &TcpStream| {
-        let _ = std::io::copy(&mut from, &mut to);
-        let _ = to.shutdown(std::net::Shutdown::Write);
-    };
-    std::thread::scope(|s| {
-        s.spawn(|| copy(&a, &b));
-        copy(&b, &a);
-    });
-}
-
 #[test]
 fn http_connect_with_a_login_carries_plain_and_secure_calls() {
     let secure = serve(|_, peer| {

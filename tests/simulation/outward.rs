@@ -134,6 +134,11 @@ impl World {
         self.refused_sends.contains("shut out") || self.moved.iter().any(here)
     }
 
+    /// The id by which a chat goes now, and nobody shut us out: what is asked there has an end.
+    pub(super) fn lives_on(&self, chat: &Target) -> bool {
+        !self.refused_sends.contains("shut out") && self.moved.values().any(|new| *new == chat.chat)
+    }
+
     /// Once moved, an edit that nobody knows of may stand in the old chat and come again in the new one.
     pub(super) fn may_stand_twice(&self) -> bool {
         self.doubtful_edits && !self.moved.is_empty()

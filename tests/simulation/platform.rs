@@ -82,7 +82,10 @@ impl Platforms {
                     None => self.post(&call.target, Some(nonce), &content.text),
                 };
                 self.set_buttons(&id, content);
-                Outcome::Sent { id }
+                match rng.one_in(8) {
+                    true => Outcome::SentAll { ids: vec![id.clone(), format!("{id}-2")] },
+                    false => Outcome::Sent { id },
+                }
             }
             Op::Edit { id, content } => match self.find(id) {
                 Some(p) => {
@@ -103,17 +106,22 @@ impl Platforms {
                 None => Outcome::Gone,
             },
             // What a turn says here is never finished before its end.
-            Op::View(View { taken: Some(_), .. }) => Outcome::Shown { id: None, full: false, idle: true },
+            Op::View(View { taken: Some(_), .. }) => Outcome::Shown { id: None, full: false, idle: true, bare: false },
             Op::View(View { message: Some(id), .. }) => match self.find(id) {
-                Some(_) => Outcome::Shown { id: Some(id.clone()), full: rng.one_in(3), idle: rng.one_in(4) },
+                Some(_) => Outcome::Shown {
+                    id: Some(id.clone()),
+                    full: rng.one_in(3),
+                    idle: rng.one_in(4),
+                    bare: rng.one_in(3),
+                },
                 None => Outcome::Gone,
             },
             Op::View(View { message: None, .. }) if rng.one_in(3) => {
-                Outcome::Shown { id: None, full: false, idle: true }
+                Outcome::Shown { id: None, full: false, idle: true, bare: false }
             }
             Op::View(View { message: None, .. }) => {
                 let id = self.post(&call.target, None, "growing");
-                Outcome::Shown { id: Some(id), full: rng.one_in(3), idle: false }
+                Outcome::Shown { id: Some(id), full: rng.one_in(3), idle: false, bare: rng.one_in(3) }
             }
             Op::React { .. } | Op::Pin { .. } | Op::AnswerPress { .. } | Op::Typing => {
                 Outcome::Sent { id: String::new() }
@@ -125,6 +133,9 @@ impl Platforms {
     pub fn lose(&mut self, outcome: &Outcome) {
         if let Outcome::Sent { id } | Outcome::Shown { id: Some(id), .. } = outcome {
             self.orphans.insert(id.clone());
+        }
+        if let Outcome::SentAll { ids } = outcome {
+            self.orphans.extend(ids.iter().cloned());
         }
     }
 

@@ -194,6 +194,9 @@ impl World {
                     typing: 100 * rng.below(2),
                     resend_edits: false,
                 },
+                show_tools: rng.one_in(4),
+                notify_after: 500 * rng.below(2),
+                additions: BTreeMap::new(),
             };
             rules.accounts.insert((name.to_string(), String::new()), account);
         }
@@ -1298,7 +1301,7 @@ impl World {
             return Err(format!("a live message stays: {p:?}"));
         }
         if let Some(p) = &self.presses {
-            let lost = |chat: &Target| self.gave_up(chat);
+            let lost = |chat: &Target| self.gave_up(chat) && !self.lives_on(chat);
             p.judge(&self.platforms, self.power_cuts, &self.refused_sends, &self.may_repeat, lost)?;
         }
         let lossy = !self.refused_sends.is_empty() || (!self.rules.resend_ambiguous && !self.may_repeat.is_empty());

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::buttons::{press, texts, until};
 use crate::house::{House, ANN};
+use crate::support::bot_api::{Rule, Trouble};
 
 const GROUP: i64 = -100;
 const BOB: i64 = 8;
@@ -87,6 +88,48 @@ fn in_a_group_only_who_is_answered_may_answer_and_a_text_only_as_a_reply() {
     h.api.user_says(GROUP, ANN).topic(3).reply_to(asked.id()).text("because of Ann").send();
     h.api.user_says(GROUP, BOB).topic(3).reply_to(asked.id()).text("because of Bob").send();
     h.api.wait_message(GROUP, |m| m.text().contains("because of Bob"));
+    h.api.assert_clean();
+}
+
+/// A forum in which everybody may write.
+fn forum() -> House {
+    let h = House::new(json!({"streamMode": "off", "groupPolicy": "open", "groups": {"*": {"requireMention": false}}}));
+    h.api.privacy(false);
+    h.api.add_forum(GROUP, "Forum", &[(3, "three")]);
+    h
+}
+
+#[test]
+fn given_a_reply_to_a_question_before_it_is_known_which_message_that_is_then_it_is_the_answer() {
+    let h = forum();
+    let rule = h.api.trouble(Rule::on("sendMessage", Trouble::HoldAnswer).chat(GROUP));
+    let said = h.api.user_says(GROUP, BOB).topic(3).text("[[ui:input Why?]]").send();
+    let asked = h.api.wait_text(GROUP, "Why?");
+    h.api.user_says(GROUP, BOB).topic(3).reply_to(said.message_id).text("something else").send();
+    let answer = h.api.user_says(GROUP, BOB).topic(3).reply_to(asked.id()).text("because").send();
+    h.api.wait_confirmed(answer.update_id.unwrap());
+    h.api.release(rule);
+    h.api.wait_message(GROUP, |m| m.text().contains("ui: because"));
+    h.settled();
+    let prompts = h.pi.prompts();
+    assert!(prompts.len() == 2 && prompts[1].contains("something else"), "{prompts:?}");
+    h.api.assert_clean();
+}
+
+#[test]
+fn given_a_reply_to_another_message_while_a_question_is_sent_then_it_is_a_message() {
+    let h = forum();
+    let other = h.api.user_says(GROUP, ANN).topic(3).text("[[say:hello]]").send();
+    h.api.wait_text(GROUP, "hello");
+    let rule = h.api.trouble(Rule::on("sendMessage", Trouble::HoldAnswer).chat(GROUP));
+    h.api.user_says(GROUP, BOB).topic(3).text("[[ui:input Why?]]").send();
+    let asked = h.api.wait_text(GROUP, "Why?");
+    let said = h.api.user_says(GROUP, BOB).topic(3).reply_to(other.message_id).text("not meant for you").send();
+    h.api.wait_confirmed(said.update_id.unwrap());
+    h.api.release(rule);
+    h.g.wait_until("the agent hears of it", |_| h.pi.prompts().iter().any(|p| p.contains("not meant for you")));
+    h.api.user_says(GROUP, BOB).topic(3).reply_to(asked.id()).text("because").send();
+    h.api.wait_message(GROUP, |m| m.text().contains("ui: because"));
     h.api.assert_clean();
 }
 

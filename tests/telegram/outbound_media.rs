@@ -8,31 +8,31 @@ use crate::house::{House, ANN};
 use crate::outbound::ANNS;
 use crate::support::bot_api::{Rule, Trouble, PIXEL};
 
-fn house() -> House {
+pub fn house() -> House {
     House::new(json!({"streamMode": "off"}))
 }
 
 /// A file of the workspace.
-fn file(h: &House, name: &str, data: &[u8]) -> PathBuf {
+pub fn file(h: &House, name: &str, data: &[u8]) -> PathBuf {
     let path = h.g.data().parent().unwrap().join("work").join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, data).unwrap();
     path
 }
 
-fn media(h: &House, body: Value) -> crate::support::raw_http::Response {
+pub fn media(h: &House, body: Value) -> crate::support::raw_http::Response {
     let mut body = body;
     body["sessionKey"] = ANNS.into();
     h.g.post("/api/media/send", body)
 }
 
 /// What the bot sent: kind of file (or `text`), and text or caption.
-fn sent(h: &House) -> Vec<(String, String)> {
+pub fn sent(h: &House) -> Vec<(String, String)> {
     let all = h.api.messages(ANN).into_iter().filter(|m| m.bot.is_some() && !m.deleted);
     all.map(|m| (m.media().unwrap_or("text").to_owned(), m.text().to_owned())).collect()
 }
 
-fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+pub fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
     list.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect()
 }
 

@@ -138,8 +138,7 @@ impl Account {
     /// A fresh thread with connections of its own takes the old one's place; the old one, whatever it is stuck in, hands
     /// nothing over any more.
     pub fn renew(&mut self) {
-        let _ = self.own.stop.try_send(()); // it may have ended by itself
-        self.own.bot.shutdown();
+        self.end();
         match begin(&self.id, &self.config, &self.route, &self.parts, self.hook.as_ref()) {
             Ok(own) => self.own = own,
             // Tried again when its promise of life has passed once more.
@@ -150,10 +149,15 @@ impl Account {
         }
     }
 
-    /// Nothing more comes in; returns when its thread has ended, which takes as long as the mind's word for a batch.
-    pub fn close(self) {
+    /// Its thread is to end: what it waits for is cut short.
+    pub fn end(&self) {
         let _ = self.own.stop.try_send(()); // it may have ended by itself
         self.own.bot.shutdown();
+    }
+
+    /// Nothing more comes in; returns when its thread has ended, which takes as long as the mind's word for a batch.
+    pub fn close(self) {
+        self.end();
         if self.own.thread.join().is_err() {
             log::error!("telegram {}: its thread panicked", self.id);
         }

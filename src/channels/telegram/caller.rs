@@ -77,7 +77,8 @@ impl TelegramCaller {
         p
     }
 
-    fn send(&self, target: &Target, content: &Content) -> Result<String, Fail> {
+    /// The id of the message, or those of an album.
+    fn send(&self, target: &Target, content: &Content) -> Result<Vec<String>, Fail> {
         let mut p = match content.file {
             Some(_) => at(target),
             None => self.text(target, content),
@@ -90,7 +91,7 @@ impl TelegramCaller {
         }
         let send = |p: Map<String, Value>| match content.file {
             Some(_) => self.media.send(target, content, &p),
-            None => self.call::<Message>("sendMessage", p).map(|m| m.message_id.to_string()),
+            None => self.call::<Message>("sendMessage", p).map(|m| vec![m.message_id.to_string()]),
         };
         match send(p.clone()) {
             // Refused for certain: the same without what it was refused for.
@@ -98,12 +99,17 @@ impl TelegramCaller {
                 p.remove("reply_parameters");
                 send(p)
             }
-            Err(fail) if fail.says("message thread not found") && p.contains_key("reply_parameters") => {
-                p.remove("message_thread_id");
-                send(p)
-            }
             sent => sent,
         }
+    }
+
+    /// The text that is there to stay; nothing to do if the message has grown to just that.
+    fn finish(&self, target: &Target, id: &str, content: &Content) -> Result<(), Fail> {
+        let shown = self.lock().remove(&(target.chat.clone(), id.to_owned()));
+        if shown == Some(hash(content)) && content.buttons.is_empty() {
+            return Ok(());
+        }
+        self.edit(target, id, content)
     }
 
     /// `Ok`: it shows that text now.
@@ -191,7 +197,7 @@ impl TelegramCaller {
 
     /// The running turn's latest text, in its message.
     fn view(&self, target: &Target, view: &View) -> Result<Outcome, Fail> {
-        let nothing = Outcome::Shown { id: view.message.clone(), full: false, idle: true };
+        let nothing = Outcome::Shown { id: view.message.clone(), full: false, idle: true, bare: false };
         let Some(live) = self.board.get(&view.session) else { return Ok(nothing) };
         let (active, run, items) = live.snapshot();
         if !active || run != view.run {
@@ -202,19 +208,17 @@ impl TelegramCaller {
             return Ok(finished.map_or(nothing, |(text, taken)| Outcome::Grown { text, taken }));
         }
         let Some((content, full)) = preview::of(&items, view, &self.style) else { return Ok(nothing) };
-        let mut hasher = DefaultHasher::new();
-        content.text.hash(&mut hasher);
-        let hash = hasher.finish();
+        let hash = hash(&content);
         if view.message.is_none() && !full && self.drafts.fit(target) {
             match self.draft(target, Drafts::id(view), &content, hash) {
                 Err(fail) if self.drafts.refused(target, &fail) => {} // a message then
-                shown => return shown.map(|drawn| Outcome::Shown { id: None, full: false, idle: !drawn }),
+                shown => return shown.map(|drawn| Outcome::Shown { id: None, full: false, idle: !drawn, bare: false }),
             }
         }
         let (id, idle) = match &view.message {
             None => {
                 let content = Content { reply_to: view.reply_to.clone(), ..content };
-                (self.formed(content, |c| self.send(target, c))?, false)
+                (self.formed(content, |c| self.send(target, c))?.pop().unwrap_or_default(), false)
             }
             Some(id) => {
                 let key = (target.chat.clone(), id.clone());
@@ -230,7 +234,7 @@ impl TelegramCaller {
             shown.clear(); // worth an edit that changes nothing
         }
         shown.insert((target.chat.clone(), id.clone()), hash);
-        Ok(Outcome::Shown { id: Some(id), full, idle })
+        Ok(Outcome::Shown { id: Some(id), full, idle, bare: !preview::says(&items, &self.style) })
     }
 
     /// Shows the text as a draft; false: it stands there.
@@ -279,8 +283,11 @@ impl Caller for TelegramCaller {
             }
         }
         let done = match &call.op {
-            Op::Send { content, .. } => self.send(target, content).map(|id| Outcome::Sent { id }),
-            Op::Edit { id, content } => self.edit(target, id, content).map(|()| Outcome::Sent { id: id.clone() }),
+            Op::Send { content, .. } => self.send(target, content).map(|mut ids| match ids.len() {
+                1 => Outcome::Sent { id: ids.remove(0) },
+                _ => Outcome::SentAll { ids },
+            }),
+            Op::Edit { id, content } => self.finish(target, id, content).map(|()| Outcome::Sent { id: id.clone() }),
             Op::Delete { id } => self.delete(target, id).map(|()| Outcome::Sent { id: id.clone() }),
             Op::View(view) => self.view(target, view),
             Op::React { id, emoji } => match reactions::known(emoji) {
@@ -295,6 +302,12 @@ impl Caller for TelegramCaller {
         };
         done.unwrap_or_else(Fail::outcome)
     }
+}
+
+fn hash(content: &Content) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    content.text.hash(&mut hasher);
+    hasher.finish()
 }
 
 pub(super) fn at(target: &Target) -> Map<String, Value> {

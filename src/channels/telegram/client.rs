@@ -20,6 +20,8 @@ const RETRY_AFTER: u64 = 5;
 const MUTED: [&str; 4] =
     ["not enough rights to send", "have no rights to send a message", "chat_write_forbidden", "chat_restricted"];
 const MUTED_TIME: u64 = 600_000;
+/// Descriptions that say that there is no such topic.
+const TOPIC_GONE: [&str; 2] = ["message thread not found", "topic_deleted"];
 
 /// Descriptions that say that a text may be taken without its markup.
 const REFORMAT: [&str; 5] = [
@@ -175,6 +177,9 @@ impl Fail {
             }
             Fail::Api { code: 400, description, .. } if REFORMAT.iter().any(|text| has(&description, text)) => {
                 Outcome::Reformat
+            }
+            Fail::Api { code: 400, description, .. } if TOPIC_GONE.iter().any(|text| has(&description, text)) => {
+                Outcome::TopicGone { why: description }
             }
             Fail::Api { code: 403, description, .. } => Outcome::Barred { why: description, ms: None },
             Fail::Api { code: 400, description, .. } if has(&description, "chat not found") => {

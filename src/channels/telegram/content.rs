@@ -65,14 +65,24 @@ pub fn reply(m: &Message, me: &Me) -> Option<String> {
         return Some(format!("[Reply to external message] {} {origin}", head(quote)).trim_end().to_owned());
     }
     let to = m.reply_to_message.as_ref().filter(|t| t.forum_topic_created.is_none())?;
-    let of_bot = to.from.as_ref().is_some_and(|f| f.id == me.id);
-    let quote = m.quote.as_ref().map(|q| q.text.as_str());
-    if of_bot && quote.is_none() {
+    if of_bot(to, me) && m.quote.is_none() {
         return None;
     }
-    let said = head(quote.unwrap_or(to.words().0));
-    let hints = hints(to);
-    Some(format!("[Reply to] {said} {hints}").trim_end().to_owned())
+    Some(quoted(to, m.quote.as_ref().map_or(to.words().0, |q| q.text.as_str())))
+}
+
+/// What it replies to, if that is a message of the bot and plain only to a conversation that knows it.
+pub fn recalled(m: &Message, me: &Me) -> Option<String> {
+    let to = m.reply_to_message.as_ref().filter(|t| t.forum_topic_created.is_none())?;
+    (of_bot(to, me) && m.quote.is_none()).then(|| quoted(to, to.words().0))
+}
+
+fn of_bot(m: &Message, me: &Me) -> bool {
+    m.from.as_ref().is_some_and(|f| f.id == me.id)
+}
+
+fn quoted(to: &Message, said: &str) -> String {
+    format!("[Reply to] {} {}", head(said), hints(to)).trim_end().to_owned()
 }
 
 /// On one line: what comes after it is the sender's.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -57,11 +57,11 @@ impl Media {
         Media { bot, open, fetch, known: Mutex::default() }
     }
 
-    /// Sends what the content holds; `p`: where to, and as a reply to what. The id of the (first) message.
-    pub fn send(&self, target: &Target, content: &Content, p: &Map<String, Value>) -> Result<String, Fail> {
+    /// Sends what the content holds; `p`: where to, and as a reply to what. The ids of the messages.
+    pub fn send(&self, target: &Target, content: &Content, p: &Map<String, Value>) -> Result<Vec<String>, Fail> {
         let Some(file) = &content.file else { return Err(refused("there is no file".into())) };
         if content.more.is_empty() {
-            return self.one(target, file, content, p).map(|m| m.message_id.to_string());
+            return self.one(target, file, content, p).map(|m| vec![m.message_id.to_string()]);
         }
         match self.album(target, content, p) {
             // Refused as a whole: each by itself.
@@ -73,28 +73,28 @@ impl Media {
         }
     }
 
-    fn each(&self, target: &Target, content: &Content, p: &Map<String, Value>) -> Result<String, Fail> {
-        let (mut first, mut failed) = (None, Vec::new());
+    fn each(&self, target: &Target, content: &Content, p: &Map<String, Value>) -> Result<Vec<String>, Fail> {
+        let (mut ids, mut failed) = (Vec::new(), Vec::new());
         for (n, file) in content.files().enumerate() {
             let own = if n == 0 { content.clone() } else { Content::default() };
             match self.one(target, file, &own, p) {
-                Ok(m) => first = first.or(Some(m.message_id.to_string())),
+                Ok(m) => ids.push(m.message_id.to_string()),
                 Err(Fail::Api { code: 400 | 413, description, .. }) => {
                     failed.push(format!("{}: {description}", file.name()));
                 }
                 // Some may stand there: nobody sends them again.
-                Err(fail) if first.is_some() => failed.push(format!("{}: {fail}", file.name())),
+                Err(fail) if !ids.is_empty() => failed.push(format!("{}: {fail}", file.name())),
                 Err(fail) => return Err(fail),
             }
         }
-        match first.filter(|_| failed.is_empty()) {
-            Some(id) => Ok(id),
-            None => Err(refused(failed.join("; "))),
+        match failed.is_empty() {
+            true => Ok(ids),
+            false => Err(refused(failed.join("; "))),
         }
     }
 
     /// 2 to 10 pictures and videos in one.
-    fn album(&self, target: &Target, content: &Content, p: &Map<String, Value>) -> Result<String, Fail> {
+    fn album(&self, target: &Target, content: &Content, p: &Map<String, Value>) -> Result<Vec<String>, Fail> {
         let (mut form, mut media, mut bytes) = (Form::new(), Vec::new(), 0);
         for (n, file) in content.files().enumerate() {
             let way = Way::of(file);
@@ -126,7 +126,7 @@ impl Media {
                 self.remember(held.hash, way, id);
             }
         }
-        Ok(sent.first().map_or(String::new(), |m| m.message_id.to_string()))
+        Ok(sent.iter().map(|m| m.message_id.to_string()).collect())
     }
 
     fn one(&self, target: &Target, file: &OutFile, content: &Content, p: &Map<String, Value>) -> Result<Message, Fail> {
@@ -193,7 +193,10 @@ impl Media {
     }
 
     fn hold(&self, file: &OutFile) -> Result<Held, Fail> {
-        let (opened, size) = (self.open)(file).map_err(refused)?;
+        let (opened, size) = match &file.text {
+            Some(text) => (written(text).map_err(refused)?, text.len() as u64),
+            None => (self.open)(file).map_err(refused)?,
+        };
         if size > LARGEST {
             let (is, most) = (megabytes(size), LARGEST >> 20);
             return Err(refused(format!("File too large for Telegram ({is} MB > {most} MB)")));
@@ -316,6 +319,13 @@ fn held(mut file: File, size: u64) -> std::io::Result<Held> {
     let mut hash = [0; 32];
     hash.copy_from_slice(context.finish().as_ref());
     Ok(Held { file: Arc::new(file), size, hash })
+}
+
+/// A file that holds a text.
+fn written(text: &str) -> Result<File, String> {
+    let mut file = tempfile()?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.seek(SeekFrom::Start(0)));
+    written.map(|_| file).map_err(|e| format!("it cannot be written: {e}"))
 }
 
 /// A file that is gone with its last user.

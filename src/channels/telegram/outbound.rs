@@ -12,8 +12,17 @@ const CAPTION: usize = 1024;
 /// Files of an album.
 const ALBUM: usize = 10;
 
-/// The messages for a text, in order: text first, then files. `find`: what a path or an address in it names.
-pub fn render(content: &Content, c: &TelegramAccount, mut find: impl FnMut(&str) -> Option<OutFile>) -> Vec<Content> {
+/// A text that takes too many messages goes out as a file of that name.
+const WHOLE: &str = "answer.md";
+
+/// The messages for a text, in order: text first, then files. A text that takes more than `most` messages (0: any
+/// number) is its first one and a file of all of it (core.md 8.4). `find`: what a path or an address in it names.
+pub fn render(
+    content: &Content,
+    c: &TelegramAccount,
+    most: usize,
+    mut find: impl FnMut(&str) -> Option<OutFile>,
+) -> Vec<Content> {
     let limits = |max| Limits::telegram(max, c.chunk_mode == ChunkMode::Length);
     let chunks = |text: &str, form: Form, max| -> Vec<Content> {
         let rich = match form {
@@ -23,6 +32,14 @@ pub fn render(content: &Content, c: &TelegramAccount, mut find: impl FnMut(&str)
         };
         cut(&rich, &limits(max)).iter().map(|rich| formed(rich, form)).collect()
     };
+    let told = |text: &str, form: Form| -> Vec<Content> {
+        let mut all = chunks(text, form, c.text_chunk_limit);
+        if most > 0 && all.len() > most {
+            all.truncate(1);
+            all.push(Content { file: Some(whole(text, form)), ..Content::default() });
+        }
+        all
+    };
     let with_file = |file: OutFile, more: Vec<OutFile>, caption: &str, form: Form| -> Vec<Content> {
         let captions = chunks(caption, form, CAPTION);
         let sticker = Way::of(&file) == Way::Sticker;
@@ -31,17 +48,17 @@ pub fn render(content: &Content, c: &TelegramAccount, mut find: impl FnMut(&str)
             Ok([caption]) if !sticker => vec![held(caption)],
             Err(none) if none.is_empty() => vec![held(Content::default())],
             // Too long for a caption: the whole of it follows.
-            _ => std::iter::once(held(Content::default())).chain(chunks(caption, form, c.text_chunk_limit)).collect(),
+            _ => std::iter::once(held(Content::default())).chain(told(caption, form)).collect(),
         }
     };
     if let Some(file) = &content.file {
         return with_file(file.clone(), content.more.clone(), &content.text, content.form);
     }
     if content.form != Form::Markdown {
-        return chunks(&content.text, content.form, c.text_chunk_limit);
+        return told(&content.text, content.form);
     }
     let (text, items) = directives::split(&content.text, &mut find);
-    let mut parts = chunks(&text, Form::Markdown, c.text_chunk_limit);
+    let mut parts = told(&text, Form::Markdown);
     let mut items = items.into_iter().peekable();
     while let Some(Item { file, caption }) = items.next() {
         let mut more = Vec::new();
@@ -56,6 +73,18 @@ pub fn render(content: &Content, c: &TelegramAccount, mut find: impl FnMut(&str)
         parts.extend(with_file(file, more, &caption, Form::Markdown));
     }
     parts
+}
+
+/// All of a text as a file; words only, if it is not written for people.
+fn whole(text: &str, form: Form) -> OutFile {
+    let text = if form == Form::Html { plain(&tags(text)) } else { text.to_owned() };
+    OutFile {
+        at: WHOLE.to_owned(),
+        kind: "document".to_owned(),
+        size: text.len() as u64,
+        text: Some(text),
+        ..OutFile::default()
+    }
 }
 
 fn formed(rich: &Rich, form: Form) -> Content {
@@ -88,7 +117,7 @@ mod tests {
 
     fn shown(content: Content) -> Vec<String> {
         let find = |at: &str| Some(OutFile { at: at.into(), size: 1, ..OutFile::default() });
-        let parts = render(&content, &account(), find);
+        let parts = render(&content, &account(), 3, find);
         let part = |p: &Content| {
             let files: Vec<&str> = p.files().map(|f| f.at.as_str()).collect();
             let text = if p.text.len() > 40 { format!("{} characters", p.text.len()) } else { p.text.clone() };
@@ -118,6 +147,19 @@ mod tests {
         assert_eq!(shown(file("a.png", "", "short")), ["short<a.png>"]);
         assert_eq!(shown(file("a.png", "", &"x".repeat(1025))), ["<a.png>", "1025 characters<>"]);
         assert_eq!(shown(file("a.webp", "sticker", "hi")), ["<a.webp>", "hi<>"]);
+    }
+
+    #[test]
+    fn a_text_of_too_many_messages_is_its_first_one_and_a_file_of_all_of_it() {
+        let long = |n: usize| "word ".repeat(n * 790).trim().to_owned();
+        let of = |text: String, form| shown(Content { text, form, ..Content::default() });
+        assert_eq!(of(long(3), Form::Markdown).len(), 3);
+        for form in [Form::Markdown, Form::Plain, Form::Html] {
+            let parts = of(long(4), form);
+            assert_eq!(parts[1..], ["<answer.md>"], "{form:?}");
+        }
+        let parts = of(long(4) + "\nMEDIA:x.pdf", Form::Markdown);
+        assert_eq!(parts[1..], ["<answer.md>", "<x.pdf>"]);
     }
 
     #[test]

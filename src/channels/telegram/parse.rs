@@ -48,6 +48,7 @@ fn message(update: i64, m: &Message, me: &Me, account: &str, now: i64) -> Option
         files,
         group: m.media_group_id.clone(),
         forwarded: m.forward_origin.is_some(),
+        quote: content::recalled(m, me),
         original: m.edit_date.map(|_| key(0)),
         facts: Facts { mentioned, topic, replies: m.reply_to_message.as_ref().map(|to| to.message_id.to_string()) },
         ..Inbound::default()
@@ -87,9 +88,9 @@ fn source(m: &Message, me: &Me, account: &str) -> Option<Source> {
     })
 }
 
-/// The forum topic. In other chats `message_thread_id` only names a chain of replies.
+/// The topic. In chats without topics `message_thread_id` only names a chain of replies.
 pub fn topic(m: &Message) -> Option<i64> {
-    m.message_thread_id.filter(|_| m.is_topic_message && m.chat.r#type != "private")
+    m.message_thread_id.filter(|_| m.is_topic_message)
 }
 
 /// The text without the bot's own mentions, and whether the bot is spoken to.

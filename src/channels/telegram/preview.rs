@@ -1,7 +1,7 @@
 //! A running turn as a message: thoughts, tools, and the text as far as it has come (telegram.md 14.2). Pure.
 
 use crate::config::types::BreakPreference;
-use crate::live::{Item, Tool};
+use crate::live::{asked, Item, Tool};
 use crate::markdown::{cut, parse, plain, telegram_html, Builder, Kind, Limits, Rich};
 use crate::message::{Content, View};
 
@@ -11,8 +11,6 @@ const LIMIT: usize = 3800;
 const TOOLS: usize = 5;
 /// Characters of the newest thought.
 const THOUGHT: usize = 1000;
-/// Characters of what a tool was asked.
-const ASKED: usize = 160;
 /// A turn that shows nothing gets a message after that time, ms.
 const PATIENCE: u64 = 3_000;
 const CURSOR: &str = " ▌";
@@ -105,6 +103,11 @@ pub fn of(items: &[Item], view: &View, style: &Style) -> Option<(Content, bool)>
     }
 }
 
+/// Is something of the answer itself shown?
+pub fn says(items: &[Item], style: &Style) -> bool {
+    text(items).chars().count() >= style.min_chars.max(1)
+}
+
 /// Everything said so far, as the reply will be: pieces with tools between them are paragraphs. Nothing that may
 /// turn out to be the word for silence.
 fn text(items: &[Item]) -> String {
@@ -143,7 +146,7 @@ fn head(items: &[Item], style: &Style) -> Rich {
     }
     for tool in tools.iter().skip(tools.len().saturating_sub(TOOLS)) {
         b.text(&format!("{} {}", if tool.error { "✗" } else { "→" }, tool.name));
-        let asked = asked(tool);
+        let asked = asked(&tool.label, &tool.name, &tool.args);
         if !asked.is_empty() {
             b.text(" ");
             b.code(&asked);
@@ -151,22 +154,6 @@ fn head(items: &[Item], style: &Style) -> Rich {
         b.line_break();
     }
     b.finish()
-}
-
-/// What the tool was asked, on one line: its label, else the argument that says most.
-fn asked(tool: &Tool) -> String {
-    let args = || {
-        let args: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&tool.args).unwrap_or_default();
-        let named = ["command", "path", "file_path", "pattern", "query", "url"].iter().find_map(|name| args.get(*name));
-        named.or_else(|| args.values().find(|v| v.is_string())).and_then(|v| v.as_str().map(str::to_owned))
-    };
-    let label = Some(tool.label.clone()).filter(|l| !l.is_empty() && *l != tool.name);
-    let text = label.or_else(args).unwrap_or_default();
-    let line = text.trim().lines().next().unwrap_or_default();
-    match line.char_indices().nth(ASKED) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.to_owned(),
-    }
 }
 
 fn content(rich: &Rich, grows: bool) -> Content {

@@ -85,15 +85,7 @@ fn settings_of(context: &Context) -> LaunchSettings {
 
 /// The environment that a pi of the gateway gets, but for the way back into the gateway.
 fn environment(settings: &LaunchSettings, program: &Path) -> Vec<(OsString, OsString)> {
-    let nobody = Profile {
-        agent: String::new(),
-        role: String::new(),
-        channel: String::new(),
-        cwd: PathBuf::new(),
-        model: None,
-        thinking: String::new(),
-        generation: 0,
-    };
+    let nobody = Profile::default();
     let instance = Instance { id: ProcId(0), mark: String::new(), token: "", session_file: Path::new("") };
     let spec = profile::spawn_spec(&nobody, settings, program, instance, std::env::vars_os());
     let ours = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with("PI_GATEWAY_"));
