@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod core;
+pub mod cron;
 pub mod fault;
 pub mod gateway;
 pub mod http;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::message::{ChatType, Source};
+use crate::message::{ChatType, Source, Target};
 
 /// Account of a channel with one account.
 pub const DEFAULT_ACCOUNT: &str = "default";
@@ -107,6 +107,16 @@ impl Default for Routing {
 }
 
 impl Routing {
+    /// The chat that an agent is bound to.
+    pub fn peer_of(&self, agent: &str) -> Option<Target> {
+        let bound = |b: &Binding| {
+            let (channel, chat) = (b.channel.clone()?, b.peer.as_ref()?.1.clone()?);
+            let account = b.account.clone().unwrap_or_else(|| DEFAULT_ACCOUNT.to_owned());
+            Some(Target { channel, account, chat, thread: String::new() })
+        };
+        self.bindings.iter().filter(|b| b.agent == agent).find_map(bound)
+    }
+
     fn knows(&self, agent: &str) -> bool {
         self.agents.iter().any(|a| a == agent)
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::access::Access;
+use crate::cron::job::Job;
 use crate::message::{Additions, Source, Target};
 use crate::routing::{Routing, GENERAL};
 
@@ -153,6 +154,37 @@ pub struct AgentRules {
     pub role: Option<String>,
 }
 
+/// Scheduled jobs (core.md 13).
+#[derive(Clone, Debug, PartialEq)]
+pub struct CronRules {
+    pub on: bool,
+    /// Running at the same time.
+    pub most: usize,
+    /// Of the configuration file.
+    pub jobs: Vec<Job>,
+    /// Of a job without a limit of its own, ms.
+    pub timeout: u64,
+    pub address: Address,
+}
+
+impl Default for CronRules {
+    fn default() -> CronRules {
+        let address = Address(|channel, _, _| Err(format!("there is no channel \"{channel}\"")));
+        CronRules { on: false, most: 1, jobs: Vec::new(), timeout: 120_000, address }
+    }
+}
+
+/// Reads a place that somebody wrote by hand: channel, place, and the accounts that there are. What a place looks like
+/// is the channel's affair.
+#[derive(Clone, Copy, Debug)]
+pub struct Address(pub fn(&str, &str, &[&str]) -> Result<Target, String>);
+
+impl PartialEq for Address {
+    fn eq(&self, _: &Address) -> bool {
+        true // there is one per program
+    }
+}
+
 /// All of it. Milliseconds unless said otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
@@ -210,6 +242,7 @@ pub struct Rules {
     /// And at that minute of the day in `zone`.
     pub daily_reset: Option<i64>,
     pub transcripts: bool,
+    pub cron: CronRules,
     /// Zone of the times in prompts; `None` = UTC (tests).
     pub zone: Option<jiff::tz::TimeZone>,
     /// Rises when a reload changed what pi processes are started with.
@@ -263,6 +296,7 @@ impl Default for Rules {
             idle_reset: 0,
             daily_reset: None,
             transcripts: true,
+            cron: CronRules::default(),
             zone: None,
             generation: 0,
         }
@@ -291,6 +325,16 @@ impl Rules {
     /// The account that a message came by; `None`: a channel that is not called.
     pub fn account(&self, s: &Source) -> Option<&AccountRules> {
         self.accounts.get(&(s.channel.clone(), s.account.clone().unwrap_or_default()))
+    }
+
+    /// The place that somebody wrote by hand, with the accounts there are.
+    pub fn address(&self, channel: &str, to: &str) -> Result<Target, String> {
+        let of_channel = self.accounts.keys().filter(|(c, _)| c == channel);
+        let accounts: Vec<&str> = of_channel.map(|(_, account)| account.as_str()).collect();
+        match accounts.is_empty() {
+            true => Err(format!("there is no channel \"{channel}\"")),
+            false => (self.cron.address.0)(channel, to, &accounts),
+        }
     }
 
     /// The account that a target belongs to.

@@ -494,3 +494,50 @@ fn wrong_calls_of_pairing_say_what_is_right() {
         assert!(ran.err.contains(text), "{line}: {}", ran.err);
     }
 }
+
+// ---------------------------------------------------------------- cron
+
+#[test]
+fn cron_jobs_are_made_and_changed_without_a_gateway_and_the_next_times_are_printed() {
+    let home = Home::new();
+    assert_eq!(home.run("cron list").out, "No scheduled jobs.\n");
+    let ran = home.run("cron add news --schedule 15m --text look --delivery direct");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(
+        ran.out.starts_with("job news is due (no gateway runs now):\n") && ran.out.lines().count() == 4,
+        "{}",
+        ran.out
+    );
+    assert!(ran.err.contains("cron.enabled is false"), "{}", ran.err);
+    assert_eq!(home.run("cron add news --schedule 15m --text look").code, 1);
+    assert_eq!(home.run("cron add news --schedule @daily --text see --replace --tz Europe/Berlin").code, 0);
+    let list = home.run("cron list --json").json();
+    assert_eq!((&list[0]["schedule"]["kind"], &list[0]["payload"]["text"]), (&"cron".into(), &"see".into()));
+    assert!(list[0]["nextRunAt"].is_number());
+    assert_eq!(home.run("cron pause news").code, 0);
+    assert_eq!(
+        home.run("cron status --json").json(),
+        serde_json::json!({"total": 1, "active": 0, "paused": 1, "disabled": 0})
+    );
+    let ran = home.run("cron list");
+    let line = ran.out.lines().nth(1).unwrap();
+    assert!(line.starts_with("news  cron:@daily") && line.contains("paused"), "{}", ran.out);
+    assert_eq!(home.run("cron resume news").code, 0);
+    assert_eq!(home.run("cron runs news").out, "No runs of news are known.\n");
+    assert_eq!(home.run("cron run news").code, 69);
+    assert_eq!(home.run("cron remove news").code, 0);
+    assert_eq!(home.run("cron remove news").code, 1);
+    for (line, code) in [
+        ("cron add a --schedule 5s --text t", 65),
+        ("cron add a --schedule 61_*_*_*_* --text t", 65),
+        ("cron add a --schedule 15m", 65),
+        ("cron add a --schedule +0s --text t", 65),
+        ("cron add a --schedule 15m --text t --tz Mars/Base", 65),
+        ("cron add", 64),
+        ("cron add a b", 64),
+        ("cron", 64),
+    ] {
+        let ran = home.run(line);
+        assert_eq!(ran.code, code, "{line}: {}", ran.err);
+    }
+}

@@ -12,6 +12,8 @@ use pi_gateway::store::Store;
 
 #[path = "mind/buttons.rs"]
 mod buttons;
+#[path = "mind/cron.rs"]
+mod cron;
 #[path = "mind/fresh.rs"]
 mod fresh;
 #[path = "mind/views.rs"]

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,6 +12,8 @@ use rustix::io::Errno;
 use rustix::process::{kill_process, Pid, Signal};
 
 use super::exit;
+use crate::config::types::AuthMode;
+use crate::config::{token, Config, Paths, Secret};
 
 /// More of an answer than this is not read.
 const ANSWER: u64 = 1 << 20;
@@ -102,6 +104,26 @@ fn signal(pid: i32, pid_file: &Path, signal: Signal) -> Result<(), (u8, String)>
     }
 }
 
+/// Where the gateway of that address is reached from this machine.
+pub fn reachable(url: &str) -> Option<SocketAddr> {
+    let mut at: SocketAddr = url.strip_prefix("http://")?.trim_end_matches('/').parse().ok()?;
+    if at.ip().is_unspecified() {
+        at.set_ip(if at.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    Some(at)
+}
+
+/// What lets us in: never sent to another machine.
+pub fn secret(config: &Config, paths: &Paths, at: SocketAddr) -> Option<Secret> {
+    let auth = &config.gateway.auth;
+    match auth.mode {
+        _ if !at.ip().is_loopback() => None,
+        AuthMode::Off => None,
+        AuthMode::Token => auth.token.clone().or_else(|| token::stored(&paths.gateway_token()).ok().flatten()),
+        AuthMode::Password => auth.password.clone(),
+    }
+}
+
 /// Whether a process has the file open.
 fn holds(pid: i32, file: &Path) -> bool {
     let Ok(wanted) = file.metadata() else { return false };
@@ -113,6 +135,17 @@ fn holds(pid: i32, file: &Path) -> bool {
 
 /// `GET` of a path at a gateway, in `limit`, all told. Gives status and body.
 pub fn get(address: SocketAddr, path: &str, token: Option<&str>, limit: Duration) -> io::Result<(u16, String)> {
+    ask(address, "GET", path, token, limit)
+}
+
+/// The same with another method; nothing is sent along.
+pub fn ask(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    limit: Duration,
+) -> io::Result<(u16, String)> {
     let end = Instant::now() + limit;
     let left = || match end.saturating_duration_since(Instant::now()) {
         left if left.is_zero() => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}"))),
@@ -125,7 +158,9 @@ pub fn get(address: SocketAddr, path: &str, token: Option<&str>, limit: Duration
     let mut stream = TcpStream::connect_timeout(&address, left()?)?;
     let auth = token.map_or(String::new(), |token| format!("Authorization: Bearer {token}\r\n"));
     stream.set_write_timeout(Some(left()?))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n{auth}Connection: close\r\n\r\n").map_err(slow)?;
+    let length = if method == "GET" { "" } else { "Content-Length: 0\r\n" };
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{auth}{length}Connection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).map_err(slow)?;
     let (mut answer, mut block) = (Vec::new(), [0; 4096]);
     while (answer.len() as u64) < ANSWER {
         stream.set_read_timeout(Some(left()?))?;

@@ -5,6 +5,7 @@
 //! into a gateway: a running one is spoken to from outside, as by any other process.
 
 pub mod config;
+mod cron;
 mod doctor;
 pub mod exit;
 mod gateway;

@@ -19,15 +19,15 @@ use crate::store::{Approval, Asked, Beside, Error, Store, Which};
 const CHANNELS: [&str; 1] = [telegram::NAME];
 
 /// Where the command works.
-struct Place {
-    config: Config,
-    paths: Paths,
-    store: Option<Beside>,
+pub(super) struct Place {
+    pub config: Config,
+    pub paths: Paths,
+    pub store: Option<Beside>,
 }
 
-type Failed = (u8, String);
+pub(super) type Failed = (u8, String);
 
-fn place(call: &Call, env: &Env) -> Result<Place, Failed> {
+pub(super) fn place(call: &Call, env: &Env) -> Result<Place, Failed> {
     let options = Options { file: call.config(), allow_missing: true, ..Options::default() };
     let loaded = match config::examine(env, &options) {
         Examined::Read(loaded) => *loaded,
@@ -41,7 +41,7 @@ fn place(call: &Call, env: &Env) -> Result<Place, Failed> {
     Ok(Place { config: loaded.config, paths, store })
 }
 
-fn failed(paths: &Paths, e: &Error) -> Failed {
+pub(super) fn failed(paths: &Paths, e: &Error) -> Failed {
     let code = match e {
         Error::Busy => exit::TEMPORARY,
         Error::Full | Error::ReadOnly(_) => exit::CANNOT_WRITE,
@@ -64,13 +64,13 @@ fn channel_and_code(call: &Call) -> Option<(Option<&str>, String)> {
     }
 }
 
-fn usage(call: &Call, io: &mut Io<'_>) -> u8 {
+pub(super) fn usage(call: &Call, io: &mut Io<'_>) -> u8 {
     io.tell(help::usage(&call.line, call.command));
     exit::USAGE
 }
 
 /// Runs a subcommand; says why if it fails.
-fn carried_out(io: &mut Io<'_>, done: Result<io::Result<u8>, Failed>) -> u8 {
+pub(super) fn carried_out(io: &mut Io<'_>, done: Result<io::Result<u8>, Failed>) -> u8 {
     match done {
         Ok(said) => written(said, io),
         Err((code, why)) => {
@@ -135,6 +135,12 @@ fn print(call: &Call, io: &mut Io<'_>, head: &[&str], rows: &[Vec<String>], json
         io.say(what)?;
         return Ok(exit::OK);
     }
+    table(io, head, rows)?;
+    Ok(exit::OK)
+}
+
+/// Rows under their heads, in columns.
+pub(super) fn table(io: &mut Io<'_>, head: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     let head: Vec<String> = head.iter().map(|h| h.to_string()).collect();
     let lines = || std::iter::once(&head).chain(rows);
     let widths: Vec<usize> =
@@ -143,7 +149,7 @@ fn print(call: &Call, io: &mut Io<'_>, head: &[&str], rows: &[Vec<String>], json
         let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         io.say(cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
-    Ok(exit::OK)
+    Ok(())
 }
 
 /// How long ago, in the largest unit that fits.
@@ -215,7 +221,7 @@ fn tell(paths: &Paths, io: &mut Io<'_>) -> bool {
     })
 }
 
-fn say(call: &Call, io: &mut Io<'_>, text: String, object: Value) -> io::Result<u8> {
+pub(super) fn say(call: &Call, io: &mut Io<'_>, text: String, object: Value) -> io::Result<u8> {
     match (call.has("--json"), call.has("--quiet")) {
         (true, _) => io.say(format_args!("{object:#}"))?,
         (false, true) => {}

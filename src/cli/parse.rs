@@ -225,7 +225,7 @@ mod tests {
             ("xyzzy", "unknown command \"xyzzy\""),
             ("send --to x", "\"send\" is not in this version yet"),
             ("doctor --fxi", "unknown option --fxi (did you mean --fix?)"),
-            ("--nope", "unknown option --nope"),
+            ("--unheard-of", "unknown option --unheard-of"),
             ("doctor --port 80", "--port is no option of \"doctor\""),
             ("gateway --port", "--port needs a value: --port N"),
             ("gateway --port --check", "--port needs a value: --port N"),
@@ -238,7 +238,7 @@ mod tests {
             assert_eq!(call(line).err().map(|wrong| wrong.text).as_deref(), Some(text), "{line}");
         }
         assert_eq!(
-            call("doctor --nope").err().map(|w| w.usage).as_deref(),
+            call("doctor --unheard-of").err().map(|w| w.usage).as_deref(),
             Some("usage: pi-gw doctor [--fix] [--online]")
         );
     }

@@ -1,6 +1,6 @@
 //! Every subcommand and option, once: reading the command line, help and "did you mean" follow from it.
 
-use super::{config, doctor, exit, gateway, help, instance, pairing, version, Call, Io};
+use super::{config, cron, doctor, exit, gateway, help, instance, pairing, version, Call, Io};
 use crate::config::Env;
 
 /// An option.
@@ -99,6 +99,11 @@ pub const COMMANDS: &[Command] = &[
         arguments: "list|approve|deny|allow|revoke",
         ..leaf("pairing", "let people write to the bots, or shut them out", &[], what_to_do)
     },
+    Command {
+        inner: CRON,
+        arguments: "list|add|remove|pause|resume|run|runs|status",
+        ..leaf("cron", "scheduled jobs", &[], what_to_do)
+    },
     Command { arguments: "[COMMAND]", most: 2, ..leaf("help", "show help about a command", &[], help::run) },
     leaf("version", "show the version", &[], version::run),
 ];
@@ -167,10 +172,43 @@ const PAIRING: &[Command] = &[
     },
 ];
 
+const fn of_job(command: Command) -> Command {
+    Command { arguments: "ID", most: 1, ..command }
+}
+
+const CRON: &[Command] = &[
+    leaf("list", "show the jobs", &[], cron::list),
+    of_job(leaf(
+        "add",
+        "make a job",
+        &[
+            valued("--schedule", "EXPR", "such as 15m, \"0 9 * * 1-5\", +20m, \"2026-03-01 10:00\""),
+            valued("--text", "TASK", "what the agent is to do; - reads standard input"),
+            valued("--kind", "KIND", "cron, at or every, if EXPR does not say it"),
+            valued("--tz", "ZONE", "time zone, such as Europe/Berlin"),
+            valued("--agent", "ID", "the agent that does it"),
+            valued("--session", "KEY", "the conversation it runs in"),
+            valued("--mode", "MODE", "isolated, or main: in the agent's main conversation"),
+            valued("--delivery", "HOW", "announce, direct or silent"),
+            valued("--channel", "NAME", "of this channel only"),
+            valued("--to", "PLACE", "who hears of the result, such as 123456 or -1001:topic:7"),
+            valued("--timeout", "MS", "how long a run may take"),
+            switch("--once", "remove the job after it was done"),
+            switch("--replace", "take the place of a job with that name"),
+        ],
+        cron::add,
+    )),
+    of_job(leaf("remove", "remove a job", &[], cron::remove)),
+    of_job(leaf("pause", "let a job rest", &[], cron::pause)),
+    of_job(leaf("resume", "let a job run again", &[], cron::resume)),
+    of_job(leaf("run", "run a job now", &[switch("--wait", "wait for its result and print it")], cron::run)),
+    of_job(leaf("runs", "show a job's last runs", &[valued("--limit", "N", "so many at most")], cron::runs)),
+    leaf("status", "how many jobs there are", &[], cron::status),
+];
+
 /// Commands of later versions: known, so that nobody looks for a typing error.
 pub const LATER: &[&str] = &[
     "send",
-    "cron",
     "session",
     "outbox",
     "channel",
@@ -217,7 +255,7 @@ mod tests {
     #[test]
     fn an_option_is_the_same_in_all_commands() {
         let all = all_flags();
-        for command in COMMANDS.iter().chain(CONFIG).chain(PAIRING) {
+        for command in COMMANDS.iter().chain(CONFIG).chain(PAIRING).chain(CRON) {
             for flag in command.flags {
                 let first = all.iter().find(|known| known.name == flag.name).expect("gathered");
                 assert_eq!((first.short, first.value), (flag.short, flag.value), "{} {}", command.name, flag.name);

@@ -10,9 +10,9 @@ use super::issue::Severity::{Error, Info, Warning};
 use super::issue::{Issue, Severity};
 use super::node::{index, join, Kind, Node};
 use super::pass::Pass;
-use super::schedule;
 use super::secret::is_placeholder;
 use super::types::{AuthMode, Config, DmPolicy, DmScope, SandboxMode, Unauthenticated};
+use crate::cron::schedule::problem;
 
 /// Names that a conversation's `/name` already means something else by.
 const COMMANDS: [&str; 31] = [
@@ -276,7 +276,7 @@ impl Check<'_> {
             if jobs[..i].iter().any(|earlier| earlier.id == job.id) && !job.id.is_empty() {
                 self.say(Error, &["cron", "jobs", &n, "id"], format!("\"{}\" is used twice", job.id));
             }
-            if let Some(problem) = schedule::problem(&job.schedule).filter(|_| !job.schedule.expr.is_empty()) {
+            if let Some(problem) = problem(&(&job.schedule).into()).filter(|_| !job.schedule.expr.is_empty()) {
                 self.say(Error, &["cron", "jobs", &n, "schedule", "expr"], problem);
             }
             if let Some(agent) = job.agent_id.as_deref().filter(|agent| !ids.contains(agent)) {

@@ -19,7 +19,6 @@ mod reader;
 pub mod redact;
 pub mod reload;
 mod rewrite;
-mod schedule;
 mod secret;
 mod source;
 mod subst;

@@ -35,12 +35,38 @@ pub enum Command {
     Config(String),
     Restart,
     Sys,
+    Cron(CronCommand),
     /// `/photo`, `/audio`, `/media`: a file of the workspace for this chat, and its caption.
     Media(String),
     /// `/<agent>` without a message.
     Agent(String),
     /// Belongs to pi's terminal interface.
     TuiOnly(String),
+}
+
+/// `/cron …`
+#[derive(Clone, Debug, PartialEq)]
+pub enum CronCommand {
+    List,
+    Pause(String),
+    Resume(String),
+    Remove(String),
+    Run(String),
+    Unclear,
+}
+
+impl CronCommand {
+    fn parse(args: &str) -> CronCommand {
+        let mut words = args.split_whitespace();
+        match (words.next(), words.next().map(str::to_owned), words.next()) {
+            (None | Some("list"), None, _) => CronCommand::List,
+            (Some("pause"), Some(id), None) => CronCommand::Pause(id),
+            (Some("resume"), Some(id), None) => CronCommand::Resume(id),
+            (Some("remove"), Some(id), None) => CronCommand::Remove(id),
+            (Some("run"), Some(id), None) => CronCommand::Run(id),
+            _ => CronCommand::Unclear,
+        }
+    }
 }
 
 /// `/role …`
@@ -88,6 +114,7 @@ pub const LIST: &[(&str, &str, &str)] = &[
     ("reload", "", "start the agent afresh, with its extensions and skills read anew"),
     ("media", "<path> [caption]", "send a file of the workspace here; also `/photo`, `/audio`"),
     ("config", "[section]", "the configuration, without secrets"),
+    ("cron", "[list | pause, resume, remove or run <id>]", "scheduled jobs (if switched on)"),
     ("sys", "", "load, memory and disk of this machine"),
     ("bash", "<command>", "run a shell command here (if switched on); also `!command`"),
     ("restart", "", "restart the gateway (if switched on)"),
@@ -108,7 +135,8 @@ impl Command {
         match self {
             Model(Some(_)) => group,
             Role(r) => *r != RoleCommand::Show,
-            Sessions | Resume(_) | Refresh | Reload | Bash(_) | Bang(_) | Config(_) | Restart | Sys | Media(_) => true,
+            Sessions | Resume(_) | Refresh | Reload | Bash(_) | Bang(_) | Config(_) | Restart | Sys | Cron(_)
+            | Media(_) => true,
             _ => false,
         }
     }
@@ -155,6 +183,7 @@ pub fn parse(text: &str, rules: &Rules) -> Option<Command> {
         "config" => Command::Config(args.to_owned()),
         "restart" => Command::Restart,
         "sys" => Command::Sys,
+        "cron" => Command::Cron(CronCommand::parse(args)),
         "media" | "photo" | "audio" => Command::Media(args.to_owned()),
         n @ ("memories" | "memory-fix" | "memory-tidy" | "plan") => Command::TuiOnly(n.to_owned()),
         _ => match prefixed(&rules.routing.agents, text)? {
@@ -237,6 +266,9 @@ mod tests {
             ("/role switch boss", Some(Command::Role(RoleCommand::Set("boss".into())))),
             ("/role set", Some(Command::Role(RoleCommand::Unclear))),
             ("!ls -l", Some(Command::Bang("ls -l".into()))),
+            ("/cron", Some(Command::Cron(CronCommand::List))),
+            ("/cron run a", Some(Command::Cron(CronCommand::Run("a".into())))),
+            ("/cron run", Some(Command::Cron(CronCommand::Unclear))),
             ("!!", None),
             ("! ", None),
             ("/coder", Some(Command::Agent("coder".into()))),

@@ -100,6 +100,7 @@ impl State {
                 let cwd = self.wanted(s, None).cwd;
                 return self.task(s, &row, Job::Shell { command, cwd }, Doing::Text);
             }
+            Command::Cron(c) => self.cron_command(c)?,
             Command::Media(args) => media(&args, self.rules.mailbox(&row.source.channel)),
             Command::Config(path) => return self.task(s, &row, Job::ShowConfig { path }, Doing::Text),
             Command::Sys => return self.task(s, &row, Job::System, Doing::Text),

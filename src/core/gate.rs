@@ -191,6 +191,6 @@ impl State {
                 self.say(&target, "You may write to me now.", day)?;
             }
         }
-        Ok(())
+        self.load_cron() // the command line may have changed jobs
     }
 }

@@ -1,5 +1,6 @@
 //! What comes in: acceptance, duplicates, the queue and what happens when it is full (core.md 6, 22.2).
 
+use super::cron_runs::{is_cron, CRON};
 use super::early::{Join, Place};
 use super::edits::said_hash;
 use super::session::{Key, Session, Stage, Work};
@@ -21,6 +22,8 @@ pub enum Kind {
     Said,
     /// A program: its message does not decide where the session's replies go.
     Webhook,
+    /// A scheduled job.
+    Cron,
 }
 
 impl State {
@@ -153,6 +156,7 @@ impl State {
         let prio = match manner.kind {
             Kind::Said => self.priority(&m.source),
             Kind::Webhook => self.rules.prio_webhook,
+            Kind::Cron => 0,
         };
         // A session in whose queue something waits is in memory already; a refused message makes no new one. Nothing
         // gives way to a webhook: its caller is told, and can come again.
@@ -160,6 +164,7 @@ impl State {
             _ if command.is_some() => true,
             Kind::Said => self.make_room(&key, prio)?,
             Kind::Webhook => !self.is_full(&key),
+            Kind::Cron => true, // one per job
         };
         if !room && manner.refusable {
             return Ok(None);
@@ -167,11 +172,15 @@ impl State {
         let key = self.load_for(session, &m.source, manner.held)?.unwrap_or(key);
         let waits = command.is_none() && manner.solo.is_none() && manner.kind == Kind::Said;
         let (place, group) = if waits { self.place_of_message(session, &m) } else { (Place::Queue, None) };
-        let full = command.is_none() && self.is_full(&key);
+        let full = command.is_none() && manner.kind != Kind::Cron && self.is_full(&key);
         let row = self.store.add_inbox(&NewInbox {
             dkey: (!m.dkey.is_empty()).then_some(m.dkey.as_str()),
             dkey2: m.dkey2.as_deref(),
-            kind: if command.is_some() { "command" } else { "message" },
+            kind: match manner.kind {
+                _ if command.is_some() => "command",
+                Kind::Cron => CRON,
+                _ => "message",
+            },
             session,
             agent: self.rules.routing.agent_of(session),
             state: match place {
@@ -249,6 +258,11 @@ impl State {
         if kind == Kind::Said || s.row.last.is_none() {
             self.assign_role(s, &m.source);
             s.row.last = Some(m.source.clone());
+        }
+        if kind == Kind::Cron && s.key.starts_with("cron:") {
+            // Its own conversation: what its tools send goes where its result does.
+            s.row.last = Some(m.source.clone());
+            s.row.agent = m.source.agent.clone().unwrap_or_else(|| s.row.agent.clone());
         }
         s.row.last_at = self.now.wall;
         s.row.count += 1;
@@ -400,7 +414,8 @@ impl State {
         };
         let Some(victim) = victim else { return Ok(false) };
         self.with(&victim, |core, s| {
-            let Some(at) = (0..s.queue.len()).min_by_key(|i| (s.queue[*i].prio, s.queue[*i].id)) else { return Ok(()) };
+            let people = (0..s.queue.len()).filter(|i| !is_cron(&s.queue[*i]));
+            let Some(at) = people.min_by_key(|i| (s.queue[*i].prio, s.queue[*i].id)) else { return Ok(()) };
             let row = s.queue.remove(at);
             if core.rules.drop_policy == DropPolicy::Summarize {
                 s.dropped.push(prompt::head(&row.text, 140));

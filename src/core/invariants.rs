@@ -3,10 +3,24 @@
 use std::collections::BTreeMap;
 
 use super::session::{Key, Stage};
-use super::State;
+use super::{Due, State};
+use crate::cron::job::Standing;
 use crate::message::ProcId;
 
 impl State {
+    /// Every job that is to run has a due time, and that is looked at.
+    fn broken_schedule(&self) -> Option<String> {
+        for l in self.cron.jobs.values() {
+            let active = l.job.standing() == Standing::Active && !l.row.done;
+            if active != l.row.next.is_some() {
+                return Some(format!("the job {} has the due time {:?}, active: {active}", l.row.id, l.row.next));
+            }
+        }
+        let waits = self.cron.jobs.values().any(|l| l.row.next.is_some());
+        let looked_at = self.dues.contains_key(&Due::Cron) || self.closed().is_some();
+        (waits && !looked_at).then(|| "nobody looks at the jobs' due times".to_owned())
+    }
+
     /// One session per process, and nobody takes a process from a turn: the first rule that is broken.
     pub fn broken_rule(&self) -> Option<String> {
         let mut holders: BTreeMap<ProcId, &Key> = BTreeMap::new();
@@ -45,6 +59,9 @@ impl State {
             if p.evicted {
                 return Some(format!("process {} was taken from the turn of {}", id.0, s.key));
             }
+        }
+        if let Some(why) = self.broken_schedule() {
+            return Some(why);
         }
         (self.procs.len() > self.rules.pool_max).then(|| format!("{} processes are too many", self.procs.len()))
     }

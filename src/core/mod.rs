@@ -10,6 +10,9 @@ mod chats;
 pub mod command_list;
 mod commands;
 mod concise;
+mod cron;
+mod cron_asks;
+mod cron_runs;
 mod dialogs;
 mod drain;
 mod early;
@@ -84,6 +87,8 @@ enum Due {
     Drain,
     /// Who waits for a platform is told.
     Post(ReqId),
+    /// Scheduled jobs are looked at.
+    Cron,
 }
 
 /// Work that follows from an event and touches something else than the event did.
@@ -96,6 +101,8 @@ enum Todo {
     Lane(Target),
     /// The session of a single request may be over.
     Fleeting(Key),
+    /// Somebody runs a job by hand; its key is that moment.
+    Run(String, Wall),
 }
 
 /// The mind's state.
@@ -118,6 +125,8 @@ pub struct State {
     renders: BTreeMap<JobId, (Target, Row)>,
     /// Who was told lately that too many ask to be let in.
     strangers: BTreeMap<(Target, &'static str), Mono>,
+    /// Scheduled jobs.
+    cron: cron::Cron,
     /// Who waits for what was sent to be taken.
     posters: Vec<posts::Poster>,
     /// Reactions to be removed as soon as they are set.
@@ -215,6 +224,7 @@ impl State {
             passing: BTreeMap::new(),
             renders: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            cron: cron::Cron::default(),
             posters: Vec::new(),
             unmarks: BTreeSet::new(),
             aliases: Vec::new(),
@@ -260,6 +270,7 @@ impl State {
             state.inherit_send(call)?;
         }
         state.aliases = state.store.aliases()?;
+        state.load_cron()?;
         state.recover_all()?;
         state.work()?;
         state.store.commit()?;
@@ -276,6 +287,7 @@ impl State {
     pub fn step(&mut self, event: Event, now: Now) -> Result<Vec<Effect>> {
         self.now = now;
         self.current = None;
+        self.watch_offset()?;
         match event {
             Event::Request { id, req } => self.on_request(id, *req)?,
             Event::Gone { id } => {
@@ -362,6 +374,8 @@ impl State {
         self.out.clear();
         self.todo.clear();
         self.counters.errors += 1;
+        self.cron = cron::Cron::default();
+        self.load_cron()?;
         if let Some(key) = self.current.take() {
             log::error!("rebuilding session {key} from the store after a panic");
             self.forget(&key);
@@ -404,6 +418,7 @@ impl State {
                 Due::Clean => self.clean()?,
                 Due::Drain => {}
                 Due::Post(req) => self.poster_late(req),
+                Due::Cron => self.look_cron()?,
             }
         }
         Ok(())
@@ -419,6 +434,7 @@ impl State {
                     self.tell_posters()?;
                 }
                 Todo::Fleeting(key) => self.end_fleeting(&key)?,
+                Todo::Run(job, at) => self.run_job(&job, at)?,
             }
         }
         Ok(())
@@ -514,9 +530,10 @@ impl State {
     fn on_clock(&mut self, confirmed: bool) -> Result<()> {
         if confirmed && !self.clock_confirmed {
             self.store.confirm_clock(self.now.wall, self.rules.max_age)?;
+            self.clock_confirmed = true;
+            return self.cron_confirmed();
         }
-        self.clock_confirmed |= confirmed;
-        Ok(())
+        self.look_cron() // it was set
     }
 
     fn on_trouble(&mut self, what: Option<String>) -> Result<()> {
@@ -536,6 +553,7 @@ impl State {
             self.todo.extend(self.lanes.keys().cloned().map(Todo::Lane));
             self.todo.push_back(Todo::Pool);
             self.arm(Due::Warm, self.now.mono + 1_000);
+            self.look_cron()?;
         }
         Ok(())
     }
@@ -546,6 +564,7 @@ impl State {
             let day = 86_400_000;
             let before = self.now.wall - self.rules.keep_days * day;
             self.store.clean_actions(self.now.wall)?;
+            self.store.clean_cron_runs(before)?;
             if self.store.clean(before, self.now.wall - 2 * day, self.rules.keep_keys)? {
                 again = 1_000;
             }

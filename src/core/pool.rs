@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::cron_runs::is_cron;
 use super::session::{Key, Open, Session, Stage, Step, Who, Work};
 use super::{Due, State, Todo};
 use crate::message::*;
@@ -90,7 +91,10 @@ impl State {
 
     /// Starts to get a process ready for this work.
     pub(super) fn begin(&mut self, s: &mut Session, work: Work) -> Result<()> {
-        if let (Work::Queue, Some(first)) = (&work, s.next_message()) {
+        if matches!(work, Work::Queue) && self.holds_back(s)? {
+            return Ok(());
+        }
+        if let (Work::Queue, Some(first)) = (&work, s.next_message().filter(|m| !is_cron(m))) {
             self.begin_wait(&s.key, &first.source);
         }
         let wanted = self.wanted_for(s, &work);

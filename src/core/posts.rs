@@ -2,6 +2,7 @@
 //! (core.md 11): recorded beside the turn's reply; delivered by that where the store is the mailbox, else by the
 //! lane of the chat.
 
+use super::cron_runs::source_of;
 use super::session::{Session, Stage};
 use super::{Due, State, Todo};
 use crate::message::*;
@@ -72,17 +73,8 @@ impl State {
     }
 
     /// The session of those who write in that chat.
-    fn conversation(&self, target: &Target) -> String {
-        let source = Source {
-            channel: target.channel.clone(),
-            account: Some(target.account.clone()),
-            // Groups and channels have ids below zero.
-            chat_type: if target.chat.starts_with('-') { ChatType::Group } else { ChatType::Dm },
-            chat: target.chat.clone(),
-            thread: Some(target.thread.clone()).filter(|t| !t.is_empty()),
-            sender: target.chat.clone(),
-            ..Source::default()
-        };
+    pub(super) fn conversation(&self, target: &Target) -> String {
+        let source = Source { sender: target.chat.clone(), ..source_of(target.clone()) };
         let (agent, _) = self.rules.routing.agent(&source, "");
         self.rules.routing.session_key(agent, &source)
     }
@@ -153,6 +145,36 @@ impl State {
         if mailbox {
             self.answer(id, Answer::Posted { id: posted, replayed: false }, true);
         }
+        Ok(())
+    }
+
+    /// A scheduled job's result, in the conversation with those who hear of it.
+    pub(super) fn announce(&mut self, key: &str, target: &Target, text: &str) -> Result<()> {
+        let inbox = self.store.newest_inbox(key)?;
+        let segment = self.store.add_segment(&NewSegment {
+            turn: None,
+            session: key,
+            n: None,
+            origin: "cron",
+            inbox,
+            text,
+            media: None,
+            target,
+            at: self.now.wall,
+        })?;
+        if !self.rules.mailbox(&target.channel) {
+            let content = Content { text: text.to_owned(), ..Content::default() };
+            self.owe(TEXT, Some(segment), target, &content, None)?;
+        }
+        let home = match self.store.session(key)? {
+            Some(row) => self.home(&row),
+            None => Home { sid: String::new(), cwd: self.rules.cwd(self.rules.routing.agent_of(key), "default") },
+        };
+        let id = self.store.ext('s', segment);
+        let run = inbox.map(|row| self.store.ext('i', row)).unwrap_or_default();
+        let post = Post { text: text.to_owned(), file: None, reply_to: None, parse_mode: None };
+        let at = self.now.wall;
+        self.frame(Frame::Posted(Box::new(Posted { session: key.to_owned(), id, run, post, home, at })));
         Ok(())
     }
 

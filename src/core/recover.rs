@@ -207,6 +207,11 @@ impl State {
             let end = End { text: text.clone(), failed: Some((Code::UpstreamFailed, text)), silent: false };
             return self.finish(s, *t, end);
         }
+        if self.too_late(&t) {
+            let text = "it could not go on within an hour".to_owned();
+            let end = End { text: String::new(), failed: Some((Code::Timeout, text)), silent: false };
+            return self.finish_as(s, *t, end, true);
+        }
         t.note = match state {
             Reading::Nothing => String::new(),
             _ => resume_note(&t.ext, state == Reading::Tools, &self.already_sent(&t)?, why),
@@ -217,7 +222,7 @@ impl State {
         }
         let late = self.now.wall - t.row.at > 3_600_000 && self.clock_confirmed && after_restart;
         if late {
-            if let Some(m) = t.members.last().cloned() {
+            if let Some(m) = t.members.last().filter(|m| !super::cron_runs::is_cron(m)).cloned() {
                 let at = super::prompt::local_time(m.at, self.rules.zone.as_ref());
                 let text = format!("I was offline; your message of {} was not answered. Answering now.", &at[11..16]);
                 self.remark(s, &m, &text)?;

@@ -1,5 +1,6 @@
 //! The end of a turn: reply, fates and what is owed, in one commit (core.md 22.3).
 
+use super::cron_runs::is_cron;
 use super::presses::CALLBACK;
 use super::session::{Session, Verify};
 use super::turn::{AbortWhy, Turn};
@@ -54,11 +55,19 @@ impl Piece {
 impl State {
     /// Records the turn's end: last segment, outbox rows, the fate of every member.
     pub(super) fn finish(&mut self, s: &mut Session, t: Turn, end: End) -> Result<()> {
-        let end = self.concise(&t, end)?;
+        self.finish_as(s, t, end, false)
+    }
+
+    /// `late`: a scheduled turn that is not gone on with.
+    pub(super) fn finish_as(&mut self, s: &mut Session, t: Turn, end: End, late: bool) -> Result<()> {
+        let scheduled = t.members.iter().find(|m| is_cron(m)).cloned();
+        // Of a scheduled turn what was sent is looked at where its result is told.
+        let end = if scheduled.is_some() { end } else { self.concise(&t, end)? };
         let at = t.addressee().cloned();
         let code = end.failed.as_ref().map(|f| f.0);
         let reason = end.failed.as_ref().map(|f| f.1.as_str()).or(s.deleted.then_some(st::DELETED));
         let fate = match (&code, end.silent) {
+            (Some(_), _) if late => st::MISSED,
             (Some(_), _) => st::FAILED,
             (None, true) => st::SILENT,
             (None, false) => st::ANSWERED,
@@ -66,7 +75,7 @@ impl State {
         // Before the reply: a turn that never ran gets its members only here.
         let last = t.members.last().map(|m| m.id);
         for m in &t.members {
-            let state = if Some(m.id) == last || fate == st::FAILED { fate } else { st::MERGED };
+            let state = if Some(m.id) == last || code.is_some() { fate } else { st::MERGED };
             self.store.set_inbox(m.id, state, Some(t.row.id), None, reason)?;
         }
         let run = at.as_ref().map(|m| self.store.ext('i', m.id)).unwrap_or_default();
@@ -75,7 +84,9 @@ impl State {
             self.emit(Effect::Show { proc, live: None });
         }
         self.frame(Frame::Typing { session: s.key.to_string(), run: run.clone(), on: false });
-        if !end.text.trim().is_empty() {
+        if let Some(m) = &scheduled {
+            self.cron_ended(s, &t, &end, m, late)?;
+        } else if !end.text.trim().is_empty() {
             if let (Some((code, why)), Some(_)) = (&end.failed, &at) {
                 self.frame(Frame::Error { session: s.key.to_string(), run, code: *code, message: why.clone() });
             }
@@ -251,6 +262,7 @@ impl State {
         if let Some(m) = self.unanswered(row)? {
             self.unacknowledge(&m);
         }
+        self.cron_dropped(row)?;
         let Some(ids) = self.waiters.remove(&row) else { return Ok(()) };
         let reply = self.reply_of(row)?;
         for id in ids {

@@ -167,12 +167,14 @@ impl State {
             }
             Request::Reload(rules) => {
                 self.reload(rules);
+                self.load_cron()?;
                 self.answer(id, Answer::Ok, false);
             }
             Request::Cursor { channel, account } => {
                 let value = self.store.cursor(&channel, &account)?;
                 self.answer(id, Answer::Cursor(value), false);
             }
+            Request::Cron(req) => return self.on_cron(id, *req),
             Request::Ping => self.answer(id, Answer::Ok, false),
         }
         Ok(())
@@ -266,7 +268,7 @@ impl State {
         self.frame(Frame::Notice { session: s.key.to_string(), level: "info".into(), message: message.clone() });
         let mailbox = s.row.last.as_ref().is_none_or(|l| self.rules.mailbox(&l.channel));
         match s.queue.last() {
-            Some(row) if !mailbox => self.remark(s, &row.clone(), &message),
+            Some(row) if !mailbox && !super::cron_runs::is_cron(row) => self.remark(s, &row.clone(), &message),
             _ => Ok(()),
         }
     }

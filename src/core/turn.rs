@@ -1,6 +1,7 @@
 //! A turn: one run of pi for one or more merged messages (core.md 5, 8, 9).
 
 use super::asks::Asker;
+use super::cron_runs::is_cron;
 use super::prompt::{self, Item};
 use super::session::{Session, Stage, Verify, Work};
 use super::steps::Steps;
@@ -97,6 +98,8 @@ pub enum AbortWhy {
     Reset,
     Inactive,
     TooLong,
+    /// A scheduled job's own limit.
+    Timeout,
 }
 
 impl AbortWhy {
@@ -107,12 +110,13 @@ impl AbortWhy {
             AbortWhy::Reset => "reset",
             AbortWhy::Inactive => "inactive",
             AbortWhy::TooLong => "too long",
+            AbortWhy::Timeout => "timeout",
         }
     }
     /// What the turn's row says of an end that a crash came before.
     pub fn parse(text: &str) -> Option<AbortWhy> {
         use AbortWhy::*;
-        [User, Interrupt, Reset, Inactive, TooLong].into_iter().find(|w| w.as_str() == text)
+        [User, Interrupt, Reset, Inactive, TooLong, Timeout].into_iter().find(|w| w.as_str() == text)
     }
 }
 
@@ -245,7 +249,10 @@ impl State {
         }
         s.start_failures = 0;
         s.told_full = false;
-        self.begin_view(&s.key, &t)?;
+        match t.members.iter().any(is_cron) {
+            true => self.cron_prompted(&t)?,
+            false => self.begin_view(&s.key, &t)?,
+        }
         s.stage = Stage::Turn(t);
         Ok(())
     }
@@ -374,6 +381,9 @@ impl State {
         if self.rules.turn_max > 0 {
             due = due.min(t.begun + self.rules.turn_max);
         }
+        if let Some(limit) = self.cron_limit(t) {
+            due = due.min(t.begun + limit);
+        }
         match t.phase {
             Phase::Prompting { until, .. } if !t.row.plain => due = due.min(until),
             Phase::Barrier { until, .. } | Phase::Ended { until } => due = due.min(until),
@@ -392,6 +402,7 @@ impl State {
         let now = self.now.mono;
         let rules = self.rules.clone();
         let Some(t) = s.turn() else { return Ok(()) };
+        let timed_out = self.cron_limit(t).is_some_and(|limit| t.begun + limit <= now);
         if t.aborting.is_some_and(|(_, until)| until <= now) {
             t.give_up = Some(String::new());
             self.give_up_proc(s);
@@ -414,6 +425,9 @@ impl State {
             return Ok(());
         }
         let limit = if t.tools_open > 0 { rules.inactivity.max(TOOL_LIMIT) } else { rules.inactivity };
+        if timed_out {
+            return self.abort_turn(s, AbortWhy::Timeout);
+        }
         if rules.turn_max > 0 && t.begun + rules.turn_max <= now {
             return self.abort_turn(s, AbortWhy::TooLong);
         }

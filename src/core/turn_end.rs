@@ -90,6 +90,7 @@ impl State {
             return match why {
                 AbortWhy::User => with("(stopped)"),
                 AbortWhy::Interrupt => with("(interrupted)"),
+                AbortWhy::Timeout => with("(stopped: it took too long)"),
                 AbortWhy::Reset => End { text: String::new(), failed: None, silent: true },
                 AbortWhy::Inactive => {
                     let text = format!("(stopped after {} min without activity)", self.rules.inactivity / 60_000);

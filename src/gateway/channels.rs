@@ -55,6 +55,14 @@ fn rate(every: u64, burst: u64, kept: u64) -> Rate {
     Rate { every, burst, kept }
 }
 
+/// A place of a channel, as people write it.
+pub fn address(channel: &str, to: &str, accounts: &[&str]) -> Result<Target, String> {
+    match channel {
+        telegram::NAME => telegram::target(to, accounts),
+        _ => Err(format!("there is no channel \"{channel}\"")),
+    }
+}
+
 fn telegram_rules(a: &TelegramAccount) -> AccountRules {
     let every = a.draft_chunk.edit_throttle.as_millis() as u64;
     AccountRules {

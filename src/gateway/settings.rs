@@ -14,9 +14,10 @@ use crate::config::types::{
 };
 use crate::config::{Config, Env, Paths};
 use crate::core::command_list;
+use crate::cron::job::Job;
 use crate::http;
 use crate::message::{Additions, Profile};
-use crate::rules::{self, AgentRules, ChannelRules, Mode, Rules};
+use crate::rules::{self, Address, AgentRules, ChannelRules, CronRules, Mode, Rules};
 
 /// What the mind decides by. `generation` rises when pi processes have to be recycled.
 pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
@@ -77,9 +78,20 @@ pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
         idle_reset: i64::from(c.session.idle_reset_hours) * 3_600_000,
         daily_reset: c.session.daily_reset_at.map(|t| i64::from(t.0)),
         transcripts: c.logging.transcripts != Transcripts::Off,
+        cron: CronRules {
+            on: cron_on(c),
+            most: c.cron.max_concurrent as usize,
+            jobs: c.cron.jobs.iter().map(Job::from).collect(),
+            timeout: ms(c.delegation.timeout),
+            address: Address(super::channels::address),
+        },
         zone: Some(zone(env)),
         generation,
     }
+}
+
+fn cron_on(c: &Config) -> bool {
+    c.cron.enabled && !c.plugins.disabled.iter().any(|name| name == "cron")
 }
 
 pub fn mode(m: MessageMode) -> Mode {
@@ -102,7 +114,7 @@ pub fn role_names(c: &Config) -> Vec<String> {
 
 /// The system's time zone. jiff looks through all of /usr/share/zoneinfo for its name first; the file itself is
 /// enough here.
-fn zone(env: &Env) -> TimeZone {
+pub(crate) fn zone(env: &Env) -> TimeZone {
     let file = Path::new("/etc/localtime");
     if env.var("TZ").is_some() {
         return TimeZone::system();
@@ -188,8 +200,8 @@ pub fn concise(c: &Config) -> Vec<String> {
 
 /// Which of the gateway's tools pi gets.
 pub fn offer(c: &Config) -> tools::Offer {
-    // Cron and delegation have no engine yet.
-    tools::Offer { channels: !super::channels::accounts(c).is_empty(), cron: false, agents: false }
+    // Delegation has no engine yet.
+    tools::Offer { channels: !super::channels::accounts(c).is_empty(), cron: cron_on(c), agents: false }
 }
 
 /// What the gateway's part of the system prompt tells an agent.
@@ -208,6 +220,7 @@ fn facts(c: &Config, profile: &Profile) -> segments::Facts {
         host: known(machine.nodename()),
         os: format!("{} {}", known(machine.sysname()), known(machine.machine())),
         concise: !concise(c).is_empty(),
+        cron: wanted.cron.unwrap_or(cron_on(c)),
         media: wanted.media.unwrap_or(channels),
         channels: if wanted.channel.unwrap_or(channels) { here } else { Vec::new() },
         ..segments::Facts::default()
@@ -253,6 +266,7 @@ pub fn agent_port(c: &Config, public: &http::Settings) -> http::Settings {
         media_max: public.media_max,
         media: public.media.clone(),
         accounts: public.accounts.clone(),
+        cron: public.cron,
         tools: tools::offered(offer(c)),
         ..http::Settings::default()
     }
@@ -333,6 +347,7 @@ pub fn port(
         },
         logins_file: Some(paths.web_logins()),
         agent,
+        cron: cron_on(c),
         hooks: http::Hooks {
             enabled: c.hooks.enabled,
             path: c.hooks.path.clone(),

@@ -19,7 +19,7 @@ use super::operator::Operator;
 use super::programs::Programs;
 use super::reload::Reloader;
 use super::shutdown::Shutdown;
-use super::{lock, logging, people, settings, watch, Options};
+use super::{clock_watch, cron_jobs, lock, logging, people, settings, watch, Options};
 use crate::agent::profile;
 use crate::ask::{Answers, Mind};
 use crate::children::{ChildId, Children, MainEvent};
@@ -161,6 +161,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     let (main, handle) = Children::new().map_err(|e| (exit::INTERNAL, format!("cannot watch processes: {e}")))?;
     let store = open_store(&paths.store())?;
     people::take_over(&store, &config, &paths);
+    cron_jobs::take_over(&store, &paths, env);
     let store_id = store.id.clone();
     let reader = Reader::open(&paths.store()).map_err(|e| (exit::INTERNAL, e.to_string()))?;
     step("store open");
@@ -250,7 +251,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
         };
         thread("core", 1 << 20, move || core.run(store))?
     };
-    watch_clock(&mind)?;
+    clock_watch::watch(&mind, env).map_err(|e| (exit::INTERNAL, format!("no thread for the clock: {e}")))?;
     greet(&paths, &loaded, &doors.public, secret.as_deref(), token_file.as_deref(), &agent);
     let url = doors.public.addresses().first().map(|a| format!("http://{a}")).unwrap_or_default();
     if let Err(e) = pid_lock.write(&url) {
@@ -368,24 +369,6 @@ fn explain_port(why: &str, port: u16) -> String {
         Some(free) => format!("{why}; port {free} is free: use --port {free} or set gateway.port"),
         None => why.to_owned(),
     }
-}
-
-/// Nothing expires before the wall clock is known to be right.
-fn watch_clock(mind: &Mind) -> Result<(), Failed> {
-    if clock::synchronised() {
-        mind.tell(Event::Clock { confirmed: true });
-        return Ok(());
-    }
-    let mind = mind.clone();
-    let run = move || {
-        let mut wait = 5;
-        while !clock::synchronised() {
-            std::thread::sleep(std::time::Duration::from_secs(wait));
-            wait = (wait * 2).min(120);
-        }
-        mind.tell(Event::Clock { confirmed: true });
-    };
-    thread("clock", 64 << 10, run).map(|_| ())
 }
 
 fn greet(

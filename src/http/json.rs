@@ -72,6 +72,10 @@ impl Members {
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.0.get(key).filter(|v| !v.is_null())
     }
+    /// The object itself.
+    pub fn all(&self) -> Value {
+        Value::Object(self.0.clone())
+    }
     pub fn take(&mut self, key: &str) -> Option<Value> {
         self.0.remove(key).filter(|v| !v.is_null())
     }

@@ -10,6 +10,7 @@ mod agent;
 mod body;
 mod channels;
 mod chat;
+mod cron;
 mod door;
 mod exchange;
 mod fault;

@@ -6,8 +6,8 @@ use super::head::percent;
 use super::port::Port;
 use super::settings::Limits;
 use super::{
-    agent, channels, chat, hooks, inlet, keyboard, lists, media, memory, observability, openai, operate, page, send,
-    status, transcripts, ws,
+    agent, channels, chat, cron, hooks, inlet, keyboard, lists, media, memory, observability, openai, operate, page,
+    send, status, transcripts, ws,
 };
 
 /// Who may call a route.
@@ -124,6 +124,13 @@ pub static PUBLIC: &[Route] = &[
     route("POST", "/api/channels/restart", Door::Key, channels::restart),
     route("GET", "/api/tools", Door::Key, lists::tools),
     route("POST", "/api/tools/call", Door::Key, lists::call_tool),
+    route("GET", "/api/cron/jobs", Door::Key, cron::list),
+    route("POST", "/api/cron/jobs", Door::Key, cron::add),
+    route("DELETE", "/api/cron/jobs/{}", Door::Key, cron::remove),
+    route("PATCH", "/api/cron/jobs/{}", Door::Key, cron::patch),
+    route("POST", "/api/cron/jobs/{}/run", Door::Key, cron::run),
+    route("GET", "/api/cron/jobs/{}/runs", Door::Key, cron::runs),
+    route("GET", "/api/cron/status", Door::Key, cron::status),
     hook("{hooks}/wake", hooks::wake),
     hook("{hooks}/event", hooks::event),
     route("GET", "/api/media/*", Door::Open, media::unsigned),
@@ -154,6 +161,13 @@ pub static AGENT: &[Route] = &[
     tool("POST", "/api/message/action", send::action),
     tool("POST", "/api/keyboard", keyboard::keyboard),
     tool("POST", "/api/media/send", send::media),
+    tool("GET", "/api/cron/jobs", cron::list),
+    tool("POST", "/api/cron/jobs", cron::add),
+    tool("DELETE", "/api/cron/jobs/{}", cron::remove),
+    tool("PATCH", "/api/cron/jobs/{}", cron::patch),
+    tool("POST", "/api/cron/jobs/{}/run", cron::run),
+    tool("GET", "/api/cron/jobs/{}/runs", cron::runs),
+    tool("GET", "/api/cron/status", cron::status),
 ];
 
 /// The `{}` parts of a path that fits the pattern, not yet decoded.
@@ -183,7 +197,6 @@ fn absent(path: &str) -> Fault {
     let off = |why| Fault::new(404, "not_found", why);
     match path {
         "/api/wake" => off("Wake events are not enabled"),
-        _ if path.starts_with("/api/cron/") => off("Cron not enabled"),
         _ => Fault::not_found(),
     }
 }

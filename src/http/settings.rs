@@ -270,6 +270,8 @@ pub struct Settings {
     pub version: String,
     pub agent: AgentLabel,
     pub hooks: Hooks,
+    /// Scheduled jobs are switched on.
+    pub cron: bool,
     /// Roles: their directories, and the names the configuration knows.
     pub roles_dir: PathBuf,
     pub role_names: Vec<String>,
@@ -323,6 +325,7 @@ impl Default for Settings {
             version: env!("CARGO_PKG_VERSION").into(),
             agent: AgentLabel::default(),
             hooks: Hooks::default(),
+            cron: false,
             roles_dir: PathBuf::new(),
             role_names: Vec::new(),
             transcripts_dir: PathBuf::new(),

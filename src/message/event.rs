@@ -68,6 +68,13 @@ pub enum Frame {
     RoleDeleted {
         role: String,
     },
+    /// A scheduled job's run begins, or is over.
+    CronRun(Box<crate::cron::job::RunInfo>),
+    /// What was done to a scheduled job.
+    CronChanged {
+        job: String,
+        action: &'static str,
+    },
     Reloaded,
     /// An account of a channel stands otherwise than before (R70).
     Channel {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 mod channel;
+mod cron;
 mod event;
 mod observation;
 mod pi;
@@ -14,6 +15,7 @@ mod post;
 mod request;
 
 pub use channel::*;
+pub use cron::*;
 pub use event::*;
 pub use observation::*;
 pub use pi::*;

@@ -74,6 +74,8 @@ pub enum Request {
     Reload(Arc<Rules>),
     /// How far an account's updates were taken. Answer: `Cursor`.
     Cursor { channel: String, account: String },
+    /// Scheduled jobs. Answer: `Cron`.
+    Cron(Box<CronRequest>),
     /// Is the mind awake? Answer: `Ok`.
     Ping,
 }
@@ -151,6 +153,7 @@ pub enum Answer {
     Sessions(Vec<SessionInfo>),
     Snapshot(Box<Snapshot>),
     Dialogs(Vec<Dialog>),
+    Cron(Box<CronAnswer>),
     Error {
         code: Code,
         message: String,

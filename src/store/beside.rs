@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection of its own. It syncs what it writes and leaves the log to the gateway.
 pub struct Beside {
-    db: Connection,
+    pub(super) db: Connection,
 }
 
 /// An open request, as the operator sees it.

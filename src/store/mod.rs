@@ -6,6 +6,8 @@
 mod actions;
 mod beside;
 mod chats;
+mod cron;
+mod cron_original;
 mod early;
 mod messages;
 pub mod original;
@@ -31,6 +33,7 @@ use crate::message::Row;
 pub use actions::{Action, ASK, MENU, USED};
 pub use beside::{Allowed, Approval, Asked, Beside, Which};
 pub use chats::Alias;
+pub use cron::{JobRow, KEEP_RUNS, RUNNING};
 pub use people::{Approved, NewPairing, Pairing, PAIRING_LIFE};
 pub use posts::{Known, Part};
 pub use reader::{HistoryLine, Owed, Reader, MANY};

@@ -23,7 +23,7 @@ const HIGHEST: Row = 1 << 53;
 /// Ids go on that far above the newest one seen if newer ones may have been lost.
 const FAR: i64 = 100 * JUMP;
 /// Tables with a text key: read from both ends, then key by key.
-const KEYED: [(&str, &str); 3] = [("session", "key"), ("cursor", "channel"), ("meta", "k")];
+const KEYED: [(&str, &str); 4] = [("session", "key"), ("cursor", "channel"), ("cron_job", "id"), ("meta", "k")];
 const META: [&str; 3] = ["store_id", "counter", "clean"];
 
 /// Puts a damaged store aside and a new one with everything that can be read in its place. What to tell the

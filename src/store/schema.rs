@@ -92,6 +92,16 @@ ALTER TABLE inbox ADD COLUMN fetches INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX inbox_early ON inbox(session, id) WHERE state IN ('accepted', 'held');
 CREATE INDEX inbox_lead ON inbox(lead) WHERE lead IS NOT NULL;
 ",
+    "
+CREATE TABLE cron_job(
+    id TEXT PRIMARY KEY, def TEXT, sched TEXT NOT NULL, anchor INTEGER NOT NULL, clock_ok INTEGER NOT NULL,
+    next_at INTEGER, done INTEGER NOT NULL, last_at INTEGER, errors INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE cron_run(
+    id INTEGER PRIMARY KEY, job TEXT NOT NULL, due INTEGER NOT NULL, started INTEGER NOT NULL, finished INTEGER,
+    status TEXT NOT NULL, preview TEXT, error TEXT, delivery TEXT, inbox INTEGER);
+CREATE UNIQUE INDEX cron_run_due ON cron_run(job, due);
+CREATE INDEX cron_run_finished ON cron_run(finished);
+",
 ];
 
 /// Brings the store to the newest version. Returns the version found (0: new).

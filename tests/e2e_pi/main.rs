@@ -69,7 +69,7 @@ on_both! {
         c37_stop_while_a_dialog_is_open, nobody_to_ask_means_cancelled;
     tools:
         tools_act_in_the_account_chat_and_topic_of_the_conversation, tools_speak_on_the_page,
-        in_concise_mode_what_was_sent_is_the_answer,
+        in_concise_mode_what_was_sent_is_the_answer, a_job_made_with_the_cron_tool_is_answered_where_it_was_asked_for,
         the_model_knows_its_tools_and_where_it_is;
     telegram:
         on_telegram_a_long_answer_grows_over_several_messages_and_its_code_is_whole,

@@ -22,6 +22,10 @@ fn picture() -> String {
 
 /// Two accounts, and a forum where Ann talks to the second in a topic.
 fn forum(new: bool) -> (World, BotApi, BotApi) {
+    forum_with(new, json!({}))
+}
+
+fn forum_with(new: bool, more: Value) -> (World, BotApi, BotApi) {
     let first = BotApi::start();
     let second = first.add_bot("654321:second-token-of-this-test-aaaaaaaaaa", "second_bot");
     second.add_forum(FORUM, "Forum", &[(TOPIC, "three"), (4, "four")]);
@@ -34,7 +38,9 @@ fn forum(new: bool) -> (World, BotApi, BotApi) {
         "groupAllowFrom": ["*"], "groups": {"*": {"requireMention": false}},
         "accounts": {"first": account(&first), "second": account(&second)},
     });
-    let w = World::with(new, json!({"channels": {"telegram": telegram}}));
+    let mut config = json!({"channels": {"telegram": telegram}});
+    crate::support::gateway::merge(&mut config, more);
+    let w = World::with(new, config);
     first.wait_polling();
     second.wait_polling();
     (w, first, second)
@@ -160,4 +166,21 @@ pub fn the_model_knows_its_tools_and_where_it_is(new: bool) {
     assert!(!denied.iter().any(|t| request.tools.contains(&(*t).to_owned())), "{:?}", request.tools);
     assert!(request.tools.contains(&"bash".to_owned()));
     assert!(request.system.contains("pi-gateway (agent main"), "{}", request.system);
+}
+
+/// A job that the model makes in a topic runs by itself, and its result comes back there (B19).
+pub fn a_job_made_with_the_cron_tool_is_answered_where_it_was_asked_for(new: bool) {
+    let (w, first, second) = forum_with(new, json!({"cron": {"enabled": true}}));
+    let task = r"\u005b\u005bsay:Water the plants.\u005d\u005d"; // brackets that do not end the tool's
+    let add = format!(
+        r#"[[tool:cron {{"action":"add","id":"water","schedule":{{"kind":"every","expr":"6h"}},"task":"{task}"}}]]"#
+    );
+    let run = call("cron", json!({"action": "run", "id": "water"}));
+    second.user_says(FORUM, ANN).topic(TOPIC).text(&format!("{add} {run} [[say:Planned.]]")).send();
+    second.wait_text(FORUM, "Planned.");
+    second.wait_text(FORUM, "[CRON:water] Water the plants.");
+    let result = said(&second).into_iter().find(|m| m.text().starts_with("[CRON:water]")).unwrap();
+    assert_eq!(result.topic(), Some(TOPIC));
+    assert!(said(&first).is_empty());
+    drop(w);
 }

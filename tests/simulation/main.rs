@@ -8,12 +8,13 @@
 mod model_pi;
 mod platform;
 mod presses;
+mod schedules;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use world::{World, API, BUTTONS};
+use world::{World, API, BUTTONS, CRON};
 
 /// Seeds that once failed, each with the fault it found.
 const KEPT: &str = include_str!("../simulation.seeds");
@@ -103,6 +104,17 @@ fn requests_of_the_api_keep_the_promise() {
 #[test]
 fn presses_of_buttons_keep_the_promise() {
     for seed in BUTTONS..BUTTONS + number("PI_GW_SEEDS").unwrap_or(4000) / 4 {
+        if let Err(why) = run(seed, false) {
+            panic!("seed {seed}: {why}\n  repeat it with: make simulate SEED={seed}");
+        }
+    }
+}
+
+/// Jobs are made, run by hand, changed and removed; the clock is set, the gateway dies. Each due time is run at most once,
+/// each job for one time is run or said to be missed, every run has an end, and its result is told once.
+#[test]
+fn scheduled_jobs_keep_the_promise() {
+    for seed in CRON..CRON + number("PI_GW_SEEDS").unwrap_or(4000) / 4 {
         if let Err(why) = run(seed, false) {
             panic!("seed {seed}: {why}\n  repeat it with: make simulate SEED={seed}");
         }

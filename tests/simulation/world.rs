@@ -15,6 +15,7 @@ use pi_gateway::store::{inbox_state, Store};
 use super::model_pi::{tokens, Entry, Files, ModelPi};
 use super::platform::Platforms;
 use super::presses::Presses;
+use super::schedules::{self, Schedules};
 
 /// splitmix64: small, and the same everywhere.
 #[derive(Clone, Debug)]
@@ -81,6 +82,8 @@ const TABS: [&str; 3] = ["a", "b", "c"];
 pub const API: u64 = 1_000_000_000;
 /// Seeds from here on have buttons, and people who press them.
 pub const BUTTONS: u64 = 2_000_000_000;
+/// Seeds from here on have scheduled jobs.
+pub const CRON: u64 = 3_000_000_000;
 /// How sessions of single requests begin.
 const FLEETING: &str = "agent:main:api:req:";
 
@@ -127,6 +130,7 @@ pub struct World {
     pub(super) crash_now: bool,
     api: bool,
     pub(super) presses: Option<Presses>,
+    pub(super) cron: Option<Schedules>,
     /// Files of a single request may stay: nobody removed them in time.
     unforgotten: bool,
     /// What tools send, and who waits for which of it.
@@ -180,7 +184,7 @@ impl World {
                 typing: 4_500 * rng.below(2),
                 ack: rng.one_in(3).then(|| "👀".to_owned()),
                 mode: None,
-                keys: if seed >= BUTTONS { Keys { per_row: 3, most: 20 } } else { Keys::default() },
+                keys: if (BUTTONS..CRON).contains(&seed) { Keys { per_row: 3, most: 20 } } else { Keys::default() },
                 inflow: Inflow {
                     album: 200,
                     album_most: 600,
@@ -195,6 +199,9 @@ impl World {
                 additions: BTreeMap::new(),
             };
             rules.accounts.insert((name.to_string(), String::new()), account);
+        }
+        if seed >= CRON {
+            rules.cron = schedules::rules(&mut rng);
         }
         let base = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
         let dir = tempfile::Builder::new().prefix("pigw-sim").tempdir_in(base).unwrap();
@@ -237,7 +244,8 @@ impl World {
             faults: true,
             crash_now: false,
             api: (API..BUTTONS).contains(&seed),
-            presses: (seed >= BUTTONS).then(Presses::default),
+            presses: (BUTTONS..CRON).contains(&seed).then(Presses::default),
+            cron: (seed >= CRON).then(Schedules::default),
             unforgotten: false,
             sends: Vec::new(),
             sending: BTreeMap::new(),
@@ -369,6 +377,9 @@ impl World {
         if let Some(p) = &mut self.presses {
             p.die();
         }
+        if let Some(c) = &mut self.cron {
+            c.die();
+        }
         for m in &mut self.msgs {
             m.asked = None;
         }
@@ -442,6 +453,9 @@ impl World {
             Effect::Answer { id, answer, .. } => {
                 if let Some(p) = &mut self.presses {
                     p.told(id, &answer.0)?;
+                }
+                if let Some(c) = &mut self.cron {
+                    c.told(id, &answer.0);
                 }
                 self.answered(id, *answer.0);
             }
@@ -559,6 +573,9 @@ impl World {
         if self.presses.is_some() && self.rng.one_in(4) {
             return self.press();
         }
+        if self.cron.is_some() && self.rng.one_in(4) {
+            return self.schedule();
+        }
         match self.rng.below(100) {
             0..=11 if self.msgs.len() < 14 => self.somebody_writes(),
             12..=19 => self.deliver(),
@@ -601,6 +618,7 @@ impl World {
             self.press()?;
         }
         self.deliver_presses()?;
+        self.end_schedules()?;
         self.sync()?;
         self.finish_job()?;
         self.outcome()?;
@@ -1165,6 +1183,10 @@ impl World {
             self.leap()?; // its time has to be over
             return Ok(false);
         }
+        if self.cron.as_mut().is_some_and(Schedules::once_more) {
+            self.leap()?; // what is late begins
+            return Ok(false);
+        }
         if self.msgs.iter().any(|m| !m.acked && !m.refused) || !self.durable.is_empty() {
             return Ok(false);
         }
@@ -1352,6 +1374,9 @@ impl World {
         let id = store.id.clone();
         drop(store);
         let db = rusqlite::Connection::open(&self.path).map_err(|e| e.to_string())?;
+        if let Some(c) = &self.cron {
+            c.judge(&db, &id, &self.files, self.now.wall, self.power_cuts)?;
+        }
         let place = |nonce: &str| -> (i64, i64) {
             let row = pi_gateway::store::row_of(&id, 'o', nonce).unwrap_or(0);
             let sql = "SELECT base, chunk FROM outbox WHERE id = ?";

@@ -1,7 +1,7 @@
 //! The port: free, ours or somebody else's; who may use it.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -30,7 +30,7 @@ pub fn check(context: &Context) -> Vec<Check> {
         }
         Ok(Instance::Running { pid, url }) => {
             let mut checks = vec![running(context, *pid, url)];
-            match reachable(url) {
+            match instance::reachable(url) {
                 Some(at) if at.port() != gateway.port => {
                     let text = format!("the gateway listens on {}, the configuration says {}", at.port(), gateway.port);
                     checks.push(Check::warning("port", text).remedy("restart the gateway"));
@@ -54,38 +54,22 @@ fn address(bind: Bind) -> IpAddr {
     }
 }
 
-/// Where the gateway of that address is reached from this machine.
-fn reachable(url: &str) -> Option<SocketAddr> {
-    let mut at: SocketAddr = url.strip_prefix("http://")?.trim_end_matches('/').parse().ok()?;
-    if at.ip().is_unspecified() {
-        at.set_ip(if at.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
-    }
-    Some(at)
-}
-
 /// What the running gateway gives at a path, if it answers.
 pub fn ask(context: &Context, path: &str) -> Option<Value> {
     let Ok(Instance::Running { url, .. }) = &context.instance else { return None };
-    let (status, body) = get(context, reachable(url)?, path).ok()?;
+    let (status, body) = get(context, instance::reachable(url)?, path).ok()?;
     (status == 200).then(|| serde_json::from_str(&body).ok())?
 }
 
 /// With the secret, to the holder of our own lock only, on this machine only.
 fn get(context: &Context, at: SocketAddr, path: &str) -> io::Result<(u16, String)> {
-    let auth = &context.loaded.config.gateway.auth;
-    let stored = || token::stored(&context.paths.gateway_token()).ok().flatten();
-    let secret = match auth.mode {
-        _ if !at.ip().is_loopback() => None,
-        AuthMode::Off => None,
-        AuthMode::Token => auth.token.clone().or_else(stored),
-        AuthMode::Password => auth.password.clone(),
-    };
+    let secret = instance::secret(&context.loaded.config, &context.paths, at);
     instance::get(at, path, secret.as_ref().map(|secret| secret.expose()), HEALTH)
 }
 
 /// What the running gateway says about itself.
 fn running(context: &Context, pid: i32, url: &str) -> Check {
-    let Some(at) = reachable(url) else {
+    let Some(at) = instance::reachable(url) else {
         return Check::error("gateway", format!("runs (pid {pid}), but its address {url} is not understood"));
     };
     let answer = get(context, at, "/health");
@@ -204,7 +188,7 @@ mod tests {
             ("http://10.0.0.1:80/", Some("10.0.0.1:80")),
             ("", None),
         ] {
-            assert_eq!(reachable(url), at.map(|at| at.parse().unwrap()), "{url}");
+            assert_eq!(instance::reachable(url), at.map(|at| at.parse().unwrap()), "{url}");
         }
     }
 

@@ -12,7 +12,7 @@ use crate::http::fault::Fault;
 use crate::http::images::Stored;
 use crate::http::paging::{self, Page};
 use crate::http::status::applied;
-use crate::http::{lists, roles, shapes};
+use crate::http::{cron, lists, roles, shapes};
 use crate::message::{Answer, Code, Dialog, Request};
 
 const AT_ONCE: usize = 8;
@@ -43,6 +43,9 @@ pub enum Finish {
     /// What pi counts of that session.
     Usage(String),
     Commands,
+    /// Scheduled jobs; this payload if there is nothing else to say.
+    Cron(Value),
+    CronStatus,
     /// `session.live` of that session; the answer holds its dialogs.
     Live(String),
     /// Dialogs that were open before the client came, or, `of_others`, before it asked for sessions of other channels:
@@ -216,6 +219,8 @@ pub fn payload(finish: Finish, answer: Answer) -> Result<Value, Fault> {
         (Finish::Usage(session), Answer::Stats { stats, .. }) => {
             Ok(json!({"sessionKey": session, "stats": shapes::of_pi(&stats)?}))
         }
+        (Finish::Cron(done), Answer::Cron(answer)) => Ok(cron::shown(*answer, &done)),
+        (Finish::CronStatus, Answer::Cron(answer)) => Ok(cron::counted(&answer)),
         (Finish::Commands, Answer::Commands(list)) => Ok(json!({"commands": shapes::commands(&list)})),
         (_, other) => Err(Fault::from_answer(other)),
     }

@@ -311,6 +311,17 @@ fn encode(frame: &Frame) -> Encoded {
         }
         Frame::RoleCreated { role } => event("role.created", "", json!({"role": role})),
         Frame::RoleDeleted { role } => event("role.deleted", "", json!({"role": role})),
+        Frame::CronRun(run) => {
+            let mut payload = json!({"jobId": run.job, "status": run.status, "startedAt": run.started});
+            if let Some(finished) = run.finished {
+                payload["finishedAt"] = json!(finished);
+            }
+            if let Some(error) = &run.error {
+                payload["error"] = json!(error);
+            }
+            event("cron.run", "", payload)
+        }
+        Frame::CronChanged { job, action } => event("cron.changed", "", json!({"jobId": job, "action": action})),
         Frame::Reloaded => event("config.reloaded", "", json!({})),
         Frame::Channel { channel, account, state, error } => {
             let mut payload = json!({"id": channel, "accountId": account, "state": state});
@@ -323,7 +334,7 @@ fn encode(frame: &Frame) -> Encoded {
 }
 
 /// Names of all events, for `features`.
-pub const EVENTS: [&str; 23] = [
+pub const EVENTS: [&str; 25] = [
     "agent",
     "live.reset",
     "chat.typing",
@@ -341,6 +352,8 @@ pub const EVENTS: [&str; 23] = [
     "session.role.changed",
     "role.created",
     "role.deleted",
+    "cron.run",
+    "cron.changed",
     "config.reloaded",
     "channel.status",
     "presence",

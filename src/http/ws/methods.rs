@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{json, Value};
 
 use super::calls::{self, Call, Finish};
+use super::cron;
 use super::frames;
 use super::hello::{session_keys, Hello};
 use super::history;
@@ -158,7 +159,7 @@ impl Session {
         let payload = json!({
             "protocol": 1, "server": {"name": "pi-gateway", "version": s.version}, "connId": self.out.id,
             "epoch": port.hub.epoch, "lastEid": last, "resumed": resumed,
-            "features": {"methods": METHODS.iter().chain(&more::METHODS).collect::<Vec<_>>(), "events": EVENTS},
+            "features": {"methods": METHODS.iter().chain(&more::METHODS).chain(&cron::METHODS).collect::<Vec<_>>(), "events": EVENTS},
             "policy": {
                 "maxPayload": s.limits.ws_message, "maxBufferedBytes": s.limits.ws_bytes,
                 "tickIntervalMs": s.times.ws_tick.as_millis() as u64,

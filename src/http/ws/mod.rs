@@ -6,6 +6,7 @@
 mod attendant;
 mod bounds;
 mod calls;
+mod cron;
 mod frames;
 mod hello;
 mod history;

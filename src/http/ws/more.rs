@@ -11,7 +11,7 @@ use crate::http::json::{session_key, Members};
 use crate::http::{channels, lists, memory, observability, roles, transcripts};
 use crate::message::Request;
 
-/// Names of these methods, for `features`. `cron.*` is not among them: there is no cron yet.
+/// Names of these methods, for `features`. Those of scheduled jobs are in `cron`.
 pub const METHODS: [&str; 18] = [
     "roles.list",
     "roles.set",
@@ -58,8 +58,7 @@ impl Session {
             "tools.call" => now(lists::tool_method(m)),
             "channels.status" => now(Ok(channels::of(port))),
             "channels.restart" => now(channels::restart_method(port, m)),
-            _ if method.starts_with("cron.") => now(Err(Fault::new(404, "unsupported", "Cron not enabled"))),
-            _ => None,
+            _ => self.cron_method(id, method, m),
         }
     }
 
