@@ -52,7 +52,7 @@ fn webhooks_that_are_off_are_refused_with_and_without_a_secret() {
 }
 
 #[test]
-fn the_hook_s_token_or_the_gateway_s_secret_opens_and_nothing_else() {
+fn b31_the_hook_s_token_or_the_gateway_s_secret_opens_and_nothing_else() {
     let h = house(hooks());
     let as_bearer = "Authorization: Bearer hook-token\r\n";
     for fields in [TOKEN, as_bearer, &*bearer()] {

@@ -37,7 +37,7 @@ fn a_failed_lookup_is_not_kept() {
 }
 
 #[test]
-fn given_a_lookup_hangs_then_only_those_who_need_that_name_wait_and_no_further_threads_come() {
+fn c31_given_a_lookup_hangs_then_only_those_who_need_that_name_wait_and_no_further_threads_come() {
     let (end, hang) = mpsc::channel::<()>();
     let hang = Mutex::new(hang);
     let threads = Arc::new(Mutex::new((0, HashSet::new())));

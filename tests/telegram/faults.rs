@@ -6,6 +6,25 @@ use crate::house::{House, ANN};
 use crate::support::bot_api::{Line, Rule, Trouble};
 
 #[test]
+fn c13_given_a_kill_while_the_chat_is_frozen_then_the_answer_is_sent_once_and_was_never_in_doubt() {
+    let mut h = House::new(json!({"streamMode": "off"}));
+    h.api.trouble(Rule::on("sendMessage", Trouble::Flood(2)).chat(ANN).times(1));
+    h.api.user_writes(ANN, "[[say:late]]");
+    h.g.wait_until("the refusal is known", |g| {
+        let db = rusqlite::Connection::open(g.data().join("gateway.db")).unwrap();
+        let row = |state: &str| format!("SELECT count(*) FROM outbox WHERE state = '{state}' AND attempts > 0");
+        db.query_row(&row("ready"), [], |r| r.get::<_, i64>(0)).unwrap() == 1
+    });
+    h.g.kill9();
+    h.g.restart();
+    h.api.wait_text(ANN, "late");
+    h.settled();
+    assert_eq!(h.said(ANN), ["late"]);
+    assert_eq!(h.api.calls("sendMessage").len(), 2, "the refused one and the one that came");
+    h.api.assert_clean();
+}
+
+#[test]
 fn a_limited_chat_gets_its_answer_when_the_time_is_over_and_others_do_not_wait() {
     let h = House::new(json!({"streamMode": "off", "dmPolicy": "open", "allowFrom": ["*"]}));
     h.api.trouble(Rule::on("sendMessage", Trouble::Flood(2)).chat(ANN).times(1));
@@ -36,7 +55,7 @@ fn outage() -> Duration {
 }
 
 #[test]
-fn given_a_network_that_is_gone_then_hanging_then_it_recovers_and_nothing_is_lost_or_out_of_order() {
+fn b2_given_a_network_that_is_gone_then_hanging_then_it_recovers_and_nothing_is_lost_or_out_of_order() {
     let h = House::new(json!({"streamMode": "off", "pollTimeoutS": 1}));
     h.api.user_writes(ANN, "[[gate:g]] [[say:one]]");
     h.pi.wait_gate("g");
@@ -65,7 +84,7 @@ fn an_answer_lost_on_the_way_back_is_sent_once_more_at_most() {
 }
 
 #[test]
-fn a_refused_token_is_told_and_the_rest_of_the_gateway_works() {
+fn b28_a_refused_token_is_told_and_the_rest_of_the_gateway_works() {
     let api = crate::support::bot_api::BotApi::start();
     api.trouble(Rule::on("getMe", Trouble::unauthorized()).always());
     let pi = crate::support::fake_pi::FakePi::new(crate::support::fake_pi::Flavour::New);

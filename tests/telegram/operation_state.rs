@@ -173,7 +173,7 @@ fn given_a_poll_that_completes_then_the_time_begins_anew() {
 }
 
 #[test]
-fn a_delivery_that_was_not_stored_shall_come_again() {
+fn b30_a_delivery_that_was_not_stored_shall_come_again() {
     let api = BotApi::start();
     let more = json!({"webhookUrl": "https://127.0.0.1:1/webhook/telegram", "webhookSecret": "s"});
     let failing = || Answer::Error { code: Code::StoreFailing, message: "the disk is full".into() };

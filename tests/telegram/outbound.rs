@@ -135,7 +135,7 @@ fn messages_are_edited_marked_pinned_and_deleted() {
 }
 
 #[test]
-fn given_a_dead_line_then_a_tool_hears_that_its_message_is_queued_and_it_goes_out_later() {
+fn c17_given_a_dead_line_then_a_tool_hears_that_its_message_is_queued_and_it_goes_out_later() {
     let h = House::new(json!({"streamMode": "off"}));
     spoken(&h);
     h.api.line(Line::Refused);

@@ -120,7 +120,7 @@ fn a_picture_that_is_refused_goes_as_a_document() {
 }
 
 #[test]
-fn uploads_that_hang_hold_up_nobody_else_s_text() {
+fn c32_uploads_that_hang_hold_up_nobody_else_s_text() {
     let h = House::new(json!({"streamMode": "off", "groups": {"*": {"requireMention": false}}}));
     h.api.privacy(false);
     file(&h, "a.png", PIXEL);

@@ -26,7 +26,7 @@ fn a_short_answer_needs_no_edit() {
 }
 
 #[test]
-fn given_a_kill_while_it_grows_then_the_same_message_is_finished() {
+fn c12_given_a_kill_while_it_grows_then_the_same_message_is_finished() {
     let mut h = House::new(json!({"draftChunk": {"editThrottleMs": 250}}));
     h.api.user_writes(ANN, "[[say:half an answer]] [[gate:half]] [[say: the rest]]");
     h.pi.wait_gate("half");
