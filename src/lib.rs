@@ -11,6 +11,7 @@ pub mod config;
 pub mod core;
 pub mod cron;
 pub mod fault;
+pub mod footprint;
 pub mod gateway;
 pub mod http;
 pub mod live;

@@ -169,7 +169,7 @@ impl Written {
                     largest.fetch_max(sync::wal_path(&path).metadata().map_or(0, |m| m.len()), SeqCst);
                     effects.into_iter().for_each(|e| carry(e));
                 };
-                sync::run(&path, &covered, &stats, release, |_| ());
+                sync::run(&path, &covered, &stats, release, |_| (), || ());
             }
         };
         let rules = Rules { max_waiting: 1 << 20, max_per_session: 1 << 20, transcripts: false, ..Rules::default() };

@@ -31,7 +31,7 @@ use crate::http::{self, AgentLabel, Door};
 use crate::live::Board;
 use crate::message::{Effect, Event};
 use crate::store::{self, sync, Reader, Store};
-use crate::{clock, fault};
+use crate::{clock, fault, footprint};
 
 /// Events that may wait for the mind; senders block or are told "busy".
 const INBOX: usize = 1024;
@@ -234,7 +234,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
                     carry(effect);
                 }
             };
-            sync::run(&path, &covered, &sync_stats, release, trouble);
+            sync::run(&path, &covered, &sync_stats, release, trouble, footprint::release_code);
         };
         thread("sync", 256 << 10, run)?
     };

@@ -43,17 +43,19 @@ pub struct Covered<E> {
 }
 
 /// Runs until the sender is gone. `release` gets the effects of a covered commit, in order;
-/// `trouble` is told after three failures in a row (and `None` when it works again).
+/// `trouble` is told after three failures in a row (and `None` when it works again), `quiet` two seconds after the start
+/// and after the last write.
 pub fn run<E>(
     store: &Path,
     work: &Receiver<Covered<E>>,
     stats: &Arc<SyncStats>,
     mut release: impl FnMut(Vec<E>),
     mut trouble: impl FnMut(Option<String>),
+    quiet: impl Fn(),
 ) {
     let wal = wal_path(store);
     let mut side: Option<Connection> = None;
-    let mut dirty = false; // written since the last checkpoint
+    let mut dirty = true; // written since it was quiet, or just started
     let mut synced = 0; // since the last checkpoint
     let mut copied = 0; // length of the log at the last checkpoint that was not made for idleness
     let mut failures = 0u32;
@@ -73,6 +75,7 @@ pub fn run<E>(
                 }
                 side = None; // idle: give its cache back
                 dirty = false;
+                quiet();
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => break,

@@ -203,3 +203,20 @@ fn c33_given_an_idle_gateway_then_it_sleeps() {
         assert!(Instant::now() < end, "it woke {woken:?} times in three seconds");
     }
 }
+
+/// Pages of files that the process has in memory, kB.
+fn file_pages(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("RssFile:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn given_an_idle_gateway_then_it_keeps_little_of_its_own_code_and_works_on() {
+    let g = Gateway::demo(json!({})).start();
+    for text in ["hello", "hello again"] {
+        assert!(!g.chat(MAIN, text).is_empty());
+        let busy = file_pages(g.pid());
+        g.wait_until("the code is given back", |g| file_pages(g.pid()) < busy * 2 / 3);
+    }
+}
