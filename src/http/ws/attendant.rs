@@ -24,6 +24,7 @@ use super::line::Line;
 use super::reader::{Back, End, Reader};
 use super::threads::Threads;
 use crate::bell::Ring;
+use crate::footprint;
 use crate::http::door::STACK;
 use crate::http::port::Permits;
 
@@ -31,6 +32,8 @@ use crate::http::port::Permits;
 const BELL: u64 = 0;
 /// Sockets told of at once.
 const EVENTS: usize = 64;
+/// After that long without events, the code that they needed is given back.
+const CALM: Duration = Duration::from_secs(2);
 /// Nothing is due for so long.
 const QUIET: Duration = Duration::from_secs(3600);
 
@@ -129,9 +132,19 @@ impl Attendant {
         // Lines to go to, and when to go to all of them.
         let mut due: Vec<u64> = Vec::new();
         let mut next = Instant::now();
+        // When what was needed for the last events is given back.
+        let mut calm: Option<Instant> = None;
         loop {
-            let wait = if due.is_empty() { next.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
+            let until = calm.map_or(next, |at| at.min(next));
+            let wait = if due.is_empty() { until.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
             self.wait(&mut events, wait);
+            let now = Instant::now();
+            if !events.is_empty() || now >= next {
+                calm = Some(now + CALM);
+            } else if calm.is_some_and(|at| now >= at) {
+                calm = None;
+                footprint::release_code();
+            }
             for event in &events {
                 if let Some(line) = lines.get_mut(&event.data.u64()) {
                     line.fired();
