@@ -1,11 +1,10 @@
 //! Texts that answer a question of the agent (telegram.md 12).
 
-use super::presses::CALLBACK;
 use super::questions::{Ended, Question};
 use super::session::Key;
 use super::{State, Todo};
 use crate::message::*;
-use crate::store::{inbox_state as st, NewInbox, Result};
+use crate::store::{inbox_state as st, Result};
 
 /// So long a reply waits at most for the platform's word about the question that it may be for, ms.
 pub(super) const WORD: u64 = 35_000;
@@ -37,26 +36,8 @@ impl State {
             return Ok(false);
         }
         let Some(session) = self.questions.get(&id).map(|q| q.session.clone()) else { return Ok(false) };
-        let row = self.store.add_inbox(&NewInbox {
-            dkey: (!m.dkey.is_empty()).then_some(m.dkey.as_str()),
-            dkey2: m.dkey2.as_deref(),
-            kind: CALLBACK,
-            session: &session,
-            agent: self.rules.routing.agent_of(&session),
-            state: st::QUEUED,
-            prio: 0,
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            source: &m.source,
-            text: &m.text,
-            images: &[],
-            files: &[],
-            group: None,
-            body_hash: None,
-            solo: None,
-        })?;
+        let row = self.add_touch(&session, &m.source, &m.text, (&m.dkey, m.dkey2.as_deref()))?;
         self.store.set_inbox(row, st::COMMAND, None, None, None)?;
-        self.counters.accepted += 1;
         self.end_question(&id, UiAnswer::Value(m.text.clone()), Ended::Written)?;
         Ok(true)
     }
@@ -71,7 +52,7 @@ impl State {
         let (id, _) = self.questions.iter().find(|(_, q)| fits(q))?;
         let account = m.source.account.as_deref().unwrap_or_default();
         let known = self.store.sent_message(&m.source.channel, account, &target.chat, to);
-        matches!(known, Ok(None)).then_some(id)
+        matches!(known, Ok(None)).then_some(id) // a store that fails says so at the next statement
     }
 
     /// The stored message waits until it is known which message the question is.

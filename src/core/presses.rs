@@ -156,6 +156,35 @@ impl State {
         }
     }
 
+    /// The mark of a press, or of words that answer like one, by its keys: a repeat does nothing.
+    pub(super) fn add_touch(
+        &mut self,
+        session: &str,
+        source: &Source,
+        text: &str,
+        (dkey, dkey2): (&str, Option<&str>),
+    ) -> Result<Row> {
+        self.counters.accepted += 1;
+        self.store.add_inbox(&NewInbox {
+            dkey: (!dkey.is_empty()).then_some(dkey),
+            dkey2,
+            kind: CALLBACK,
+            session,
+            agent: self.rules.routing.agent_of(session),
+            state: st::QUEUED,
+            prio: 0,
+            at: self.now.wall,
+            clock_ok: self.clock_confirmed,
+            source,
+            text,
+            images: &[],
+            files: &[],
+            group: None,
+            body_hash: None,
+            solo: None,
+        })
+    }
+
     /// Records the press and does what it is for; `None`: its session is gone.
     pub(super) fn pressed<T>(
         &mut self,
@@ -167,25 +196,7 @@ impl State {
         let source = Source { message_id: p.message.clone(), ..p.source.clone() };
         let fresh = keys::parse(&p.data).is_none().then_some(&source); // of before us: its session may be new
         let Some(key) = self.load(session, fresh)? else { return Ok(None) };
-        let row = self.store.add_inbox(&NewInbox {
-            dkey: (!p.dkey.is_empty()).then_some(p.dkey.as_str()),
-            dkey2: None,
-            kind: CALLBACK,
-            session,
-            agent: self.rules.routing.agent_of(session),
-            state: st::QUEUED,
-            prio: 0,
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            source: &source,
-            text,
-            images: &[],
-            files: &[],
-            group: None,
-            body_hash: None,
-            solo: None,
-        })?;
-        self.counters.accepted += 1;
+        let row = self.add_touch(session, &source, text, (&p.dkey, None))?;
         let Some(row) = self.store.inbox(row)? else { return Ok(None) };
         let mut done = None;
         self.with(&key, |core, s| {

@@ -20,6 +20,27 @@ fn with_views(chat_type: ChatType, every: u64) -> (Mind, Vec<Effect>) {
     (m, effects)
 }
 
+/// Renders what is to be sent, and calls the platform until nothing is left; a call without outcome is left open.
+fn play(m: &mut Mind, effects: &mut Vec<Effect>, mut platform: impl FnMut(Call) -> Option<Outcome>) {
+    for _ in 0..10 {
+        for e in std::mem::take(effects) {
+            let done = match e {
+                Effect::Job { id, job, .. } => match *job {
+                    Job::Render { content, .. } => {
+                        Some(Event::Job { id, done: Box::new(JobDone::Rendered(vec![*content])) })
+                    }
+                    _ => None,
+                },
+                Effect::Call { id, call, .. } => {
+                    platform(*call).map(|outcome| Event::Outcome { call: id, outcome: Box::new(outcome) })
+                }
+                _ => None,
+            };
+            effects.extend(done.into_iter().flat_map(|event| m.feed(event)));
+        }
+    }
+}
+
 /// How the reply goes out after a turn of so many ms, of whose answer something was seen or not: the operations.
 fn delivered(chat_type: ChatType, ms: u64, bare: bool) -> Vec<&'static str> {
     let (mut m, effects) = with_views(chat_type, 1_000_000);
@@ -39,30 +60,15 @@ fn delivered(chat_type: ChatType, ms: u64, bare: bool) -> Vec<&'static str> {
     let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
     let mut effects = m.answer(proc, id, PiData::State(PiState::default()));
     let mut ops = Vec::new();
-    for _ in 0..10 {
-        let mut next = Vec::new();
-        for e in effects {
-            next.extend(match e {
-                Effect::Job { id, job, .. } => match *job {
-                    Job::Render { content, .. } => {
-                        m.feed(Event::Job { id, done: Box::new(JobDone::Rendered(vec![*content])) })
-                    }
-                    _ => Vec::new(),
-                },
-                Effect::Call { id, call, .. } => {
-                    ops.push(match call.op {
-                        Op::Send { .. } => "send",
-                        Op::Edit { .. } => "edit",
-                        Op::Delete { .. } => "delete",
-                        _ => "else",
-                    });
-                    m.feed(Event::Outcome { call: id, outcome: Box::new(Outcome::Sent { id: "p2".into() }) })
-                }
-                _ => Vec::new(),
-            });
-        }
-        effects = next;
-    }
+    play(&mut m, &mut effects, |call| {
+        ops.push(match call.op {
+            Op::Send { .. } => "send",
+            Op::Edit { .. } => "edit",
+            Op::Delete { .. } => "delete",
+            _ => "else",
+        });
+        Some(Outcome::Sent { id: "p2".into() })
+    });
     ops
 }
 
@@ -76,33 +82,15 @@ fn given_only_a_placeholder_for_long_then_the_reply_of_a_private_chat_is_a_messa
 /// Plays a chat in which there is no topic 5, as long as that is so: threads of what was sent, and what it replied to.
 fn sent(m: &mut Mind, mut effects: Vec<Effect>, gone: bool) -> Vec<(String, Option<String>)> {
     let mut places = Vec::new();
-    for _ in 0..10 {
-        let mut next = Vec::new();
-        for e in effects {
-            next.extend(match e {
-                Effect::Job { id, job, .. } => match *job {
-                    Job::Render { content, .. } => {
-                        m.feed(Event::Job { id, done: Box::new(JobDone::Rendered(vec![*content])) })
-                    }
-                    _ => Vec::new(),
-                },
-                Effect::Call { id, call, .. } => match call.op {
-                    Op::Send { content, .. } => {
-                        let refused = gone && call.target.thread == "5";
-                        places.push((call.target.thread.clone(), content.reply_to));
-                        let outcome = match refused {
-                            true => Outcome::TopicGone { why: "message thread not found".into() },
-                            false => Outcome::Sent { id: "p1".into() },
-                        };
-                        m.feed(Event::Outcome { call: id, outcome: Box::new(outcome) })
-                    }
-                    _ => Vec::new(),
-                },
-                _ => Vec::new(),
-            });
-        }
-        effects = next;
-    }
+    play(m, &mut effects, |call| {
+        let Op::Send { content, .. } = call.op else { return None };
+        let refused = gone && call.target.thread == "5";
+        places.push((call.target.thread, content.reply_to));
+        Some(match refused {
+            true => Outcome::TopicGone { why: "message thread not found".into() },
+            false => Outcome::Sent { id: "p1".into() },
+        })
+    });
     places
 }
 
