@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::world::{World, OTHER};
+use crate::world::{World, MAIN, OTHER};
 
 pub fn compact_makes_room_and_the_talk_goes_on(new: bool) {
     let w = World::start(new);
@@ -88,4 +88,32 @@ pub fn models_usage_and_reload_over_the_api(new: bool) {
     assert_eq!(w.ask("again [[say:yes]]"), "yes");
     assert_ne!(w.pid(), before, "a fresh process");
     assert!(w.asked("again").body.to_string().contains("Ada"), "with the same conversation");
+}
+
+/// Asks the gateway about its own session while pi compacts, and leaves the answer in a file.
+const NOSY: &str = r#"
+import { writeFileSync } from "node:fs";
+export default function (pi) {
+  pi.on("session_before_compact", async () => {
+    const headers = { authorization: "Bearer " + process.env.PI_GATEWAY_INTERNAL_TOKEN };
+    const r = await fetch(process.env.PI_GATEWAY_URL + "/api/session/status", { headers });
+    writeFileSync("HOME/told", r.status + " " + (await r.text()));
+  });
+}"#;
+
+pub fn c2_a_compaction_whose_extension_asks_about_the_session_ends_and_the_session_answers(new: bool) {
+    let w = World::extended(new, NOSY, json!({}));
+    let mut page = w.page();
+    for n in 0..4 {
+        let run = page.say(&format!("[[long:3000 chars]] {n}"));
+        page.reply(&run);
+    }
+    let compaction = page.say("/compact");
+    let status = page.say("/status");
+    assert!(page.reply(&status).contains("Session"), "answered meanwhile");
+    assert_eq!(page.reply(&compaction), "Compacting...");
+    assert_eq!(page.reply(&compaction), "Compacted.");
+    let told = std::fs::read_to_string(w.path("told")).unwrap();
+    assert!(told.starts_with("200 ") && told.contains(MAIN), "{told}");
+    assert_eq!(w.ask("[[say:still here]]"), "still here");
 }

@@ -50,6 +50,7 @@ on_both! {
         a_gateway_killed_in_mid_answer_answers_once, pi_that_cannot_start_says_why,
         c8_a_message_that_kills_pi_three_times_is_told_once_and_the_queue_goes_on;
     commands:
+        c2_a_compaction_whose_extension_asks_about_the_session_ends_and_the_session_answers,
         compact_makes_room_and_the_talk_goes_on, model_is_changed_for_this_session_only,
         thinking_level_is_changed, models_usage_and_reload_over_the_api, a_command_of_an_extension_is_recognised_at_once;
     recovery:
