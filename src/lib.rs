@@ -24,5 +24,6 @@ pub mod roles;
 pub mod roster;
 pub mod routing;
 pub mod rules;
+pub mod spool;
 pub mod store;
 pub mod transcripts;

@@ -169,7 +169,7 @@ fn wrong_usage_is_64_with_a_line_of_usage() {
         ("gateway --port=many --check", "found \"many\"", "usage: pi-gw gateway"),
         ("config", "needs to know what to do", "usage: pi-gw config show|path|"),
         ("doctor extra", "unexpected \"extra\"", "usage: pi-gw doctor"),
-        ("send --to x", "\"send\" is not in this version yet", "usage: pi-gw"),
+        ("outbox list", "\"outbox\" is not in this version yet", "usage: pi-gw"),
         ("help onboard", "\"onboard\" is not in this version yet", "usage: pi-gw"),
     ] {
         let ran = home.run(line);

@@ -138,12 +138,34 @@ pub fn get(address: SocketAddr, path: &str, token: Option<&str>, limit: Duration
     ask(address, "GET", path, token, limit)
 }
 
+/// `POST` of JSON.
+pub fn post(
+    address: SocketAddr,
+    path: &str,
+    token: Option<&str>,
+    json: &str,
+    limit: Duration,
+) -> io::Result<(u16, String)> {
+    exchange(address, "POST", path, token, Some(json), limit)
+}
+
 /// The same with another method; nothing is sent along.
 pub fn ask(
     address: SocketAddr,
     method: &str,
     path: &str,
     token: Option<&str>,
+    limit: Duration,
+) -> io::Result<(u16, String)> {
+    exchange(address, method, path, token, None, limit)
+}
+
+fn exchange(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    json: Option<&str>,
     limit: Duration,
 ) -> io::Result<(u16, String)> {
     let end = Instant::now() + limit;
@@ -158,9 +180,13 @@ pub fn ask(
     let mut stream = TcpStream::connect_timeout(&address, left()?)?;
     let auth = token.map_or(String::new(), |token| format!("Authorization: Bearer {token}\r\n"));
     stream.set_write_timeout(Some(left()?))?;
-    let length = if method == "GET" { "" } else { "Content-Length: 0\r\n" };
+    let length = match (method, json) {
+        (_, Some(json)) => format!("Content-Type: application/json\r\nContent-Length: {}\r\n", json.len()),
+        ("GET", None) => String::new(),
+        (_, None) => "Content-Length: 0\r\n".to_owned(),
+    };
     let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{auth}{length}Connection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).map_err(slow)?;
+    stream.write_all((head + json.unwrap_or_default()).as_bytes()).map_err(slow)?;
     let (mut answer, mut block) = (Vec::new(), [0; 4096]);
     while (answer.len() as u64) < ANSWER {
         stream.set_read_timeout(Some(left()?))?;

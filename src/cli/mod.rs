@@ -13,6 +13,7 @@ mod help;
 mod instance;
 mod pairing;
 mod parse;
+mod send;
 mod table;
 mod version;
 

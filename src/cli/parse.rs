@@ -18,7 +18,7 @@ pub struct Call {
     /// What is left when options are taken away.
     pub arguments: Vec<String>,
     switches: BTreeSet<&'static str>,
-    values: BTreeMap<&'static str, String>,
+    values: BTreeMap<&'static str, Vec<String>>,
 }
 
 impl Call {
@@ -29,7 +29,12 @@ impl Call {
 
     /// The value of an option.
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(String::as_str)
+        self.all(name).first().map(String::as_str)
+    }
+
+    /// All values of an option that may be repeated, in their order.
+    pub fn all(&self, name: &str) -> &[String] {
+        self.values.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// `--config`.
@@ -60,14 +65,12 @@ pub fn parse(mut args: Vec<OsString>) -> Result<Call, Wrong> {
     let likely = likely_usage(&args);
     let mut args = Arguments::from_vec(args);
     let flags = table::all_flags();
-    let mut values = BTreeMap::new();
+    let mut values: BTreeMap<_, Vec<String>> = BTreeMap::new();
     // Values first: they may look like switches.
     for flag in flags.iter().filter(|flag| flag.value.is_some()) {
         let own = |text| Wrong { text, usage: likely.clone() };
         while let Some(value) = value(&mut args, flag, &flags).map_err(own)? {
-            if values.insert(flag.name, value).is_some() {
-                return Err(own(format!("{} is given twice", flag.name)));
-            }
+            values.entry(flag.name).or_default().push(value);
         }
     }
     let mut switches = BTreeSet::new();
@@ -96,6 +99,10 @@ pub fn parse(mut args: Vec<OsString>) -> Result<Call, Wrong> {
     let given = switches.iter().chain(values.keys());
     if let Some(option) = given.filter(|given| !help && !own.iter().any(|flag| flag.name == **given)).min() {
         return Err(own_usage(format!("{option} is no option of \"{line}\"")));
+    }
+    let once = |flag: &&&Flag| !flag.many && values.get(flag.name).is_some_and(|given| given.len() > 1);
+    if let Some(flag) = own.iter().find(once) {
+        return Err(own_usage(format!("{} is given twice", flag.name)));
     }
     if let Some(extra) = words.get(command.most) {
         let text = match (command.inner.is_empty(), help) {

@@ -1,6 +1,6 @@
 //! Every subcommand and option, once: reading the command line, help and "did you mean" follow from it.
 
-use super::{config, cron, doctor, exit, gateway, help, instance, pairing, version, Call, Io};
+use super::{config, cron, doctor, exit, gateway, help, instance, pairing, send, version, Call, Io};
 use crate::config::Env;
 
 /// An option.
@@ -11,6 +11,8 @@ pub struct Flag {
     pub short: Option<&'static str>,
     /// What its value is called; `None`: it has none. An option that several commands have is the same in all.
     pub value: Option<&'static str>,
+    /// It may be given several times.
+    pub many: bool,
     pub help: &'static str,
 }
 
@@ -31,11 +33,15 @@ pub struct Command {
 }
 
 const fn switch(name: &'static str, help: &'static str) -> Flag {
-    Flag { name, short: None, value: None, help }
+    Flag { name, short: None, value: None, many: false, help }
 }
 
 const fn valued(name: &'static str, value: &'static str, help: &'static str) -> Flag {
-    Flag { name, short: None, value: Some(value), help }
+    Flag { name, short: None, value: Some(value), many: false, help }
+}
+
+const fn many(flag: Flag) -> Flag {
+    Flag { many: true, ..flag }
 }
 
 const fn short(flag: Flag, short: &'static str) -> Flag {
@@ -104,6 +110,26 @@ pub const COMMANDS: &[Command] = &[
         arguments: "list|add|remove|pause|resume|run|runs|status",
         ..leaf("cron", "scheduled jobs", &[], what_to_do)
     },
+    leaf(
+        "send",
+        "send a message or a file, with or without a gateway",
+        &[
+            many(valued("--to", "PLACE", "where to: telegram:123456, webchat:default, session:KEY, last")),
+            valued("--message", "TEXT", "the text; - or nothing reads standard input"),
+            many(valued("--file", "PATH", "a file; may be repeated")),
+            valued("--caption", "TEXT", "what stands under the file"),
+            valued("--format", "FORM", "markdown, html or plain"),
+            valued("--via", "HOW", "auto, direct or gateway"),
+            valued("--reply-to", "ID", "as an answer to this message"),
+            switch("--silent", "without a sound"),
+            valued("--retries", "N", "so many tries more if it fails for now (3)"),
+            valued("--timeout", "N", "give up after so many seconds (30)"),
+            switch("--spool", "if it fails for now, leave it for the gateway to send"),
+            valued("--dedupe-key", "KEY", "send what has this key once in 24 hours"),
+            switch("--dry-run", "print what would be sent"),
+        ],
+        send::run,
+    ),
     Command { arguments: "[COMMAND]", most: 2, ..leaf("help", "show help about a command", &[], help::run) },
     leaf("version", "show the version", &[], version::run),
 ];
@@ -192,7 +218,7 @@ const CRON: &[Command] = &[
             valued("--delivery", "HOW", "announce, direct or silent"),
             valued("--channel", "NAME", "of this channel only"),
             valued("--to", "PLACE", "who hears of the result, such as 123456 or -1001:topic:7"),
-            valued("--timeout", "MS", "how long a run may take"),
+            valued("--timeout", "N", "how long a run may take, in ms"),
             switch("--once", "remove the job after it was done"),
             switch("--replace", "take the place of a job with that name"),
         ],
@@ -208,7 +234,6 @@ const CRON: &[Command] = &[
 
 /// Commands of later versions: known, so that nobody looks for a typing error.
 pub const LATER: &[&str] = &[
-    "send",
     "session",
     "outbox",
     "channel",

@@ -113,6 +113,16 @@ impl Paths {
         self.data.join("gateway.db")
     }
 
+    /// Messages that `pi-gw send` left for the gateway.
+    pub fn spool_dir(&self) -> PathBuf {
+        self.data.join("spool")
+    }
+
+    /// Which keys `pi-gw send` has used.
+    pub fn send_keys_dir(&self) -> PathBuf {
+        self.data.join("run/sent")
+    }
+
     /// 1 MB that is freed when the disk is full.
     pub fn ballast(&self) -> PathBuf {
         self.data.join("ballast")

@@ -270,6 +270,9 @@ impl State {
         for part in parts.iter_mut().take(if all { usize::MAX } else { 1 }) {
             part.reply_to = reply_to.clone();
         }
+        for part in &mut parts {
+            part.silent = head.content.silent;
+        }
         if let Some(first) = parts.first_mut() {
             first.buttons = head.content.buttons.clone();
             first.wants_reply = head.content.wants_reply;

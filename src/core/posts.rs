@@ -172,7 +172,7 @@ impl State {
         };
         let id = self.store.ext('s', segment);
         let run = inbox.map(|row| self.store.ext('i', row)).unwrap_or_default();
-        let post = Post { text: text.to_owned(), file: None, reply_to: None, parse_mode: None };
+        let post = Post { text: text.to_owned(), ..Post::default() };
         let at = self.now.wall;
         self.frame(Frame::Posted(Box::new(Posted { session: key.to_owned(), id, run, post, home, at })));
         Ok(())
@@ -320,5 +320,7 @@ fn content(req: &PostRequest, home: &Home) -> Content {
         Some("plain") => Form::Plain,
         _ => Form::Markdown,
     };
-    Content { text: req.post.text.clone(), reply_to: req.post.reply_to.clone(), file, form, ..Content::default() }
+    let post = &req.post;
+    let (text, reply_to) = (post.text.clone(), post.reply_to.clone());
+    Content { text, reply_to, file, form, silent: post.silent, ..Content::default() }
 }

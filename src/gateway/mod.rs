@@ -25,12 +25,14 @@ mod routes;
 mod runtime;
 pub(crate) mod settings;
 mod shutdown;
+mod spool;
 mod start;
 mod stickers;
 mod watch;
 
 use std::path::PathBuf;
 
+pub use channels::render;
 pub use start::run;
 
 /// What the command line asks of `pi-gw gateway`.

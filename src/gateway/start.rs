@@ -19,6 +19,7 @@ use super::operator::Operator;
 use super::programs::Programs;
 use super::reload::Reloader;
 use super::shutdown::Shutdown;
+use super::spool::Spool;
 use super::{clock_watch, cron_jobs, lock, logging, people, settings, watch, Options};
 use crate::agent::profile;
 use crate::ask::{Answers, Mind};
@@ -258,13 +259,19 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
         log::warn!("{}: {e}", pid_file.display());
     }
     mind.tell(Event::Poke); // what was changed while nobody could be poked
+    let spool = Spool::new(paths.spool_dir(), doors.clone());
+    spool.look();
     step("started");
 
     let reloader = Reloader::new(loaded, options, env.clone(), carrier.clone(), doors.clone());
     operator.know(reloader.clone());
     let shutdown =
         Shutdown { carrier: carrier.clone(), doors, mind: mind.clone(), drained, core_thread, sync_thread, log };
-    serve(main, carrier, programs, mind, reloader, shutdown, pid_lock)
+    let poked = move || {
+        mind.tell_now(Event::Poke); // a full inbox: the next poke, or the next start
+        spool.look();
+    };
+    serve(main, carrier, programs, poked, reloader, shutdown, pid_lock)
 }
 
 /// Main: children, signals, the configuration file. Never returns.
@@ -272,11 +279,12 @@ fn serve(
     mut main: Children,
     carrier: Arc<Carrier>,
     programs: Arc<Programs>,
-    mind: Mind,
+    poked: impl Fn(),
     reloader: Arc<Reloader>,
     shutdown: Shutdown,
     _lock: lock::PidFile,
 ) -> Result<Never, Failed> {
+    let mind = shutdown.mind.clone();
     match watch::Watch::new(reloader.path()) {
         Ok(w) => {
             let (name, again) = (w.name(), reloader.clone());
@@ -306,9 +314,7 @@ fn serve(
                 mind.tell(Event::Swept { proc: id });
             }
             MainEvent::Reload => reloader.soon(),
-            MainEvent::Poke => {
-                mind.tell_now(Event::Poke); // a full inbox: the next poke, or the next start
-            }
+            MainEvent::Poke => poked(),
             MainEvent::Stop => match shutdown.take() {
                 Some(s) => {
                     manager.iter().for_each(|m| m.tell("STOPPING=1"));

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::message::{Frame, Observation};
+use crate::spool::Note;
 
 use super::exchange::Reply;
 use super::fault::{Fault, Shape};
@@ -85,6 +86,12 @@ impl Door {
     /// Keeps what happened for whoever asks for `/api/observability/events`.
     pub fn observe(&self, seen: Observation) {
         self.port.observer.note(guard::wall(), seen);
+    }
+
+    /// Sends what was left on the disk under that name; it is in the store then. `Err`: why not, and whether it may
+    /// be tried again.
+    pub fn take_in(&self, id: &str, note: &Note) -> Result<(), (String, bool)> {
+        super::send::left(&self.port, id, note)
     }
 
     /// New settings. Addresses and connection limits stay as they were, but for the agent door's limit, which

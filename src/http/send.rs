@@ -15,6 +15,7 @@ use super::media::{self, Denied, Spot};
 use super::port::Port;
 use crate::channels::telegram;
 use crate::message::*;
+use crate::spool::Note;
 
 /// The channel whose mailbox is the store.
 const WEBCHAT: &str = "webchat";
@@ -136,7 +137,7 @@ pub fn message(port: &Port, ex: &mut dyn Exchange) -> Handled {
     }
     let body_hash = hash(json!([text, reply_to, parse_mode]).to_string().as_bytes());
     let length = text.encode_utf16().count(); // as the original counts
-    let post = Post { text, file: None, reply_to: owned(reply_to), parse_mode: owned(parse_mode) };
+    let post = Post { text, file: None, reply_to: owned(reply_to), parse_mode: owned(parse_mode), ..Post::default() };
     let dkey = dkey("message", call, &m, &place.session)?;
     let told =
         record(port, PostRequest { session: place.session.clone(), post, dkey, body_hash, ..PostRequest::default() })?;
@@ -147,8 +148,60 @@ pub fn message(port: &Port, ex: &mut dyn Exchange) -> Handled {
     answered(&sent(value, &told), told.replayed)
 }
 
-/// POST `/api/send` `{to: "channel:target", message}` (1.5). WebChat's targets are the names of its conversations
-/// (`webchat:default`), or whole session keys; Telegram's are `[account:]chatId[:topic:N]`.
+/// Somebody addresses a place by hand, not the people of their own session.
+pub(super) struct Addressed<'a> {
+    /// `channel:place`. WebChat's places are the names of its conversations (`webchat:default`), or whole session keys;
+    /// Telegram's are `[account:]chatId[:topic:N]`.
+    pub to: &'a str,
+    pub post: Post,
+    /// Of the whole request; a place is part of it.
+    pub dkey: Option<String>,
+}
+
+impl Addressed<'_> {
+    /// Sends it; true: on a platform that is called.
+    pub(super) fn send(self, port: &Port) -> Result<(Delivered, bool), Fault> {
+        let Addressed { to, post, dkey } = self;
+        let target = to.split_once(':').filter(|(channel, target)| !channel.is_empty() && !target.is_empty());
+        let (channel, target) = target
+            .ok_or_else(|| Fault::invalid("Invalid 'to' format. Use 'channel:target' (e.g. 'telegram:123456')"))?;
+        let accounts = port.settings.get().accounts.clone();
+        let accounts: Vec<&str> = accounts.iter().filter(|(c, _)| c == channel).map(|(_, id)| id.as_str()).collect();
+        let body_hash = match (&post.reply_to, &post.parse_mode, post.silent) {
+            (None, None, false) => hash(post.text.as_bytes()),
+            asked => hash(json!([post.text, asked]).to_string().as_bytes()),
+        };
+        let request = PostRequest { post, dkey, body_hash, ..PostRequest::default() };
+        if channel == telegram::NAME && !accounts.is_empty() {
+            let place = telegram::target(target, &accounts).map_err(Fault::invalid)?;
+            return Ok((record(port, PostRequest { target: Some(place), ..request })?, true));
+        }
+        if channel != WEBCHAT {
+            let channel: String = channel.chars().take(64).collect();
+            return Err(Fault::new(404, "not_found", format!("Channel not found: {channel}")));
+        }
+        let home = port.settings.get().web_session.clone();
+        let session = match home.rsplit_once(':') {
+            Some((agent, _)) if !target.starts_with("agent:") => format!("{agent}:{target}"),
+            _ => target.to_owned(),
+        };
+        session_key(&session)?;
+        // The main conversation is always there, also before somebody wrote in it.
+        let main = session == home;
+        if !main && media::place(port, Whose::Key(session.clone()))?.is_none() {
+            return Err(Fault::new(404, "not_found", format!("Session not found: {session}")));
+        }
+        let begin = main.then(|| Source {
+            channel: WEBCHAT.into(),
+            chat: target.rsplit(':').next().unwrap_or(target).into(),
+            sender: "web".into(),
+            ..Source::default()
+        });
+        Ok((record(port, PostRequest { session, begin, ..request })?, false))
+    }
+}
+
+/// POST `/api/send` `{to: "channel:target", message, parseMode?, replyTo?, silent?}` (1.5).
 pub fn send(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let call = ex.call();
     let m = Members::body(&call.body, "Invalid JSON body")?;
@@ -156,50 +209,47 @@ pub fn send(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let (Some(to), Some(message)) = (given("to")?, given("message")?) else {
         return Err(Fault::invalid("Both 'to' and 'message' are required"));
     };
-    let target = to.split_once(':').filter(|(channel, target)| !channel.is_empty() && !target.is_empty());
-    let (channel, target) =
-        target.ok_or_else(|| Fault::invalid("Invalid 'to' format. Use 'channel:target' (e.g. 'telegram:123456')"))?;
-    let accounts = port.settings.get().accounts.clone();
-    let accounts: Vec<&str> = accounts.iter().filter(|(c, _)| c == channel).map(|(_, id)| id.as_str()).collect();
-    if channel == telegram::NAME && !accounts.is_empty() {
-        let place = telegram::target(target, &accounts).map_err(Fault::invalid)?;
-        let post = Post { text: message.to_owned(), ..Post::default() };
-        let dkey = dkey("send", call, &m, to)?;
-        let body_hash = hash(message.as_bytes());
-        let told = record(port, PostRequest { post, dkey, body_hash, target: Some(place), ..PostRequest::default() })?;
-        let mut value = sent(json!({"ok": true}), &told);
-        if !told.queued {
-            value["messageIds"] = told.ids.clone().into();
-        }
-        return answered(&value, told.replayed);
-    }
-    if channel != WEBCHAT {
-        let channel: String = channel.chars().take(64).collect();
-        return Err(Fault::new(404, "not_found", format!("Channel not found: {channel}")));
-    }
-    let home = port.settings.get().web_session.clone();
-    let session = match home.rsplit_once(':') {
-        Some((agent, _)) if !target.starts_with("agent:") => format!("{agent}:{target}"),
-        _ => target.to_owned(),
+    let post = Post {
+        text: message.to_owned(),
+        reply_to: owned(given("replyTo")?),
+        parse_mode: owned(one_of(&m, "parseMode", &PARSE_MODES)?),
+        silent: m.flag("silent")?,
+        file: None,
     };
-    session_key(&session)?;
-    // The main conversation is always there, also before somebody wrote in it.
-    let main = session == home;
-    if !main && media::place(port, Whose::Key(session.clone()))?.is_none() {
-        return Err(Fault::new(404, "not_found", format!("Session not found: {session}")));
+    let dkey = dkey("send", call, &m, to)?;
+    let (told, called) = Addressed { to, post, dkey }.send(port)?;
+    let value = match called {
+        false => json!({"ok": true, "messageId": told.ids[0], "messageIds": [&told.ids[0]]}), // a mailbox gives one
+        true => {
+            let mut value = sent(json!({"ok": true}), &told);
+            if !told.queued {
+                value["messageIds"] = told.ids.clone().into();
+            }
+            value
+        }
+    };
+    answered(&value, told.replayed)
+}
+
+/// A message that `pi-gw send` left. `Err`: why not, and whether it may be tried again.
+pub(super) fn left(port: &Port, id: &str, note: &Note) -> Result<(), (String, bool)> {
+    let parse_mode = match note.form {
+        Form::Markdown => None,
+        Form::Html => Some("HTML".to_owned()),
+        Form::Plain => Some("plain".to_owned()),
+    };
+    let post =
+        Post { text: note.text.clone(), reply_to: note.reply_to.clone(), parse_mode, silent: note.silent, file: None };
+    let addressed = Addressed { to: &note.to, post, dkey: Some(format!("spool:{id}")) };
+    match addressed.send(port) {
+        Ok(_) => Ok(()),
+        // It is owed, and the platform said no: as with every reply, the store knows.
+        Err(fault) if fault.code == Code::UpstreamFailed.as_str() => Ok(()),
+        Err(fault) => {
+            let again = !matches!(fault.status, 400 | 404 | 409);
+            Err((fault.message, again))
+        }
     }
-    let post = Post { text: message.to_owned(), ..Post::default() };
-    let dkey = dkey("send", call, &m, &session)?;
-    let body_hash = hash(message.as_bytes());
-    let begin = main.then(|| Source {
-        channel: WEBCHAT.into(),
-        chat: target.rsplit(':').next().unwrap_or(target).into(),
-        sender: "web".into(),
-        ..Source::default()
-    });
-    let told = record(port, PostRequest { session, post, dkey, body_hash, begin, ..PostRequest::default() })?;
-    let id = &told.ids[0]; // a mailbox gives one
-    answered(&json!({"ok": true, "messageId": id, "messageIds": [id]}), told.replayed)
 }
 
 fn owned(text: Option<&str>) -> Option<String> {

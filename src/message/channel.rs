@@ -291,6 +291,9 @@ pub struct Content {
     /// How the text is written as long as it was not rendered.
     #[serde(skip_serializing_if = "Form::is_markdown")]
     pub form: Form,
+    /// People's devices make no sound.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub silent: bool,
 }
 
 impl Content {

@@ -95,6 +95,8 @@ pub struct Post {
     pub file: Option<PostedFile>,
     pub reply_to: Option<String>,
     pub parse_mode: Option<String>,
+    /// Without a sound.
+    pub silent: bool,
 }
 
 /// A file of a [`Post`], stored with it.

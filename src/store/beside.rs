@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
+use super::rows::{session, SESSION};
 use super::{schema, Error, Result, PAIRING_LIFE};
-use crate::message::Wall;
+use crate::message::{Source, Wall};
 
 /// A gateway holds its lock for milliseconds; a sick disk for longer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -146,6 +147,25 @@ impl Beside {
         )?;
         let rows = q.query_map((channel, account, sender), |r| r.get(0))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+}
+
+impl Beside {
+    /// Where the people of a conversation wrote last; `None`: there is no such conversation, or nobody wrote in it.
+    pub fn place(&self, key: &str) -> Result<Option<Source>> {
+        let sql = format!("SELECT {SESSION} FROM session WHERE key = ?");
+        Ok(self.db.query_row(&sql, [key], session).optional()?.and_then(|s| s.last))
+    }
+
+    /// Key and place of the conversation, of this agent or any, that somebody wrote in last; jobs are nobody.
+    pub fn last_place(&self, agent: Option<&str>) -> Result<Option<(String, Source)>> {
+        let sql = format!(
+            "SELECT {SESSION} FROM session WHERE (?1 IS NULL OR agent = ?1) AND key LIKE 'agent:%'
+             ORDER BY last_at DESC LIMIT 100"
+        );
+        let mut q = self.db.prepare(&sql)?;
+        let all = q.query_map([agent], session)?.collect::<rusqlite::Result<Vec<_>>>()?;
+        Ok(all.into_iter().find_map(|s| s.last.map(|last| (s.key, last))))
     }
 }
 

@@ -68,30 +68,45 @@ pub fn open(
     route: Route,
     parts: Parts,
 ) -> Result<(Account, TelegramCaller, TelegramFetcher), String> {
-    let send = bot(c, &route, &parts, Purpose::Send)?;
     let hook = match &c.webhook_url {
         Some(_) => Some(Arc::new(Hook::new(id, c, parts.mind.clone(), parts.standing.clone())?)),
         None => None,
     };
     let own = begin(id, c, &route, &parts, hook.as_ref())?;
-    let files = bot(c, &route, &parts, Purpose::Files)?;
+    let files = bot(c, &route, &parts.net, Purpose::Files)?;
     let files = TelegramFetcher::new(files, c.media_max, c.api_root.is_some(), parts.transcriber.clone());
-    // Addresses that are fetched by us are somebody else's.
-    let foreign = parts.net.agent(Purpose::Files).route(route.clone()).force_ipv4(c.force_ipv4);
-    let foreign = foreign.guarded(parts.guard.clone()).build();
-    let media = Media::new(bot(c, &route, &parts, Purpose::Files)?, parts.files.clone(), foreign);
+    let send = bot(c, &route, &parts.net, Purpose::Send)?;
+    let media = media(c, &route, &parts.net, parts.files.clone(), &parts.guard)?;
     let caller = TelegramCaller::new(send.clone(), c, parts.board.clone(), media, parts.show_thinking);
     Ok((Account { id: id.to_owned(), config: c.clone(), route, parts, send, hook, own }, caller, files))
 }
 
-fn bot(c: &TelegramAccount, route: &Route, parts: &Parts, purpose: Purpose) -> Result<Bot, String> {
+/// What sends messages of that account where no gateway runs: nothing is read, nothing is shown while it grows.
+pub fn sender(
+    c: &TelegramAccount,
+    route: &Route,
+    net: &Net,
+    files: Opener,
+    guard: &SsrfGuard,
+) -> Result<TelegramCaller, String> {
+    let media = media(c, route, net, files, guard)?;
+    Ok(TelegramCaller::new(bot(c, route, net, Purpose::Send)?, c, Arc::default(), media, false))
+}
+
+fn media(c: &TelegramAccount, route: &Route, net: &Net, files: Opener, guard: &SsrfGuard) -> Result<Media, String> {
+    // Addresses that are fetched by us are somebody else's.
+    let foreign = net.agent(Purpose::Files).route(route.clone()).force_ipv4(c.force_ipv4);
+    Ok(Media::new(bot(c, route, net, Purpose::Files)?, files, foreign.guarded(guard.clone()).build()))
+}
+
+fn bot(c: &TelegramAccount, route: &Route, net: &Net, purpose: Purpose) -> Result<Bot, String> {
     let token = c.bot_token.as_ref().ok_or("it has no token")?.expose();
-    let agent = parts.net.agent(purpose).route(route.clone()).force_ipv4(c.force_ipv4).build();
+    let agent = net.agent(purpose).route(route.clone()).force_ipv4(c.force_ipv4).build();
     Ok(Bot::new(c.api_root.as_deref().unwrap_or(PUBLIC), token, agent))
 }
 
 fn begin(id: &str, c: &TelegramAccount, route: &Route, parts: &Parts, hook: Option<&Arc<Hook>>) -> Result<Own, String> {
-    let bot = bot(c, route, parts, Purpose::Poll)?;
+    let bot = bot(c, route, &parts.net, Purpose::Poll)?;
     let (stop, stopped) = bounded(1);
     let (mind, standing, ready) = (parts.mind.clone(), parts.standing.clone(), parts.ready.clone());
     let hears_all = c.hears_all().into_iter().map(str::to_owned).collect();

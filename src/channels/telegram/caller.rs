@@ -89,6 +89,9 @@ impl TelegramCaller {
         if let Some(id) = content.reply_to.as_ref().and_then(|id| id.parse::<i64>().ok()) {
             p.insert("reply_parameters".into(), json!({"message_id": id, "allow_sending_without_reply": true}));
         }
+        if content.silent {
+            p.insert("disable_notification".into(), true.into());
+        }
         let send = |p: Map<String, Value>| match content.file {
             Some(_) => self.media.send(target, content, &p),
             None => self.call::<Message>("sendMessage", p).map(|m| vec![m.message_id.to_string()]),

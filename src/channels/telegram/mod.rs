@@ -25,7 +25,7 @@ mod target;
 mod utf16;
 mod ways;
 
-pub use account::{open, Account, Parts, Sleep, PUBLIC};
+pub use account::{open, sender, Account, Parts, Sleep, PUBLIC};
 pub use client::{Bot, Fail};
 pub use media::Opener;
 pub use outbound::render;

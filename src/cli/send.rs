@@ -1,0 +1,407 @@
+//! `pi-gw send`: a message from a script or from cron (config.md 10.1).
+//!
+//! Through the running gateway where there is one, so that it keeps its order and its pace; else this process calls the
+//! platform itself. No question is ever asked, nothing is waited for beyond `--timeout`, and the exit code tells "try
+//! again" from "broken".
+
+mod direct;
+mod goal;
+mod keys;
+mod through;
+
+use std::io::{self, IsTerminal, Read};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::{json, Value};
+
+use super::pairing::{usage, Failed};
+use super::{exit, instance, written, Call, Io};
+use crate::config::{self, Config, Env, Examined, Options, Paths};
+use crate::message::{Content, Form, OutFile, Target};
+use crate::spool::{self, Note};
+use crate::store::{random_id, Beside};
+use crate::{clock, gateway};
+
+use goal::Goal;
+use keys::Claim;
+
+/// Longest text, bytes.
+const LONGEST: u64 = 1 << 20;
+const RETRIES: u32 = 3;
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Which way a message takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Via {
+    Auto,
+    Direct,
+    Gateway,
+}
+
+/// What is sent, and how.
+struct Order {
+    config: Config,
+    paths: Paths,
+    text: String,
+    files: Vec<OutFile>,
+    caption: String,
+    form: Form,
+    reply_to: Option<String>,
+    silent: bool,
+    via: Via,
+    retries: u32,
+    deadline: Instant,
+    timeout: Duration,
+    spool: bool,
+    key: Option<String>,
+    dry: bool,
+}
+
+/// How far it came.
+#[derive(Debug, Default, PartialEq)]
+struct Sent {
+    ids: Vec<String>,
+    /// Messages that a long text became.
+    chunks: usize,
+    /// It was not sent by us, but will be: by whom.
+    left: Option<&'static str>,
+}
+
+/// It did not come through.
+#[derive(Debug, PartialEq)]
+struct Failure {
+    code: u8,
+    why: String,
+    /// Messages that are there, of how many.
+    sent: usize,
+    of: usize,
+    /// It may be there all the same.
+    doubt: bool,
+}
+
+impl Failure {
+    fn new(code: u8, why: impl Into<String>) -> Failure {
+        Failure { code, why: why.into(), sent: 0, of: 0, doubt: false }
+    }
+}
+
+/// `pi-gw send`
+pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
+    let places = call.all("--to");
+    if places.is_empty() {
+        io.tell("--to is missing: where to?");
+        return usage(call, io);
+    }
+    let order = match order(call, env) {
+        Ok(Some(order)) => order,
+        Ok(None) => {
+            io.tell("there is nothing to send: give --message, --file, or the text on standard input");
+            return usage(call, io);
+        }
+        Err((exit::USAGE, why)) => {
+            io.tell(why);
+            return usage(call, io);
+        }
+        Err((code, why)) => {
+            io.tell(why);
+            return code;
+        }
+    };
+    // Every place is looked at before anything is sent.
+    let mut store = None;
+    let goals: Result<Vec<Goal>, Failed> = places.iter().map(|to| goal::find(to, &order, &mut store)).collect();
+    let goals = match goals {
+        Ok(goals) => goals,
+        Err((code, why)) => {
+            io.tell(why);
+            return code;
+        }
+    };
+    let mut worst = exit::OK;
+    for goal in &goals {
+        let code = match order.dry {
+            true => written(dry(call, io, &order, goal), io),
+            false => {
+                let done = deliver(&order, goal);
+                let code = done.as_ref().map_or_else(|failure| failure.code, |_| exit::OK);
+                match (written(report(call, io, goal, &done), io), code) {
+                    (exit::OK, code) => code,
+                    (broken, exit::OK) => broken,
+                    (_, code) => code,
+                }
+            }
+        };
+        worst = worse(worst, code);
+    }
+    worst
+}
+
+/// What cannot be mended by trying again counts more.
+fn worse(a: u8, b: u8) -> u8 {
+    let rank = |code| match code {
+        exit::OK => 0,
+        exit::TEMPORARY => 1,
+        _ => 2,
+    };
+    if rank(b) > rank(a) {
+        b
+    } else {
+        a
+    }
+}
+
+/// Reads the options; `Ok(None)`: there is nothing to send.
+fn order(call: &Call, env: &Env) -> Result<Option<Order>, Failed> {
+    let wrong = |why: String| (exit::USAGE, why);
+    let number = |name: &str, otherwise: u64, most: u64| match call.value(name) {
+        None => Ok(otherwise),
+        Some(text) => match text.parse::<u64>() {
+            Ok(n) if n <= most => Ok(n),
+            _ => Err(wrong(format!("{name} must be a whole number from 0 to {most}, found \"{text}\""))),
+        },
+    };
+    let retries = number("--retries", u64::from(RETRIES), 100)? as u32;
+    let timeout = Duration::from_secs(number("--timeout", TIMEOUT.as_secs(), 86_400)?.max(1));
+    let deadline = Instant::now() + timeout;
+    let form = match call.value("--format") {
+        None | Some("markdown") => Form::Markdown,
+        Some("html") => Form::Html,
+        Some("plain") => Form::Plain,
+        Some(other) => return Err(wrong(format!("--format is markdown, html or plain, not \"{other}\""))),
+    };
+    let via = match call.value("--via") {
+        None | Some("auto") => Via::Auto,
+        Some("direct") => Via::Direct,
+        Some("gateway") => Via::Gateway,
+        Some(other) => return Err(wrong(format!("--via is auto, direct or gateway, not \"{other}\""))),
+    };
+    let files = call.all("--file").iter().map(|path| file(path)).collect::<Result<Vec<_>, _>>()?;
+    if call.has("--spool") && !files.is_empty() {
+        return Err(wrong("--spool keeps texts, not files".into()));
+    }
+    let text = match call.value("--message") {
+        Some("-") => standard_input()?,
+        Some(text) => text.to_owned(),
+        None if files.is_empty() && !io::stdin().is_terminal() => standard_input()?,
+        None => String::new(),
+    };
+    if text.trim().is_empty() && files.is_empty() {
+        return Ok(None);
+    }
+    let options = Options { file: call.config(), allow_missing: true, ..Options::default() };
+    let loaded = match config::examine(env, &options) {
+        Examined::Read(loaded) => *loaded,
+        Examined::Unreadable(issues) => {
+            let lines: Vec<String> = issues.iter().map(ToString::to_string).collect();
+            return Err((exit::CONFIG, lines.join("\n")));
+        }
+    };
+    Ok(Some(Order {
+        paths: loaded.paths(env),
+        config: loaded.config,
+        text,
+        files,
+        caption: call.value("--caption").unwrap_or_default().to_owned(),
+        form,
+        reply_to: call.value("--reply-to").map(str::to_owned),
+        silent: call.has("--silent"),
+        via,
+        retries,
+        deadline,
+        timeout,
+        spool: call.has("--spool"),
+        key: call.value("--dedupe-key").map(str::to_owned),
+        dry: call.has("--dry-run"),
+    }))
+}
+
+/// A file that is there, by its full path.
+fn file(path: &str) -> Result<OutFile, Failed> {
+    let bad = |why: String| (exit::DATA, format!("{path}: {why}"));
+    let full: PathBuf = std::path::absolute(path).map_err(|e| bad(e.to_string()))?;
+    let data = std::fs::metadata(&full).map_err(|e| bad(e.to_string()))?;
+    if !data.is_file() {
+        return Err(bad("this is no file".into()));
+    }
+    let at = full.into_os_string().into_string().map_err(|_| bad("its path is not UTF-8".into()))?;
+    Ok(OutFile { at, size: data.len(), ..OutFile::default() })
+}
+
+fn standard_input() -> Result<String, Failed> {
+    let mut bytes = Vec::new();
+    let read = io::stdin().lock().take(LONGEST + 1).read_to_end(&mut bytes);
+    read.map_err(|e| (exit::DATA, format!("standard input: {e}")))?;
+    if bytes.len() as u64 > LONGEST {
+        return Err((exit::DATA, "standard input: more than 1 MiB".into()));
+    }
+    let text = String::from_utf8(bytes).map_err(|e| {
+        (exit::DATA, format!("standard input is not UTF-8: byte {} is wrong", e.utf8_error().valid_up_to() + 1))
+    })?;
+    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+/// The messages that go to a platform, in order.
+fn parts(order: &Order, target: &Target) -> Vec<Content> {
+    let mut all = Vec::new();
+    if !order.text.trim().is_empty() {
+        let content = Content { text: order.text.clone(), form: order.form, ..Content::default() };
+        all.extend(gateway::render(&order.config, target, content, None));
+    }
+    for (n, file) in order.files.iter().enumerate() {
+        let text = if n == 0 { order.caption.clone() } else { String::new() };
+        let content = Content { text, form: order.form, file: Some(file.clone()), ..Content::default() };
+        all.extend(gateway::render(&order.config, target, content, None));
+    }
+    for part in &mut all {
+        part.silent = order.silent;
+    }
+    if let Some(first) = all.first_mut() {
+        first.reply_to.clone_from(&order.reply_to);
+    }
+    all
+}
+
+fn deliver(order: &Order, goal: &Goal) -> Result<Sent, Failure> {
+    let claim = match &order.key {
+        None => None,
+        Some(key) => match keys::claim(&order.paths.send_keys_dir(), key, &goal.to_string()) {
+            Ok(Some(claim)) => Some(claim),
+            Ok(None) => return Ok(Sent { left: Some("duplicate"), ..Sent::default() }),
+            Err(e) => return Err(Failure::new(exit::CANNOT_WRITE, format!("the key cannot be kept: {e}"))),
+        },
+    };
+    let key = claim.as_ref().map_or_else(|| random_id(22), Claim::name);
+    let done = by_the_way(order, goal, &key).or_else(|failure| spooled(order, goal, failure));
+    if let (Some(claim), Err(failure)) = (claim, &done) {
+        if failure.sent == 0 && !failure.doubt {
+            claim.give_back();
+        }
+    }
+    done
+}
+
+fn by_the_way(order: &Order, goal: &Goal, key: &str) -> Result<Sent, Failure> {
+    let Goal::Chat(target) = goal else {
+        return match (order.via, order.files.is_empty()) {
+            (Via::Direct, _) => Err(Failure::new(exit::DATA, format!("{goal} is reached through a gateway only"))),
+            (_, false) => Err(Failure::new(exit::DATA, format!("files cannot be sent to {goal}"))),
+            _ => through::send(order, goal, key)?.ok_or_else(|| no_gateway(order)),
+        };
+    };
+    // A gateway may not read what the caller may.
+    let through = order.via == Via::Gateway || (order.via == Via::Auto && order.files.is_empty());
+    if through {
+        if !order.files.is_empty() {
+            return Err(Failure::new(exit::DATA, "files are sent with --via direct"));
+        }
+        if let Some(sent) = through::send(order, goal, key)? {
+            return Ok(sent);
+        }
+        if order.via == Via::Gateway {
+            return Err(no_gateway(order));
+        }
+    }
+    direct::send(order, target, parts(order, target))
+}
+
+fn no_gateway(order: &Order) -> Failure {
+    let why = format!("no gateway runs on {}; start one with: pi-gw gateway", order.paths.data_root().display());
+    Failure::new(exit::UNAVAILABLE, why)
+}
+
+/// What failed for now is left for the gateway, if that is wished.
+fn spooled(order: &Order, goal: &Goal, failure: Failure) -> Result<Sent, Failure> {
+    let for_now = matches!(failure.code, exit::TEMPORARY | exit::UNAVAILABLE);
+    if !order.spool || !for_now || failure.sent > 0 || failure.doubt {
+        return Err(failure);
+    }
+    let note = Note {
+        at: clock::now().wall,
+        to: goal.to_string(),
+        text: order.text.clone(),
+        form: order.form,
+        reply_to: order.reply_to.clone(),
+        silent: order.silent,
+    };
+    let dir = order.paths.spool_dir();
+    if let Err(e) = spool::leave(&dir, &note, &random_id(12)) {
+        let why = format!("{}; and it cannot be spooled: {}: {e}", failure.why, dir.display());
+        return Err(Failure { why, ..failure });
+    }
+    let _ = instance::poke(&order.paths.pid_file()); // one that cannot be told finds it at its next start
+    Ok(Sent { left: Some("spooled"), ..Sent::default() })
+}
+
+fn report(call: &Call, io: &mut Io<'_>, goal: &Goal, done: &Result<Sent, Failure>) -> io::Result<u8> {
+    let (json, quiet) = (call.has("--json"), call.has("--quiet"));
+    match done {
+        Ok(sent) => {
+            if json {
+                let mut value = goal.to_json();
+                (value["ok"], value["messageIds"], value["chunks"]) =
+                    (true.into(), json!(sent.ids), json!(sent.chunks));
+                if let Some(left) = sent.left {
+                    value[left] = true.into();
+                }
+                io.say(value)?;
+            }
+            match sent.left {
+                Some(left) if !quiet && !json => io.tell(format_args!("{goal}: {left}")),
+                None if !quiet && !json => {
+                    let ids = sent.ids.join(", ");
+                    io.say(format_args!("sent {goal} message {ids}"))?;
+                }
+                _ => {}
+            }
+        }
+        Err(failure) => {
+            if json {
+                let mut value = goal.to_json();
+                (value["ok"], value["error"], value["code"]) = (false.into(), json!(failure.why), json!(failure.code));
+                (value["chunks"], value["chunksSent"]) = (json!(failure.of), json!(failure.sent));
+                io.say(value)?;
+            }
+            let partly = match failure.sent {
+                0 => String::new(),
+                n => format!(" ({n} of {} messages were sent)", failure.of),
+            };
+            io.tell(format_args!("not sent to {goal}: {}{partly}", failure.why));
+        }
+    }
+    Ok(exit::OK)
+}
+
+fn dry(call: &Call, io: &mut Io<'_>, order: &Order, goal: &Goal) -> io::Result<u8> {
+    let texts: Vec<Value> = match goal {
+        Goal::Chat(target) => parts(order, target).iter().map(shown).collect(),
+        Goal::Page(_) => vec![order.text.clone().into()],
+    };
+    if call.has("--json") {
+        let mut value = goal.to_json();
+        value["chunks"] = texts.into();
+        io.say(value)?;
+        return Ok(exit::OK);
+    }
+    io.say(format_args!("to {goal}: {} message(s)", texts.len()))?;
+    for text in texts {
+        io.say(format_args!("---\n{}", text.as_str().unwrap_or_default()))?;
+    }
+    Ok(exit::OK)
+}
+
+fn shown(part: &Content) -> Value {
+    match &part.file {
+        Some(file) => format!("[{}] {}", file.name(), part.text).trim_end().into(),
+        None => part.text.clone().into(),
+    }
+}
+
+/// The store, opened when it is first needed: it may be missing or damaged where nobody asks for it.
+fn beside<'a>(order: &Order, store: &'a mut Option<Beside>) -> Result<&'a Beside, Failed> {
+    if store.is_none() {
+        *store = Beside::open(&order.paths.store()).map_err(|e| super::pairing::failed(&order.paths, &e))?;
+    }
+    let none = || (exit::FAILED, "there are no conversations yet".to_owned());
+    store.as_ref().ok_or_else(none)
+}

@@ -1,0 +1,119 @@
+//! Messages that `pi-gw send` leaves on the disk for a gateway: one file each, taken in when the gateway hears of it or
+//! starts. A file goes when its message is in the store, under the file's name as key: a crash in between repeats
+//! nothing.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::files::{create_atomic, create_dir};
+use crate::message::{Form, Wall};
+
+/// What was left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Note {
+    /// Unix ms.
+    pub at: Wall,
+    /// As `pi-gw send --to` has it; `telegram:` with its account.
+    pub to: String,
+    pub text: String,
+    #[serde(default)]
+    pub form: Form,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
+    #[serde(default)]
+    pub silent: bool,
+}
+
+/// A note on the disk.
+pub struct Left {
+    /// Its name, which nothing else has.
+    pub id: String,
+    path: PathBuf,
+    /// What is wrong with it otherwise.
+    pub note: Result<Note, String>,
+}
+
+const ENDING: &str = "json";
+
+/// Writes a note; it is on the disk when this returns. `unique` is part of its name: notes are taken in by time.
+pub fn leave(dir: &Path, note: &Note, unique: &str) -> io::Result<()> {
+    create_dir(dir)?;
+    let path = dir.join(format!("{:013}-{unique}.{ENDING}", note.at));
+    match create_atomic(&path, &serde_json::to_vec(note)?)? {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is there already", path.display()))),
+    }
+}
+
+/// All notes, the oldest first.
+pub fn left(dir: &Path) -> io::Result<Vec<Left>> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut all: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    all.retain(|path| {
+        path.extension().is_some_and(|e| e == ENDING)
+            && path.file_name().and_then(|n| n.to_str()).is_some_and(|n| !n.starts_with('.'))
+    });
+    all.sort();
+    let read = |path: PathBuf| {
+        let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let note = fs::read(&path).map_err(|e| e.to_string());
+        let note = note.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|e| e.to_string()));
+        Left { id, path, note }
+    };
+    Ok(all.into_iter().map(read).collect())
+}
+
+impl Left {
+    /// It is taken in.
+    pub fn done(self) -> io::Result<()> {
+        fs::remove_file(self.path)
+    }
+
+    /// Nobody can send it: kept for the operator, and not looked at again.
+    pub fn put_aside(self) -> io::Result<PathBuf> {
+        let aside = self.path.with_extension("bad");
+        fs::rename(&self.path, &aside).map(|()| aside)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_come_back_in_order_and_broken_ones_are_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = dir.path().join("spool");
+        assert!(left(&spool).unwrap().is_empty());
+        let note = |at, text: &str| Note {
+            at,
+            to: "telegram:default:5".into(),
+            text: text.into(),
+            form: Form::Html,
+            reply_to: None,
+            silent: true,
+        };
+        leave(&spool, &note(20, "second ü"), "a").unwrap();
+        leave(&spool, &note(3, "first"), "b").unwrap();
+        assert!(leave(&spool, &note(3, "other"), "b").is_err(), "a name is used once");
+        fs::write(spool.join("0000000000001-x.json"), "{").unwrap();
+        let all = left(&spool).unwrap();
+        let texts: Vec<_> = all.iter().map(|l| l.note.as_ref().map(|n| n.text.as_str()).unwrap_or("broken")).collect();
+        assert_eq!(texts, ["broken", "first", "second ü"]);
+        assert_eq!(all[1].note.as_ref().unwrap(), &note(3, "first"));
+        for l in all {
+            match &l.note {
+                Ok(_) => l.done().unwrap(),
+                Err(_) => assert!(l.put_aside().unwrap().exists()),
+            }
+        }
+        assert!(left(&spool).unwrap().is_empty());
+    }
+}
