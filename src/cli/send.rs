@@ -95,6 +95,13 @@ pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
     }
     let order = match order(call, env) {
         Ok(Some(order)) => order,
+        // A pipe that had nothing to say, as in a crontab.
+        Ok(None) if call.value("--message") == Some("-") => {
+            if !call.has("--quiet") {
+                io.tell("standard input is empty: nothing is sent");
+            }
+            return exit::OK;
+        }
         Ok(None) => {
             io.tell("there is nothing to send: give --message, --file, or the text on standard input");
             return usage(call, io);

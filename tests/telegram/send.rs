@@ -125,6 +125,8 @@ fn b27_every_failure_of_send_has_a_code_that_a_script_can_read() {
     assert_eq!((ran.code, ran.err.trim()), (65, "standard input is not UTF-8: byte 4 is wrong"));
     let ran = send(&g, &["--to", &to], Some(&vec![b'x'; (1 << 20) + 1]));
     assert_eq!((ran.code, ran.err.trim()), (65, "standard input: more than 1 MiB"));
+    let ran = send(&g, &["--to", &to, "--message", "-", "-q"], Some(b"\n"));
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "a pipe that had nothing to say");
     assert_eq!(said(&api, ANN), [""; 0]);
 
     api.trouble(Rule::on("sendMessage", Trouble::unauthorized()).times(1));
