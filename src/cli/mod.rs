@@ -10,10 +10,13 @@ mod doctor;
 pub mod exit;
 mod gateway;
 mod help;
+mod install;
 mod instance;
+mod man;
 mod pairing;
 mod parse;
 mod send;
+mod shells;
 mod table;
 mod version;
 

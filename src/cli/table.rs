@@ -1,6 +1,8 @@
 //! Every subcommand and option, once: reading the command line, help and "did you mean" follow from it.
 
-use super::{config, cron, doctor, exit, gateway, help, instance, pairing, send, version, Call, Io};
+use super::{
+    config, cron, doctor, exit, gateway, help, install, instance, man, pairing, send, shells, version, Call, Io,
+};
 use crate::config::Env;
 
 /// An option.
@@ -130,6 +132,32 @@ pub const COMMANDS: &[Command] = &[
         ],
         send::run,
     ),
+    leaf(
+        "install-daemon",
+        "have the gateway started by the system",
+        &[
+            switch("--system", "for the whole machine, not for this user (root)"),
+            valued("--user", "NAME", "the user it runs as, with --system"),
+            valued("--port", "N", "listen on this port"),
+            switch("--dry-run", "print what would be done"),
+        ],
+        install::run,
+    ),
+    leaf(
+        "uninstall-daemon",
+        "undo install-daemon",
+        &[
+            switch("--system", "for the whole machine, not for this user (root)"),
+            switch("--dry-run", "print what would be done"),
+        ],
+        install::undo,
+    ),
+    Command {
+        arguments: "bash|zsh|fish",
+        most: 1,
+        ..leaf("completions", "print what a shell needs to complete commands", &[], shells::run)
+    },
+    leaf("man", "print the manual page", &[], man::run),
     Command { arguments: "[COMMAND]", most: 2, ..leaf("help", "show help about a command", &[], help::run) },
     leaf("version", "show the version", &[], version::run),
 ];
@@ -233,18 +261,7 @@ const CRON: &[Command] = &[
 ];
 
 /// Commands of later versions: known, so that nobody looks for a typing error.
-pub const LATER: &[&str] = &[
-    "session",
-    "outbox",
-    "channel",
-    "logs",
-    "onboard",
-    "media",
-    "sticker",
-    "plugin",
-    "install-daemon",
-    "uninstall-daemon",
-];
+pub const LATER: &[&str] = &["session", "outbox", "channel", "logs", "onboard", "media", "sticker", "plugin"];
 
 /// A command that is nothing without one of its own.
 fn what_to_do(call: &Call, _: &Env, io: &mut Io<'_>) -> u8 {

@@ -1,8 +1,9 @@
 //! The command line as its users meet it: the built binary, a clean environment, a home of its own.
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/port.rs"]
+#[path = "../support/port.rs"]
 mod port;
+mod service;
 
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
@@ -120,7 +121,7 @@ fn help_lists_the_commands() {
         let ran = home.run(line);
         assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{line}");
         for part in
-            ["usage: pi-gw [options] COMMAND", "\n  gateway  run the gateway", "\n  -q, --quiet", "\n  --config PATH"]
+            ["usage: pi-gw [options] COMMAND", "\n  gateway           run the gateway", "\n  -q, --quiet", "\n  --config PATH"]
         {
             assert!(ran.out.contains(part), "{line}: {part}\n{}", ran.out);
         }

@@ -1,0 +1,302 @@
+//! `pi-gw install-daemon`, `uninstall-daemon`: a systemd unit, of the user or of the machine (config.md 10.3).
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::pairing::Failed;
+use super::{exit, written, Call, Io};
+use crate::config::{self, Env, Loaded, Options};
+
+const UNIT: &str = "pi-gateway.service";
+const SYSTEM: &str = "/etc/systemd/system";
+/// Beyond the drain: what is owed is sent, pi ends, the store is closed.
+const FAREWELL: u64 = 60;
+
+/// What the unit is made of.
+struct Service {
+    /// Of the machine, as that user; else of the user who calls.
+    system: Option<String>,
+    binary: PathBuf,
+    config: PathBuf,
+    port: Option<String>,
+    /// `NAME=value` lines for secrets.
+    env_file: PathBuf,
+    path: String,
+    stop_seconds: u64,
+    home: PathBuf,
+}
+
+/// In a unit `%` begins a specifier; quotes hold what has spaces.
+fn word(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$"))
+}
+
+impl Service {
+    fn file(&self) -> PathBuf {
+        match self.system {
+            Some(_) => Path::new(SYSTEM).join(UNIT),
+            None => self.home.join(".config/systemd/user").join(UNIT),
+        }
+    }
+
+    fn unit(&self) -> String {
+        let port = self.port.as_ref().map_or(String::new(), |port| format!(" --port {port}"));
+        let (user, target) = match &self.system {
+            Some(user) => (format!("User={user}\n"), "multi-user.target"),
+            None => (String::new(), "default.target"),
+        };
+        let closed = match self.system {
+            Some(_) => MACHINE,
+            None => "",
+        };
+        format!(
+            "[Unit]
+Description=pi-gateway
+Wants=network-online.target
+After=network-online.target time-sync.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+{user}ExecStart={} gateway --config {}{port}
+ExecReload=/bin/kill -HUP $MAINPID
+# Secrets (NAME=value) for ${{NAME}} in the configuration; chmod 600.
+EnvironmentFile=-{}
+Environment={}
+WatchdogSec=60
+Restart=always
+RestartSec=5
+# Wrong arguments or a wrong configuration: only a person can mend that.
+RestartPreventExitStatus=64 78
+KillMode=mixed
+TimeoutStopSec={}
+# A pi that is killed because memory ran out must not take the gateway along.
+OOMPolicy=continue
+UMask=0077
+# An agent that is to use sudo needs this line away (systemctl edit).
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+{closed}
+[Install]
+WantedBy={target}
+",
+            word(&self.binary.to_string_lossy()),
+            word(&self.config.to_string_lossy()),
+            self.env_file.to_string_lossy().replace('%', "%%"),
+            word(&format!("PATH={}", self.path)),
+            self.stop_seconds,
+        )
+    }
+}
+
+/// More that only the system's manager can do for every kernel.
+const MACHINE: &str = "CapabilityBoundingSet=
+ProtectSystem=full
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+";
+
+/// `systemctl`, of the user or of the machine.
+fn manager(system: bool, words: &[&str]) -> Vec<String> {
+    let own = ["systemctl", "--user"].into_iter().take(if system { 1 } else { 2 });
+    own.chain(words.iter().copied()).map(str::to_owned).collect()
+}
+
+/// Runs it; `Err`: what it said.
+fn carry_out(line: &[String]) -> Result<(), String> {
+    let [program, args @ ..] = line else { return Ok(()) };
+    let ran = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let ran = ran.map_err(|e| format!("{program}: {e}"))?;
+    match ran.status.success() {
+        true => Ok(()),
+        false => Err(format!("{}: {}", line.join(" "), String::from_utf8_lossy(&ran.stderr).trim())),
+    }
+}
+
+/// Whether systemd may look after this machine.
+fn has_systemd(env: &Env) -> bool {
+    let mut dirs = env.var("PATH").into_iter().flat_map(std::env::split_paths);
+    Path::new("/run/systemd/system").exists() || dirs.any(|dir| dir.join("systemctl").is_file())
+}
+
+/// The home of another user.
+fn home_of(user: &str) -> Option<PathBuf> {
+    let all = fs::read_to_string("/etc/passwd").ok()?;
+    let line = all.lines().find(|line| line.split(':').next() == Some(user))?;
+    line.split(':').nth(5).filter(|home| home.starts_with('/')).map(PathBuf::from)
+}
+
+fn service(call: &Call, env: &Env) -> Result<Service, Failed> {
+    let user = match (call.has("--system"), call.value("--user")) {
+        (false, Some(_)) => return Err((exit::USAGE, "--user goes with --system".into())),
+        (false, None) => None,
+        (true, user) => {
+            let user = user.or(env.var("SUDO_USER")).or(env.var("USER")).unwrap_or("root");
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+            if user.is_empty() || !user.bytes().all(plain) {
+                return Err((exit::USAGE, format!("\"{user}\" is no name of a user")));
+            }
+            Some(user.to_owned())
+        }
+    };
+    if let Some(port) = call.value("--port").filter(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
+        return Err((exit::USAGE, format!("--port must be a whole number from 1 to 65535, found \"{port}\"")));
+    }
+    let home = match &user {
+        None => env.home.clone(),
+        Some(user) => home_of(user).ok_or_else(|| (exit::FAILED, format!("there is no user {user}")))?,
+    };
+    let env = &Env { home, ..env.clone() };
+    let options = Options { file: call.config(), ..Options::default() };
+    let loaded: Loaded = config::load(env, &options).map_err(|issues| {
+        let lines: Vec<String> = issues.iter().map(ToString::to_string).collect();
+        (exit::CONFIG, lines.join("\n"))
+    })?;
+    let broken = |what: &str, e: io::Error| (exit::FAILED, format!("{what}: {e}"));
+    let binary = std::env::current_exe().map_err(|e| broken("where is this program?", e))?;
+    let config = std::path::absolute(&loaded.path).map_err(|e| broken("the configuration", e))?;
+    let paths = loaded.paths(env);
+    Ok(Service {
+        system: user,
+        binary,
+        config,
+        port: call.value("--port").map(str::to_owned),
+        env_file: paths.data_root().join("env"),
+        path: search_path(&loaded, env),
+        stop_seconds: loaded.config.gateway.drain.as_secs() + FAREWELL,
+        home: env.home.clone(),
+    })
+}
+
+/// Where pi is found now, and what is usual.
+fn search_path(loaded: &Loaded, env: &Env) -> String {
+    let usual = ["/usr/local/bin", "/usr/bin", "/bin"].map(PathBuf::from);
+    let found = loaded.config.agent.pi_cli.first().filter(|name| !name.contains('/'));
+    let own: Vec<PathBuf> = env.var("PATH").map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
+    // pi is a program of node, which need not lie beside it.
+    let mut dirs: Vec<PathBuf> = Vec::new();
+    for name in found.map(String::as_str).into_iter().chain(["node"]) {
+        dirs.extend(own.iter().find(|dir| dir.is_absolute() && dir.join(name).is_file()).cloned());
+    }
+    dirs.extend(usual);
+    let mut seen = std::collections::BTreeSet::new();
+    dirs.retain(|dir| seen.insert(dir.clone()));
+    let joined = std::env::join_paths(&dirs).ok();
+    joined.as_deref().and_then(OsStr::to_str).unwrap_or("/usr/local/bin:/usr/bin:/bin").to_owned()
+}
+
+/// For a machine with another manager.
+fn snippet(s: &Service) -> String {
+    format!(
+        "systemd does not look after this machine. For OpenRC, as /etc/init.d/pi-gateway:
+
+#!/sbin/openrc-run
+supervisor=supervise-daemon
+command=\"{}\"
+command_args=\"gateway --config '{}'\"
+command_user=\"{}\"
+export PATH=\"{}\"
+depend() {{ need net; after ntpd chronyd; }}
+",
+        s.binary.display(),
+        s.config.display(),
+        s.system.as_deref().unwrap_or("a-user"),
+        s.path,
+    )
+}
+
+/// `pi-gw install-daemon`
+pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
+    let s = match service(call, env) {
+        Ok(service) => service,
+        Err((code, why)) => {
+            io.tell(why);
+            return code;
+        }
+    };
+    let system = s.system.is_some();
+    let file = s.file();
+    let lines =
+        [manager(system, &["daemon-reload"]), manager(system, &["enable", UNIT]), manager(system, &["restart", UNIT])];
+    if call.has("--dry-run") {
+        let said = io.say(format_args!("# {}\n{}", file.display(), s.unit()));
+        let said =
+            lines.iter().fold(said, |said, line| said.and_then(|()| io.say(format_args!("# {}", line.join(" ")))));
+        return written(said.map(|()| exit::OK), io);
+    }
+    if !has_systemd(env) {
+        io.tell(snippet(&s));
+        return exit::FAILED;
+    }
+    if let Err(e) = put(&file, &s.unit()) {
+        io.tell(format_args!("{}: {e}", file.display()));
+        if system && e.kind() == io::ErrorKind::PermissionDenied {
+            io.tell("--system needs root: sudo pi-gw install-daemon --system");
+        }
+        return exit::CANNOT_WRITE;
+    }
+    io.tell(format_args!("wrote {}", file.display()));
+    for line in &lines {
+        if let Err(why) = carry_out(line) {
+            io.tell(format_args!("{why}\ndo it yourself: {}", lines.map(|line| line.join(" ")).join(" && ")));
+            return exit::FAILED;
+        }
+    }
+    let own = if system { "" } else { " --user" };
+    io.tell(format_args!(
+        "the gateway runs now and after every start of the machine\n  how it is:  systemctl{own} status pi-gateway\n  its log:    journalctl{own} -u pi-gateway -f"
+    ));
+    let who = env.var("USER").unwrap_or_default();
+    if !system && !Path::new("/var/lib/systemd/linger").join(who).exists() {
+        io.tell(format_args!("it ends when you log out, unless you say: sudo loginctl enable-linger {who}"));
+    }
+    exit::OK
+}
+
+fn put(file: &Path, text: &str) -> io::Result<()> {
+    if let Some(dir) = file.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    let temp = file.with_extension("service.tmp");
+    fs::write(&temp, text).and_then(|()| fs::rename(&temp, file))
+}
+
+/// `pi-gw uninstall-daemon`
+pub fn undo(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
+    let system = call.has("--system");
+    let file = match system {
+        true => Path::new(SYSTEM).join(UNIT),
+        false => env.home.join(".config/systemd/user").join(UNIT),
+    };
+    let stop = manager(system, &["disable", "--now", UNIT]);
+    let reload = manager(system, &["daemon-reload"]);
+    if call.has("--dry-run") {
+        let said = io.say(format_args!("{}\nrm {}\n{}", stop.join(" "), file.display(), reload.join(" ")));
+        return written(said.map(|()| exit::OK), io);
+    }
+    if !file.exists() {
+        io.tell(format_args!("{} is not there: nothing to undo", file.display()));
+        return exit::OK;
+    }
+    if let Err(why) = carry_out(&stop) {
+        io.tell(why); // it may be gone already
+    }
+    if let Err(e) = fs::remove_file(&file) {
+        io.tell(format_args!("{}: {e}", file.display()));
+        return exit::CANNOT_WRITE;
+    }
+    if let Err(why) = carry_out(&reload) {
+        io.tell(why);
+    }
+    io.tell(format_args!("removed {}; configuration and data are untouched", file.display()));
+    exit::OK
+}

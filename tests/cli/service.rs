@@ -1,0 +1,105 @@
+//! `install-daemon`, `completions`, `man`.
+
+use std::fs;
+
+use crate::Home;
+
+/// A `systemctl` that notes what it is asked.
+fn systemctl(home: &Home, end: &str) {
+    let log = home.path().join("asked");
+    home.program("systemctl", &format!("#!/bin/sh\necho \"$*\" >> '{}'\n{end}\n", log.display()));
+}
+
+fn asked(home: &Home) -> Vec<String> {
+    let log = fs::read_to_string(home.path().join("asked")).unwrap_or_default();
+    log.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn install_daemon_writes_a_unit_and_starts_it_and_uninstall_undoes_that() {
+    let home = Home::ready();
+    systemctl(&home, "");
+    let ran = home.run("install-daemon --port 4711");
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{}", ran.err);
+    assert_eq!(
+        asked(&home),
+        ["--user daemon-reload", "--user enable pi-gateway.service", "--user restart pi-gateway.service"]
+    );
+    let file = home.path().join(".config/systemd/user/pi-gateway.service");
+    let unit = fs::read_to_string(&file).unwrap();
+    let config = home.file();
+    for line in [
+        "Type=notify",
+        "Restart=always",
+        "WatchdogSec=60",
+        "TimeoutStopSec=120",
+        "KillMode=mixed",
+        "OOMPolicy=continue",
+        "WantedBy=default.target",
+        &format!("EnvironmentFile=-{}/env", home.data().display()),
+        &format!("ExecStart=\"{}\" gateway --config \"{}\" --port 4711", env!("CARGO_BIN_EXE_pi-gw"), config.display()),
+    ] {
+        assert!(unit.lines().any(|l| l == line), "{line} is not in\n{unit}");
+    }
+    let bin = home.path().join("bin");
+    assert!(unit.contains(&format!("Environment=\"PATH={}:", bin.display())), "pi is found\n{unit}");
+    assert!(ran.err.contains("journalctl --user -u pi-gateway -f"), "{}", ran.err);
+
+    assert_eq!(home.run("install-daemon").code, 0);
+    assert!(!fs::read_to_string(&file).unwrap().contains("--port"), "run again, it replaces the unit");
+    let ran = home.run("uninstall-daemon");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(!file.exists() && config.exists());
+    assert_eq!(asked(&home)[6..], ["--user disable --now pi-gateway.service", "--user daemon-reload"]);
+    assert_eq!(home.run("uninstall-daemon").code, 0, "nothing to undo");
+}
+
+#[test]
+fn install_daemon_says_what_it_cannot_do() {
+    let home = Home::ready();
+    systemctl(&home, "echo no bus >&2; exit 1");
+    let ran = home.run("install-daemon");
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err.contains("no bus") && ran.err.contains("do it yourself: systemctl --user daemon-reload &&"),
+        "{}",
+        ran.err
+    );
+    for (line, code, why) in [
+        ("install-daemon --user pi", 64, "--user goes with --system"),
+        ("install-daemon --port x", 64, "from 1 to 65535"),
+        ("install-daemon --system --user no-such-user", 1, "there is no user no-such-user"),
+    ] {
+        let ran = home.run(line);
+        assert_eq!(ran.code, code, "{line}: {}", ran.err);
+        assert!(ran.err.contains(why), "{line}: {}", ran.err);
+    }
+    home.configure("{\"gateway\": {\"port\": \"x\"}}");
+    assert_eq!(home.run("install-daemon --dry-run").code, 78, "a service that cannot start");
+}
+
+#[test]
+fn a_dry_run_of_install_daemon_changes_nothing() {
+    let home = Home::ready();
+    systemctl(&home, "");
+    let ran = home.run("install-daemon --dry-run");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out.contains("Type=notify") && ran.out.contains("# systemctl --user enable pi-gateway.service"));
+    assert!(asked(&home).is_empty() && !home.path().join(".config").exists());
+}
+
+#[test]
+fn completions_and_the_manual_page_are_printed() {
+    let home = Home::new();
+    for (line, word) in [
+        ("completions bash", "complete -o bashdefault -o default -F _pi_gw pi-gw"),
+        ("completions zsh", "#compdef pi-gw"),
+        ("completions fish", "complete -c pi-gw"),
+        ("man", ".TH PI\\-GW 1"),
+    ] {
+        let ran = home.run(line);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{line}");
+        assert!(ran.out.contains(word), "{line}: {}", ran.out);
+    }
+    assert_eq!(home.run("completions tcsh").code, 64);
+}
