@@ -26,4 +26,5 @@ pub mod routing;
 pub mod rules;
 pub mod spool;
 pub mod store;
+pub mod tidy;
 pub mod transcripts;

@@ -66,7 +66,8 @@ fn known(place: &Place) -> Result<Vec<Known>, Failed> {
     Ok(all)
 }
 
-fn shown_time(at: Wall, zone: &TimeZone) -> String {
+/// A moment in local time.
+pub(super) fn shown_time(at: Wall, zone: &TimeZone) -> String {
     let at = Timestamp::from_millisecond(at).unwrap_or_default().to_zoned(zone.clone());
     at.strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }

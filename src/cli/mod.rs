@@ -12,12 +12,18 @@ mod gateway;
 mod help;
 mod install;
 mod instance;
+mod logs;
 mod man;
+mod media;
+mod outbox;
 mod pairing;
 mod parse;
 mod send;
+mod sessions;
 mod shells;
+mod status;
 mod table;
+mod through;
 mod version;
 
 use std::ffi::OsString;

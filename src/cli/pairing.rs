@@ -153,7 +153,7 @@ pub(super) fn table(io: &mut Io<'_>, head: &[&str], rows: &[Vec<String>]) -> io:
 }
 
 /// How long ago, in the largest unit that fits.
-fn age(ms: i64) -> String {
+pub(super) fn age(ms: i64) -> String {
     let s = ms.max(0) / 1000;
     match s {
         0..=59 => format!("{s} s"),

@@ -230,7 +230,7 @@ mod tests {
             ("gatway", "unknown command \"gatway\" (did you mean \"gateway\"?)"),
             ("config shwo", "unknown command \"config shwo\" (did you mean \"config show\"?)"),
             ("xyzzy", "unknown command \"xyzzy\""),
-            ("outbox list", "\"outbox\" is not in this version yet"),
+            ("plugin list", "\"plugin\" is not in this version yet"),
             ("doctor --fxi", "unknown option --fxi (did you mean --fix?)"),
             ("--unheard-of", "unknown option --unheard-of"),
             ("doctor --port 80", "--port is no option of \"doctor\""),

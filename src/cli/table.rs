@@ -1,7 +1,8 @@
 //! Every subcommand and option, once: reading the command line, help and "did you mean" follow from it.
 
 use super::{
-    config, cron, doctor, exit, gateway, help, install, instance, man, pairing, send, shells, version, Call, Io,
+    config, cron, doctor, exit, gateway, help, install, instance, logs, man, media, outbox, pairing, send, sessions,
+    shells, status, version, Call, Io,
 };
 use crate::config::Env;
 
@@ -132,6 +133,34 @@ pub const COMMANDS: &[Command] = &[
         ],
         send::run,
     ),
+    leaf("status", "what is connected, queued and owed", &[], status::run),
+    Command {
+        aliases: &["sessions"],
+        inner: SESSION,
+        arguments: "list|show|reset|export",
+        ..leaf("session", "the conversations", &[], what_to_do)
+    },
+    Command {
+        inner: OUTBOX,
+        arguments: "list|retry|drop",
+        ..leaf("outbox", "what is owed to people, and what could not be delivered", &[], what_to_do)
+    },
+    Command {
+        aliases: &["channels"],
+        inner: CHANNEL,
+        arguments: "list|restart",
+        ..leaf("channel", "the platforms' accounts", &[], what_to_do)
+    },
+    Command { inner: MEDIA, arguments: "stats|clean", ..leaf("media", "files that were received", &[], what_to_do) },
+    leaf(
+        "logs",
+        "print the log, where it goes to files",
+        &[
+            switch("--follow", "go on with what comes"),
+            valued("--since", "TIME", "such as 30m, 1h or 2d; without it the newest file"),
+        ],
+        logs::run,
+    ),
     leaf(
         "install-daemon",
         "have the gateway started by the system",
@@ -258,6 +287,54 @@ const CRON: &[Command] = &[
     of_job(leaf("run", "run a job now", &[switch("--wait", "wait for its result and print it")], cron::run)),
     of_job(leaf("runs", "show a job's last runs", &[valued("--limit", "N", "so many at most")], cron::runs)),
     leaf("status", "how many jobs there are", &[], cron::status),
+];
+
+const LIMIT: Flag = valued("--limit", "N", "so many at most");
+const OF_CHANNEL: Flag = valued("--channel", "NAME", "of this channel only");
+
+const fn of_session(command: Command) -> Command {
+    Command { arguments: "KEY", most: 1, ..command }
+}
+
+const SESSION: &[Command] = &[
+    leaf("list", "show the conversations, the latest first", &[LIMIT], sessions::list),
+    of_session(leaf("show", "show a conversation and its last lines", &[], sessions::show)),
+    of_session(leaf("reset", "begin a conversation anew", &[], sessions::reset)),
+    of_session(leaf(
+        "export",
+        "print a whole conversation as Markdown, with --json as JSON lines",
+        &[],
+        sessions::export,
+    )),
+];
+
+const OUTBOX: &[Command] = &[
+    leaf("list", "show what is owed and what failed", &[LIMIT], outbox::list),
+    of_job(leaf("retry", "send again what failed", &[], outbox::retry)),
+    of_job(leaf("drop", "do not send it any more", &[], outbox::drop)),
+];
+
+const CHANNEL: &[Command] = &[
+    leaf("list", "show how every account stands", &[], status::channels),
+    Command {
+        arguments: "CHANNEL[:ACCOUNT]",
+        most: 1,
+        ..leaf("restart", "begin an account anew", &[], status::restart)
+    },
+];
+
+const MEDIA: &[Command] = &[
+    leaf("stats", "how much there is", &[OF_CHANNEL], media::stats),
+    leaf(
+        "clean",
+        "remove old files",
+        &[
+            valued("--days", "N", "older than so many days (30)"),
+            OF_CHANNEL,
+            switch("--dry-run", "print what would be done"),
+        ],
+        media::clean,
+    ),
 ];
 
 /// Commands of later versions: known, so that nobody looks for a typing error.

@@ -191,6 +191,10 @@ impl State {
                 self.say(&target, "You may write to me now.", day)?;
             }
         }
-        self.load_cron() // the command line may have changed jobs
+        // The command line may have made something owed again, or changed jobs.
+        for target in self.store.lanes_with_work()? {
+            self.todo.push_back(Todo::Lane(target));
+        }
+        self.load_cron()
     }
 }

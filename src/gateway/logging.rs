@@ -2,6 +2,7 @@
 //! What does not fit is dropped and counted; secrets are taken out before a line is queued.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,8 @@ use std::time::Duration;
 use crossbeam_channel::{bounded, Receiver, Sender};
 use simplelog::{ConfigBuilder, LevelFilter, WriteLogger};
 
+use super::log_file::LogFile;
+use crate::clock;
 use crate::config::redact::Redactor;
 use crate::config::types::LogLevel;
 use crate::config::Config;
@@ -76,13 +79,14 @@ pub fn level(c: &Config, verbose: bool) -> LevelFilter {
 }
 
 impl Log {
-    /// Starts the writer thread and installs the logger.
-    pub fn start(c: &Config, verbose: bool) -> Log {
+    /// Starts the writer thread and installs the logger. `dir`: for files, if they are wanted.
+    pub fn start(c: &Config, dir: PathBuf, verbose: bool) -> Log {
         let (queue, lines) = bounded(LINES);
         let log = Log { queue, dropped: Arc::default() };
         let dropped = log.dropped.clone();
+        let file = LogFile::new(&c.logging, dir);
         let thread = std::thread::Builder::new().name("log".into()).stack_size(256 << 10);
-        if let Err(e) = thread.spawn(move || write(&lines, &dropped)) {
+        if let Err(e) = thread.spawn(move || write(&lines, &dropped, file)) {
             tell(format_args!("no thread for the log: {e}"));
         }
         let format = ConfigBuilder::new()
@@ -116,16 +120,22 @@ impl Log {
     }
 }
 
-fn write(lines: &Receiver<Item>, dropped: &AtomicU64) {
+fn write(lines: &Receiver<Item>, dropped: &AtomicU64, mut file: Option<LogFile>) {
     let mut told = 0;
     let mut err = io::stderr();
+    let mut put = |line: &[u8]| {
+        let _ = err.write_all(line); // nobody is left to tell
+        if let Some(Err(why)) = file.as_mut().map(|file| file.put(line, clock::now().wall)) {
+            let _ = writeln!(err, "{why}");
+        }
+    };
     for item in lines {
         if let Item::Line(line) = item {
-            let _ = err.write_all(&line); // nobody is left to tell
+            put(&line);
         }
         let lost = dropped.load(Relaxed);
         if lost > told {
-            let _ = writeln!(err, "({} log lines were dropped)", lost - told);
+            put(format!("({} log lines were dropped)\n", lost - told).as_bytes());
             told = lost;
         }
     }

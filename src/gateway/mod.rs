@@ -11,7 +11,9 @@ mod doors;
 mod files;
 mod hands;
 mod inbound;
+mod janitor;
 mod lock;
+mod log_file;
 mod logging;
 mod mailbox;
 mod menus;
@@ -33,6 +35,7 @@ mod watch;
 use std::path::PathBuf;
 
 pub use channels::render;
+pub use log_file::files as log_files;
 pub use start::run;
 
 /// What the command line asks of `pi-gw gateway`.

@@ -20,7 +20,7 @@ use super::programs::Programs;
 use super::reload::Reloader;
 use super::shutdown::Shutdown;
 use super::spool::Spool;
-use super::{clock_watch, cron_jobs, lock, logging, people, settings, watch, Options};
+use super::{clock_watch, cron_jobs, janitor, lock, logging, people, settings, watch, Options};
 use crate::agent::profile;
 use crate::ask::{Answers, Mind};
 use crate::children::{ChildId, Children, MainEvent};
@@ -141,7 +141,7 @@ pub(super) fn media_secret(c: &Config, paths: &Paths) -> Result<String, String> 
 fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: Instant) -> Result<Never, Failed> {
     let paths = loaded.paths(env);
     let config = Arc::new(loaded.config.clone());
-    let log = logging::Log::start(&config, options.verbose);
+    let log = logging::Log::start(&config, paths.logs_dir(), options.verbose);
     let step = |what: &str| log::debug!("{what} after {:.1} ms", begun.elapsed().as_secs_f64() * 1e3);
 
     for dir in [paths.data_root().to_owned(), paths.sessions_dir(), paths.credentials_dir(), run_dir(&paths)] {
@@ -252,6 +252,9 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
         };
         thread("core", 1 << 20, move || core.run(store))?
     };
+    if let Err(e) = janitor::begin(carrier.config.clone(), paths.media_dir()) {
+        log::warn!("no thread to remove old files: {e}");
+    }
     clock_watch::watch(&mind, env).map_err(|e| (exit::INTERNAL, format!("no thread for the clock: {e}")))?;
     greet(&paths, &loaded, &doors.public, secret.as_deref(), token_file.as_deref(), &agent);
     let url = doors.public.addresses().first().map(|a| format!("http://{a}")).unwrap_or_default();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::rows::{session, SESSION};
+use super::rows::{session, SessionRow, SESSION};
 use super::{schema, Error, Result, PAIRING_LIFE};
 use crate::message::{Source, Wall};
 
@@ -151,10 +151,21 @@ impl Beside {
 }
 
 impl Beside {
+    /// The conversations, those with the latest activity first.
+    pub fn conversations(&self, limit: usize) -> Result<Vec<SessionRow>> {
+        let mut q = self.db.prepare(&format!("SELECT {SESSION} FROM session ORDER BY last_at DESC LIMIT ?"))?;
+        let all = q.query_map([limit as i64], session)?.collect::<rusqlite::Result<_>>()?;
+        Ok(all)
+    }
+
+    pub fn conversation(&self, key: &str) -> Result<Option<SessionRow>> {
+        let sql = format!("SELECT {SESSION} FROM session WHERE key = ?");
+        Ok(self.db.query_row(&sql, [key], session).optional()?)
+    }
+
     /// Where the people of a conversation wrote last; `None`: there is no such conversation, or nobody wrote in it.
     pub fn place(&self, key: &str) -> Result<Option<Source>> {
-        let sql = format!("SELECT {SESSION} FROM session WHERE key = ?");
-        Ok(self.db.query_row(&sql, [key], session).optional()?.and_then(|s| s.last))
+        Ok(self.conversation(key)?.and_then(|s| s.last))
     }
 
     /// Key and place of the conversation, of this agent or any, that somebody wrote in last; jobs are nobody.

@@ -7,6 +7,18 @@ use super::{Result, Store, Table};
 use crate::message::{Content, Row, Target, Wall};
 
 impl Store {
+    /// Where something is owed.
+    pub fn lanes_with_work(&self) -> Result<Vec<Target>> {
+        let mut q = self.db()?.prepare_cached(
+            "SELECT DISTINCT channel, account, chat, thread FROM outbox INDEXED BY outbox_lane
+             WHERE state IN ('raw', 'ready', 'sending') LIMIT 1000",
+        )?;
+        let target =
+            |r: &rusqlite::Row| Ok(Target { channel: r.get(0)?, account: r.get(1)?, chat: r.get(2)?, thread: r.get(3)? });
+        let all = q.query_map([], target)?.collect::<rusqlite::Result<_>>()?;
+        Ok(all)
+    }
+
     /// A text that is owed: `raw` until it is rendered and cut.
     pub fn add_outbox(&self, o: &NewOutbox) -> Result<Row> {
         let id = self.ids.next(Table::Outbox);

@@ -120,9 +120,12 @@ fn help_lists_the_commands() {
     for line in ["help", "--help", "-h", "help --config x"] {
         let ran = home.run(line);
         assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{line}");
-        for part in
-            ["usage: pi-gw [options] COMMAND", "\n  gateway           run the gateway", "\n  -q, --quiet", "\n  --config PATH"]
-        {
+        for part in [
+            "usage: pi-gw [options] COMMAND",
+            "\n  gateway           run the gateway",
+            "\n  -q, --quiet",
+            "\n  --config PATH",
+        ] {
             assert!(ran.out.contains(part), "{line}: {part}\n{}", ran.out);
         }
         assert!(!ran.out.contains("demo-agent") && !ran.out.contains('\x1b'));
@@ -170,7 +173,7 @@ fn wrong_usage_is_64_with_a_line_of_usage() {
         ("gateway --port=many --check", "found \"many\"", "usage: pi-gw gateway"),
         ("config", "needs to know what to do", "usage: pi-gw config show|path|"),
         ("doctor extra", "unexpected \"extra\"", "usage: pi-gw doctor"),
-        ("outbox list", "\"outbox\" is not in this version yet", "usage: pi-gw"),
+        ("plugin list", "\"plugin\" is not in this version yet", "usage: pi-gw"),
         ("help onboard", "\"onboard\" is not in this version yet", "usage: pi-gw"),
     ] {
         let ran = home.run(line);

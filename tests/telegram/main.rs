@@ -23,6 +23,7 @@ mod operation_hook;
 mod operation_menu;
 mod operation_readme;
 mod operation_state;
+mod operator;
 mod outbound;
 mod outbound_chats;
 mod outbound_files;

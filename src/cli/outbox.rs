@@ -1,0 +1,103 @@
+//! `pi-gw outbox list|retry|drop`: what is owed to people, and what could not be delivered. On the store itself, with or
+//! without a gateway.
+
+use serde_json::{json, Value};
+
+use super::pairing::{age, carried_out, failed, place, say, table, usage, Failed};
+use super::{exit, instance, Call, Io};
+use crate::clock;
+use crate::config::Env;
+use crate::store::Letter;
+
+const LIMIT: usize = 100;
+
+fn limit(call: &Call) -> Option<usize> {
+    call.value("--limit").map_or(Ok(LIMIT), str::parse).ok().filter(|limit| *limit > 0)
+}
+
+/// Where a letter goes, as `pi-gw send --to` has it.
+fn whither(l: &Letter) -> String {
+    let t = &l.target;
+    let topic = if t.thread.is_empty() { String::new() } else { format!(":topic:{}", t.thread) };
+    format!("{}:{}:{}{topic}", t.channel, t.account, t.chat)
+}
+
+fn line(text: &str, most: usize) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect()
+}
+
+/// `pi-gw outbox list`
+pub fn list(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
+    let Some(limit) = limit(call) else { return usage(call, io) };
+    let done = place(call, env).and_then(|place| {
+        let all = match &place.store {
+            Some(store) => store.letters(limit).map_err(|e| failed(&place.paths, &e))?,
+            None => Vec::new(),
+        };
+        let now = clock::now().wall;
+        if call.has("--json") {
+            let json = |l: &Letter| {
+                json!({
+                    "id": l.id, "to": whither(l), "state": l.state, "kind": l.kind, "attempts": l.attempts, "at": l.at,
+                    "expiresAt": l.expires_at, "error": l.error, "text": l.text,
+                })
+            };
+            return Ok(io
+                .say(format_args!("{:#}", Value::from(all.iter().map(json).collect::<Vec<_>>())))
+                .map(|()| exit::OK));
+        }
+        if all.is_empty() {
+            return Ok(io.say("Nothing is owed, and nothing failed.").map(|()| exit::OK));
+        }
+        let row = |l: &Letter| {
+            let why = l.error.as_deref().map_or_else(|| line(&l.text, 40), |why| line(why, 60));
+            vec![l.id.to_string(), l.state.clone(), whither(l), age(now - l.at), l.attempts.to_string(), why]
+        };
+        let rows: Vec<_> = all.iter().map(row).collect();
+        Ok(table(io, &["id", "state", "to", "age", "tries", "error or text"], &rows).map(|()| exit::OK))
+    });
+    carried_out(io, done)
+}
+
+/// `pi-gw outbox retry ID`
+pub fn retry(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
+    change(call, env, io, true)
+}
+
+/// `pi-gw outbox drop ID`
+pub fn drop(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
+    change(call, env, io, false)
+}
+
+fn change(call: &Call, env: &Env, io: &mut Io<'_>, again: bool) -> u8 {
+    let [id] = &call.arguments[..] else { return usage(call, io) };
+    let done = place(call, env).and_then(|mut place| {
+        let bad = || (exit::DATA, format!("\"{id}\" is no id; pi-gw outbox list shows them"));
+        let row = id.parse::<i64>().map_err(|_| bad())?;
+        let life = place.config.delivery.max_age.as_millis() as i64;
+        let changed = match &mut place.store {
+            None => None,
+            Some(store) => match again {
+                true => store.retry_letter(row, clock::now().wall + life),
+                false => store.drop_letter(row),
+            }
+            .map_err(|e| failed(&place.paths, &e))?,
+        };
+        let none = || -> Failed {
+            let what = if again { "nothing that failed" } else { "nothing that waits or failed" };
+            (exit::FAILED, format!("{what} has the id {id}; pi-gw outbox list shows what there is"))
+        };
+        let state = changed.ok_or_else(none)?;
+        let running = instance::poke(&place.paths.pid_file()).unwrap_or_else(|(_, why)| {
+            io.tell(format_args!("the gateway hears of it at its next start: {why}"));
+            false
+        });
+        let text = match (again, running) {
+            (true, true) => format!("{id} is sent again"),
+            (true, false) => format!("{id} is sent when the gateway starts"),
+            (false, _) => format!("{id} is dropped"),
+        };
+        Ok(say(call, io, text, json!({"ok": true, "id": row, "state": state})))
+    });
+    carried_out(io, done)
+}
