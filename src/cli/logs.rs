@@ -84,7 +84,10 @@ fn print(
         let end = lines.stream_position().map_err(|e| broken(&path, e))?;
         at = Some((path, end));
     }
-    while follow {
+    if !follow {
+        return Ok(Ok(exit::OK));
+    }
+    loop {
         if let Err(e) = io.out.flush() {
             return Ok(Err(e));
         }
@@ -108,7 +111,6 @@ fn print(
             Err(e) => return Ok(Err(e)),
         }
     }
-    Ok(Ok(exit::OK))
 }
 
 /// Prints a file from there on; gives its new end.

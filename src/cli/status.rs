@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{json, Value};
 
-use super::pairing::{carried_out, failed, place, say, table, usage, Place};
+use super::pairing::{age, carried_out, failed, place, say, table, usage, Failed, Place};
 use super::through::ask;
 use super::{exit, Call, Io};
 use crate::config::Env;
@@ -42,7 +42,7 @@ pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
 }
 
 /// What the store says is still to be done.
-fn owed(place: &Place) -> Result<Value, super::pairing::Failed> {
+fn owed(place: &Place) -> Result<Value, Failed> {
     if place.store.is_none() {
         return Ok(json!({"waiting": 0, "turns": 0, "replies": 0}));
     }
@@ -60,7 +60,7 @@ fn print(io: &mut Io<'_>, health: &Value, channels: &Value, owed: &Value) -> io:
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
     let up = health["uptime"].as_f64().unwrap_or(0.0) as i64 * 1000;
     let (version, status) = (text(&health["version"]), text(&health["status"]));
-    io.say(format_args!("gateway   {status}, version {version}, up {}", super::pairing::age(up)))?;
+    io.say(format_args!("gateway   {status}, version {version}, up {}", age(up)))?;
     let pool = &health["pool"];
     io.say(format_args!(
         "pi        {} of {} processes, {} at work",
@@ -100,7 +100,7 @@ pub fn channels(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
             match channel["accounts"].as_array() {
                 None => rows.push(vec![id, "-".into(), "on".into(), "-".into(), "-".into(), "-".into()]),
                 Some(accounts) => rows.extend(accounts.iter().map(|a| {
-                    let heard = a["lastPollAgoMs"].as_i64().map_or("-".into(), |ms| super::pairing::age(ms));
+                    let heard = a["lastPollAgoMs"].as_i64().map_or("-".into(), age);
                     let owed = a["pending"].to_string();
                     vec![id.clone(), text(&a["id"]), text(&a["state"]), heard, owed, text(&a["lastError"])]
                 })),

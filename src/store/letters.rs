@@ -50,7 +50,8 @@ impl Beside {
     /// What failed or expired is owed again until then; the gateway has to hear of it. `None`: there is no such row.
     pub fn retry_letter(&mut self, id: Row, until: Wall) -> Result<Option<&'static str>> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let sql = "SELECT body FROM outbox WHERE id = ? AND state IN ('failed', 'expired') AND kind IN ('send', 'media')";
+        let sql =
+            "SELECT body FROM outbox WHERE id = ? AND state IN ('failed', 'expired') AND kind IN ('send', 'media')";
         let body: Option<String> = tx.query_row(sql, [id], |r| r.get(0)).optional()?;
         let Some(content) = body.map(|body| serde_json::from_str::<Content>(&body).unwrap_or_default()) else {
             return Ok(None);

@@ -13,8 +13,9 @@ impl Store {
             "SELECT DISTINCT channel, account, chat, thread FROM outbox INDEXED BY outbox_lane
              WHERE state IN ('raw', 'ready', 'sending') LIMIT 1000",
         )?;
-        let target =
-            |r: &rusqlite::Row| Ok(Target { channel: r.get(0)?, account: r.get(1)?, chat: r.get(2)?, thread: r.get(3)? });
+        let target = |r: &rusqlite::Row| {
+            Ok(Target { channel: r.get(0)?, account: r.get(1)?, chat: r.get(2)?, thread: r.get(3)? })
+        };
         let all = q.query_map([], target)?.collect::<rusqlite::Result<_>>()?;
         Ok(all)
     }

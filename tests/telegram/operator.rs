@@ -15,7 +15,12 @@ fn status_and_channels_say_how_it_stands() {
     h.settled();
     let ran = cli(&h.g, "status");
     assert_eq!(ran.code, 0, "{} {}", ran.out, ran.err);
-    for part in ["gateway   ok, version", "owed      0 messages", "telegram  default running (@fake_gateway_bot)", "webchat   on"] {
+    for part in [
+        "gateway   ok, version",
+        "owed      0 messages",
+        "telegram  default running (@fake_gateway_bot)",
+        "webchat   on",
+    ] {
         assert!(ran.out.contains(part), "{part}: {}", ran.out);
     }
     let ran = cli(&h.g, "channel list --json").json();
