@@ -126,7 +126,10 @@ impl Reloader {
                 return Err(why.unwrap_or_else(|| "the configuration cannot be read".into()));
             }
         };
+        // What may be started is settled at the start: a changed file does not loosen the guard.
+        new.config.security.exec = state.loaded.config.security.exec.clone();
         let label = start::choose_agent(&mut new.config, o, &self.env);
+        start::settle_agent(self.carrier.children.checkpoint(), &new.config, &self.env);
         let changes = config::reload::changes(&state.loaded, &new);
         for key in &changes.restart {
             log::warn!("{key} takes effect after a restart");
