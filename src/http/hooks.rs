@@ -40,7 +40,10 @@ pub fn access(port: &Port, s: &Settings, head: &Head, peer: &Peer) -> Result<Acc
         }
     }
     if s.hooks.secret.is_some() && head.field(SIGNATURE).is_some() {
-        return Ok(Access::Nobody);
+        port.guard.patient(peer.addr)?;
+        let presented = s.auth.secret().zip(head.field("authorization"));
+        let secret = presented.is_some_and(|(expected, value)| same(bearer(value), expected));
+        return Ok(if secret { Access::Bearer } else { Access::Nobody });
     }
     let keyless = s.hooks.token.is_none() && s.hooks.secret.is_none();
     match port.guard.access(s, head, peer)? {
@@ -57,7 +60,10 @@ fn admitted(port: &Port, call: &Call) -> Result<Access, Fault> {
     }
     let s = port.settings.get();
     port.guard.patient(call.peer.addr)?;
-    let signature = call.head.field(SIGNATURE).and_then(|value| unhex(value.trim().strip_prefix("sha256=")?));
+    let signature = call.head.field(SIGNATURE).and_then(|value| {
+        let (algorithm, hex) = value.trim().split_once('=')?;
+        unhex(hex).filter(|_| algorithm.eq_ignore_ascii_case("sha256"))
+    });
     let right = s.hooks.secret.as_ref().zip(signature).is_some_and(|(secret, signature)| {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
         hmac::verify(&key, &call.body, &signature).is_ok()

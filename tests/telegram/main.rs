@@ -34,3 +34,4 @@ mod settings;
 mod stop;
 mod streaming;
 mod topics;
+mod webhooks;
