@@ -272,7 +272,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     mind.tell(Event::Poke); // what was changed while nobody could be poked
     step("started");
 
-    let reloader = Reloader::new(loaded, options, env.clone(), carrier.clone(), doors.clone());
+    let reloader = Reloader::new(loaded, options, env.clone(), carrier.clone(), doors.clone(), log.clone());
     operator.know(reloader.clone());
     let shutdown =
         Shutdown { carrier: carrier.clone(), doors, mind: mind.clone(), drained, core_thread, sync_thread, log };

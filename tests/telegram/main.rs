@@ -30,6 +30,7 @@ mod outbound_long;
 mod outbound_media;
 mod proxy;
 mod replies;
+mod secrets;
 mod settings;
 mod stop;
 mod streaming;
