@@ -188,8 +188,7 @@ impl Children {
         let ring: Arc<OwnedFd> = Arc::new(bell_tx.into());
         let turns = Turns::default();
         let (turns_too, checkpoint_too) = (turns.clone(), checkpoint.clone());
-        let handle =
-            ChildrenHandle { asks: asks_tx, bell: ring.clone(), turns: turns_too, checkpoint: checkpoint_too };
+        let handle = ChildrenHandle { asks: asks_tx, bell: ring.clone(), turns: turns_too, checkpoint: checkpoint_too };
         let signals = Signals::new()?;
         let (children, hunts, watched) = (vec![], vec![], vec![]);
         let me = Children { asks, bell, _ring: ring, signals, children, checkpoint, turns, hunts, watched, tick: None };

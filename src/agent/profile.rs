@@ -222,7 +222,10 @@ impl fmt::Display for FindError {
         match self {
             FindError::Empty => f.write_str("agent.piCliPath is empty"),
             FindError::NotAllowed(name) => {
-                write!(f, "{name} must not be started: add it to security.exec.allowedExecutables and restart the gateway")
+                write!(
+                    f,
+                    "{name} must not be started: add it to security.exec.allowedExecutables and restart the gateway"
+                )
             }
             FindError::NotFound(name) => write!(f, "{name} was not found: install pi or set agent.piCliPath"),
             FindError::NotExecutable(path) => write!(f, "{} is not an executable file", path.display()),

@@ -187,10 +187,7 @@ mod tests {
         assert_eq!(door.place("pi", at("second")), at("second"), "it was installed elsewhere");
         assert!(passes(&door, &at("second")) && !passes(&door, &at("first")));
         let why = door.pass(&spec(PI, "/opt/evil")).unwrap_err();
-        assert_eq!(
-            why,
-            "/opt/evil must not be started: it is not what the configuration names (security.exec)"
-        );
+        assert_eq!(why, "/opt/evil must not be started: it is not what the configuration names (security.exec)");
         for open in [ExecGuard { enabled: false, ..rules() }, ExecGuard { block_unlisted: false, ..rules() }] {
             assert!(passes(&Checkpoint::new(open), Path::new("/opt/evil")));
         }

@@ -170,7 +170,8 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     step("locked");
     let checkpoint = Arc::new(Checkpoint::new(config.security.exec.clone()));
     settle_agent(&checkpoint, &config, env);
-    let (main, handle) = Children::new(checkpoint.clone()).map_err(|e| (exit::INTERNAL, format!("cannot watch processes: {e}")))?;
+    let (main, handle) =
+        Children::new(checkpoint.clone()).map_err(|e| (exit::INTERNAL, format!("cannot watch processes: {e}")))?;
     let store = open_store(&paths.store())?;
     people::take_over(&store, &config, &paths);
     cron_jobs::take_over(&store, &paths, env);

@@ -68,8 +68,16 @@ fn rude() -> SocketAddr {
 
 /// All that operators and clients can read.
 fn everything(g: &Gateway) -> String {
-    let paths = ["/api/channels", "/api/observability/events?limit=500", "/api/observability/summary", "/api/config",
-        "/api/observability/exec", "/health", "/api/metrics", "/metrics"];
+    let paths = [
+        "/api/channels",
+        "/api/observability/events?limit=500",
+        "/api/observability/summary",
+        "/api/config",
+        "/api/observability/exec",
+        "/health",
+        "/api/metrics",
+        "/metrics",
+    ];
     let answers = paths.map(|path| g.get(path).text());
     format!("{}\n{}", answers.join("\n"), g.log())
 }

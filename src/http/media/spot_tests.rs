@@ -128,7 +128,8 @@ fn what_is_no_regular_file_is_refused_and_holds_nobody_up() {
     ] {
         symlink(target, p.work.join(name)).unwrap();
     }
-    for path in ["pipe", "socket", "null", "zero", "proc", "root/etc/passwd", "fd", "loop", "up/outside/f", "sub", "."] {
+    for path in ["pipe", "socket", "null", "zero", "proc", "root/etc/passwd", "fd", "loop", "up/outside/f", "sub", "."]
+    {
         assert!(p.refused(path), "{path} {:?}", p.named(path));
         assert!(p.refused(&p.work.join(path).display().to_string()), "{path}");
     }
@@ -140,9 +141,36 @@ fn names_that_are_no_names_are_refused() {
     let long = "x".repeat(300);
     let deep = "d/".repeat(3000) + "f";
     for path in [
-        "", " ", "\0", "f\0", "f\0.png", "/", "//", "~", "~/f", "~root/f", "..", "../f", "sub/../f", "sub/..", "/../f",
-        "sub/", "f/", "file:f", "FILE:///etc/passwd", "http://h/f", "data:,x", "c:\\f", "a+b.c-d:f", "/etc/passwd",
-        "/proc/self/environ", "/dev/zero", "//etc/passwd", "/./etc/passwd", &long, &deep,
+        "",
+        " ",
+        "\0",
+        "f\0",
+        "f\0.png",
+        "/",
+        "//",
+        "~",
+        "~/f",
+        "~root/f",
+        "..",
+        "../f",
+        "sub/../f",
+        "sub/..",
+        "/../f",
+        "sub/",
+        "f/",
+        "file:f",
+        "FILE:///etc/passwd",
+        "http://h/f",
+        "data:,x",
+        "c:\\f",
+        "a+b.c-d:f",
+        "/etc/passwd",
+        "/proc/self/environ",
+        "/dev/zero",
+        "//etc/passwd",
+        "/./etc/passwd",
+        &long,
+        &deep,
     ] {
         assert!(p.refused(path), "{path:?} {:?}", p.named(path));
     }
@@ -165,7 +193,8 @@ fn with_the_whole_file_system_open_there_are_still_no_devices_and_no_ways_throug
     p.s.media.workspace_only = false;
     let outside = p.dir.path().join("outside/f").display().to_string();
     assert_eq!(p.named(&outside).ok().and_then(|(file, _)| text(file)).as_deref(), Some("secret"));
-    for path in ["/dev/zero", "/dev/null", "/proc/self/root/etc/passwd", "/proc/self/fd/0", "/proc/self/cwd/f", "/etc"] {
+    for path in ["/dev/zero", "/dev/null", "/proc/self/root/etc/passwd", "/proc/self/fd/0", "/proc/self/cwd/f", "/etc"]
+    {
         assert!(p.refused(path), "{path} {:?}", p.named(path));
     }
     for path in ["../f", "~/f", "/tmp/../etc/passwd", "file:///etc/passwd"] {
