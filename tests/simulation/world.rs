@@ -809,12 +809,13 @@ impl World {
             None => {
                 let m = &mut self.msgs[first];
                 m.asked = Some(id);
+                let hook = first % 5 == 2 && m.solo.is_none() && !m.command;
                 let req = ChatRequest {
                     session: m.session.clone(),
                     source: Source {
                         channel: "webchat".into(),
                         chat: m.session.clone(),
-                        sender: "web".into(),
+                        sender: if hook { "webhook" } else { "web" }.into(),
                         ..Source::default()
                     },
                     text: m.text.clone(),
@@ -825,7 +826,9 @@ impl World {
                     ..ChatRequest::default()
                 };
                 self.asks.insert(id, vec![first]);
-                self.feed(Event::Request { id, req: Box::new(Request::Chat(Box::new(req))) })
+                let req = Box::new(req);
+                let req = if hook { Request::Webhook(req) } else { Request::Chat(req) };
+                self.feed(Event::Request { id, req: Box::new(req) })
             }
             Some(p) => {
                 open.retain(|i| self.msgs[*i].platform == Some(p));
@@ -1434,6 +1437,7 @@ fn short(e: &Event) -> String {
     let text = match e {
         Event::Request { req, .. } => match &**req {
             Request::Chat(c) => format!("web {} {}", c.session, c.text),
+            Request::Webhook(c) => format!("webhook {} {}", c.session, c.text),
             other => format!("{other:?}"),
         },
         Event::Inbound { batch, .. } => {
