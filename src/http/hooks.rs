@@ -103,13 +103,13 @@ pub fn event(port: &Port, ex: &mut dyn Exchange) -> Handled {
     Ok(Reply::json(&json!({"ok": true, "event": event})))
 }
 
-/// May a webhook name this session?
-fn known(s: &Settings, key: &str, there: bool) -> bool {
+/// May a webhook begin this session?
+fn may_begin(s: &Settings, key: &str) -> bool {
     let listed = |pattern: &String| match pattern.strip_suffix('*') {
         Some(start) => key.starts_with(start),
         None => pattern == key,
     };
-    there || key == s.main_session || s.hooks.sessions.iter().any(listed)
+    key == s.main_session || s.hooks.sessions.iter().any(listed)
 }
 
 /// POST `<hooks.path>/wake {text, sessionKey?, deliver?, wait?}`: a message `[WEBHOOK] text` of low priority. Its
@@ -132,10 +132,6 @@ pub fn wake(port: &Port, ex: &mut dyn Exchange) -> Handled {
     };
     let dkey = key.map(idempotency_key).transpose()?.map(|key| format!("http:hook:{}:{key}", access.class()));
     let there = fetch(port, session.clone())?;
-    if !known(&s, &session, there.is_some()) {
-        let why = "Session not found; a webhook may begin only those of hooks.allowedSessions";
-        return Err(Fault::new(404, "not_found", why));
-    }
     let nowhere = || Source { channel: "api".into(), chat: session.clone(), ..Source::default() };
     let source = there.and_then(|info| info.last).filter(|_| deliver).unwrap_or_else(nowhere);
     let request = ChatRequest {
@@ -144,6 +140,7 @@ pub fn wake(port: &Port, ex: &mut dyn Exchange) -> Handled {
         text: format!("[WEBHOOK] {text}"),
         session: session.clone(),
         dkey,
+        known_only: !may_begin(&s, &session),
         ..ChatRequest::default()
     };
     let permit = match wait {

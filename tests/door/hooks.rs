@@ -26,6 +26,9 @@ fn house(hooks: Hooks) -> House {
             Request::Webhook(c) if c.dkey.as_deref() == Some("http:hook:hook:again") => {
                 Some(Answer::Accepted { row: 1, run: "run1".into(), replayed: true })
             }
+            Request::Webhook(c) if c.known_only && c.session != MAIN => {
+                Some(Answer::Error { code: Code::NotFound, message: "Session not found".into() })
+            }
             Request::Webhook(c) => rest(&Request::Chat(c.clone())),
             other => rest(other),
         }),

@@ -198,6 +198,15 @@ fn a_reply_goes_to_the_page_or_nowhere_and_can_be_waited_for() {
     // A webhook does not decide where later replies go, and the person goes on.
     h.first.user_writes(ANN, "[[say:still here]]");
     h.first.wait_text(ANN, "still here");
+    // The answer to a key outlives its conversation, which a webhook must not begin anew.
+    let gone = |key: &str| h.wake(key, json!({"text": "[[say:once]]", "sessionKey": dm, "deliver": false}));
+    let id = gone("Idempotency-Key: once\r\n").json()["id"].clone();
+    h.settled();
+    let r = h.g.page(PAGE).call("sessions.delete", json!({"sessionKey": dm}));
+    assert_eq!(r["ok"], true, "{r}");
+    let r = gone("Idempotency-Key: once\r\n");
+    assert_eq!((r.status, &r.json()["id"]), (202, &id), "{}", r.text());
+    assert_eq!(gone("Idempotency-Key: twice\r\n").refusal(), (404, "not_found".to_owned()));
     for (key, status) in [("agent:main:hook:ci", 200), ("agent:main:other", 404), ("agent:main:webchat:no", 404)] {
         let r = h.wake("", json!({"text": "[[say:new]]", "sessionKey": key, "wait": true}));
         assert_eq!(r.status, status, "{}", r.text());
