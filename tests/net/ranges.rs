@@ -250,3 +250,19 @@ fn a_name_that_is_public_first_and_private_then_is_reached_at_the_address_that_w
     assert_eq!(count.load(Ordering::SeqCst), 1, "one answer for check and connection");
     assert_eq!(seen.proxy.connections(), 3);
 }
+
+#[test]
+fn a_socks_proxy_that_would_look_names_up_itself_is_asked_for_the_checked_address() {
+    let proxy = super::proxies::socks(None, &[1, 93, 184, 216, 34, 0, 80], super::proxies::DONE);
+    let known: &[(&str, &[&str])] = &[("public.test", &["93.184.216.34"]), ("private.test", &["192.168.0.1"])];
+    let own = ProxySetting::parse(&format!("socks5h://{}", proxy.addr)).unwrap();
+    let route = Route::new(&network(), Some(&own)).unwrap();
+    let net = Net::with(&network(), names(known).0).unwrap();
+    let agent = net.agent(Purpose::Files).route(route).guarded(rules()).build();
+    let fetch = |url: &str| agent.fetch(&Request::get(url).within(PATIENCE), &mut Vec::new());
+    assert_eq!(fetch("http://public.test/").unwrap().status, 200);
+    for url in ["http://private.test/", "http://192.168.0.1/", "http://[fd00::1]/", "http://unknown.test/"] {
+        fetch(url).unwrap_err();
+    }
+    assert_eq!(proxy.connections(), 1);
+}
