@@ -550,7 +550,7 @@ impl World {
             msg.asked = None;
             match &answer {
                 Answer::Ok | Answer::Accepted { .. } => msg.acked = true,
-                Answer::Error { code: Code::QueueFull, .. } => msg.refused = true,
+                Answer::Error { code: Code::QueueFull | Code::NotFound, .. } => msg.refused = true,
                 _ => {}
             }
         }
@@ -823,6 +823,7 @@ impl World {
                     body_hash: m.key.clone(),
                     solo: m.solo.clone(),
                     fleeting: m.session == FLEETING,
+                    known_only: hook && first % 2 == 0,
                     ..ChatRequest::default()
                 };
                 self.asks.insert(id, vec![first]);
