@@ -6,7 +6,9 @@
 //! it does not wake. It owns the pids, the stderr rings and the leftovers being hunted, and decides nothing.
 
 mod before_exec;
+pub mod checkpoint;
 mod leftovers;
+mod redacted;
 mod stderr;
 
 use std::collections::HashMap;
@@ -28,6 +30,7 @@ use rustix::process::{kill_process, kill_process_group, waitpid, Pid, Signal, Wa
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use crate::message::{ExitInfo, Mono, ProcId, Sig};
+use checkpoint::Checkpoint;
 use leftovers::Hunt;
 use stderr::Ring;
 
@@ -48,7 +51,7 @@ pub enum ChildId {
 #[derive(Debug)]
 pub struct SpawnSpec {
     pub id: ChildId,
-    /// Absolute path, or a name looked up in the PATH of `env`.
+    /// Absolute path; the checkpoint knows which ones pass.
     pub program: PathBuf,
     pub args: Vec<OsString>,
     /// The whole environment; nothing is inherited.
@@ -93,12 +96,17 @@ pub struct ChildrenHandle {
     asks: Sender<Ask>,
     bell: Arc<OwnedFd>,
     turns: Turns,
+    checkpoint: Arc<Checkpoint>,
 }
 
 /// Since when a process works on its turn. Looked at when it dies: noting it wakes nobody.
 type Turns = Arc<Mutex<HashMap<ChildId, Mono>>>;
 
 impl ChildrenHandle {
+    /// What every program has to pass.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
     /// The answer comes over the receiver, or the receiver ends when the gateway stops.
     pub fn spawn(&self, spec: SpawnSpec) -> Receiver<Result<Spawned, String>> {
         let (tx, rx) = bounded(1);
@@ -156,6 +164,7 @@ pub struct Children {
     _ring: Arc<OwnedFd>,
     signals: Signals,
     children: Vec<Child>,
+    checkpoint: Arc<Checkpoint>,
     turns: Turns,
     hunts: Vec<(Hunt, Then)>,
     watched: Vec<(OwnedFd, Call)>,
@@ -171,17 +180,19 @@ struct Tick {
 
 impl Children {
     /// Installs the signal handlers. Must be called on the thread that will call [`Children::run`].
-    pub fn new() -> io::Result<(Children, ChildrenHandle)> {
+    pub fn new(checkpoint: Arc<Checkpoint>) -> io::Result<(Children, ChildrenHandle)> {
         let (asks_tx, asks) = bounded(REQUESTS);
         let (bell_tx, bell) = UnixStream::pair()?;
         bell_tx.set_nonblocking(true)?;
         bell.set_nonblocking(true)?;
         let ring: Arc<OwnedFd> = Arc::new(bell_tx.into());
         let turns = Turns::default();
-        let handle = ChildrenHandle { asks: asks_tx, bell: ring.clone(), turns: turns.clone() };
+        let (turns_too, checkpoint_too) = (turns.clone(), checkpoint.clone());
+        let handle = ChildrenHandle { asks: asks_tx, bell: ring.clone(), turns: turns_too, checkpoint: checkpoint_too };
         let signals = Signals::new()?;
         let (children, hunts, watched) = (vec![], vec![], vec![]);
-        Ok((Children { asks, bell, _ring: ring, signals, children, turns, hunts, watched, tick: None }, handle))
+        let me = Children { asks, bell, _ring: ring, signals, children, checkpoint, turns, hunts, watched, tick: None };
+        Ok((me, handle))
     }
 
     /// Calls `call` on this thread whenever `fd` is readable or at its end, until it returns `false`. It must take
@@ -290,6 +301,7 @@ impl Children {
 
     fn spawn(&mut self, spec: SpawnSpec) -> Result<Spawned, String> {
         let program = spec.program.display();
+        self.checkpoint.pass(&spec).inspect_err(|why| log::warn!("{why}"))?;
         if !spec.cwd.is_dir() {
             return Err(format!("cannot start {program}: the working directory {} does not exist", spec.cwd.display()));
         }
@@ -361,7 +373,7 @@ impl Children {
 fn name(id: ChildId) -> String {
     match id {
         ChildId::Pi(ProcId(n)) => format!("pi-{n}"),
-        ChildId::Other(n) => format!("child-{n}"),
+        ChildId::Other(_) => "/bash".into(),
     }
 }
 

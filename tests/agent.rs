@@ -14,7 +14,9 @@ use crossbeam_channel::{bounded, Receiver};
 use pi_gateway::agent::process::PiProcess;
 use pi_gateway::agent::{demo, session_file};
 use pi_gateway::ask::Mind;
+use pi_gateway::children::checkpoint::Checkpoint;
 use pi_gateway::children::{ChildId, Children, ChildrenHandle, MainEvent, SpawnSpec};
+use pi_gateway::config::types::ExecGuard;
 use pi_gateway::live::{Board, Item, Live};
 use pi_gateway::message::{Event, FoundEntry, JobDone, PiCmd, PiData, PiEvent, ProcId, Sig};
 
@@ -39,7 +41,9 @@ fn home() -> Home {
     let (tx, exits) = bounded(100);
     let (handles, handle) = bounded(1);
     std::thread::spawn(move || {
-        let (children, handle) = Children::new().unwrap();
+        let nothing = Vec::new();
+        let open = ExecGuard { allowed_executables: nothing, enabled: false, audit_log: false, block_unlisted: false };
+        let (children, handle) = Children::new(Arc::new(Checkpoint::new(open))).unwrap();
         handles.send(handle).unwrap();
         children.run(|e| tx.send(e).map_or(ControlFlow::Break(()), |()| ControlFlow::Continue(()))).unwrap();
     });

@@ -11,6 +11,8 @@ mod deleted;
 mod large;
 #[path = "e2e/odd.rs"]
 mod odd;
+#[path = "e2e/programs.rs"]
+mod programs;
 
 use serde_json::json;
 use support::gateway::Gateway;

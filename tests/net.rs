@@ -16,6 +16,8 @@ mod names;
 mod outcomes;
 #[path = "net/proxies.rs"]
 mod proxies;
+#[path = "net/ranges.rs"]
+mod ranges;
 #[path = "net/reuse.rs"]
 mod reuse;
 #[path = "net/secure.rs"]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use crate::children::{ChildId, SpawnSpec, MARK};
+use crate::config::types::ExecGuard;
 use crate::message::{ProcId, Profile};
 
 /// pi's own tools.
@@ -40,7 +41,7 @@ pub struct LaunchSettings {
     pub command: Vec<String>,
     /// Put before the command (`agent.runners[].command`).
     pub runner: Vec<String>,
-    /// Base names of programs that may be started (`security.exec.allowedExecutables`).
+    /// Names and whole paths of programs that may be started (`security.exec.allowedExecutables`).
     pub allowed: Vec<String>,
     pub tools: ToolRules,
     pub system_prompt: Option<String>,
@@ -221,7 +222,10 @@ impl fmt::Display for FindError {
         match self {
             FindError::Empty => f.write_str("agent.piCliPath is empty"),
             FindError::NotAllowed(name) => {
-                write!(f, "{name} must not be started: add it to security.exec.allowedExecutables")
+                write!(
+                    f,
+                    "{name} must not be started: add it to security.exec.allowedExecutables and restart the gateway"
+                )
             }
             FindError::NotFound(name) => write!(f, "{name} was not found: install pi or set agent.piCliPath"),
             FindError::NotExecutable(path) => write!(f, "{} is not an executable file", path.display()),
@@ -231,26 +235,38 @@ impl fmt::Display for FindError {
 
 impl std::error::Error for FindError {}
 
+impl LaunchSettings {
+    /// What is started, as the configuration names it: the runner, if there is one. Empty: nothing.
+    pub fn program(&self) -> &str {
+        self.runner.first().or(self.command.first()).map_or("", String::as_str)
+    }
+}
+
 /// The absolute path of the program that is started (the runner's, if there is one). `path`: the value of PATH.
 pub fn find(settings: &LaunchSettings, path: &OsStr) -> Result<PathBuf, FindError> {
-    let first = settings.runner.first().or(settings.command.first()).filter(|c| !c.is_empty());
-    let name = first.ok_or(FindError::Empty)?;
-    for program in [settings.runner.first(), settings.command.first()].into_iter().flatten() {
-        let base = Path::new(program).file_name().and_then(OsStr::to_str).unwrap_or_default();
-        if !settings.allowed.iter().any(|a| a == base) {
-            return Err(FindError::NotAllowed(base.to_owned()));
-        }
+    let name = Some(settings.program()).filter(|name| !name.is_empty()).ok_or(FindError::Empty)?;
+    let allowed = |program: &Path| match ExecGuard::lists(&settings.allowed, program) {
+        true => Ok(()),
+        false => Err(FindError::NotAllowed(program.file_name().unwrap_or_default().to_string_lossy().into_owned())),
+    };
+    if let (Some(_), Some(command)) = (settings.runner.first(), settings.command.first()) {
+        allowed(Path::new(command))?; // started elsewhere, where a path of here means nothing
     }
     if name.contains('/') {
-        let program = std::path::absolute(name).map_err(|_| FindError::NotFound(name.clone()))?;
+        let program = std::path::absolute(name).map_err(|_| FindError::NotFound(name.to_owned()))?;
+        allowed(&program)?;
         return match (program.exists(), executable(&program)) {
-            (false, _) => Err(FindError::NotFound(name.clone())),
+            (false, _) => Err(FindError::NotFound(name.to_owned())),
             (_, false) => Err(FindError::NotExecutable(program)),
             _ => Ok(program),
         };
     }
     let mut candidates = std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name));
-    candidates.find(|p| executable(p)).ok_or_else(|| FindError::NotFound(name.clone()))
+    match candidates.find(|p| executable(p)) {
+        Some(program) => allowed(&program).map(|()| program),
+        // One that may not be started anyway is not worth looking for.
+        None => allowed(Path::new(name)).and(Err(FindError::NotFound(name.to_owned()))),
+    }
 }
 
 fn executable(path: &Path) -> bool {

@@ -11,7 +11,7 @@ use super::issue::{Issue, Severity};
 use super::node::{index, join, Kind, Node};
 use super::pass::Pass;
 use super::secret::is_placeholder;
-use super::types::{AuthMode, Config, DmPolicy, DmScope, SandboxMode, Unauthenticated};
+use super::types::{AuthMode, Config, DmPolicy, DmScope, ExecGuard, SandboxMode, Unauthenticated};
 use crate::cron::schedule::problem;
 
 /// Names that a conversation's `/name` already means something else by.
@@ -183,11 +183,15 @@ impl Check<'_> {
     /// The exec guard would refuse to start what is not on its list, so say it now.
     fn executable(&self, program: Option<&String>, path: &[&str]) {
         let guard = &self.config.security.exec;
-        let Some(name) = program.and_then(|program| Path::new(program).file_name()) else {
+        let Some((program, name)) = program.and_then(|p| Some((Path::new(p), Path::new(p).file_name()?))) else {
             return;
         };
+        let list = &guard.allowed_executables;
+        // Where a bare name leads is only known when it is looked for.
+        let by_path = |entry: &String| Path::new(entry).file_name() == Some(name);
+        let listed = ExecGuard::lists(list, program) || (program.as_os_str() == name && list.iter().any(by_path));
         let name = name.to_string_lossy();
-        if guard.enabled && guard.block_unlisted && !guard.allowed_executables.iter().any(|allowed| *allowed == name) {
+        if guard.enabled && guard.block_unlisted && !listed {
             let text = format!("\"{name}\" is not in security.exec.allowedExecutables");
             self.say_with_hint(Error, path, text, "add it there if it is what you want to run");
         }

@@ -177,7 +177,14 @@ pub struct Redactor {
 impl Redactor {
     /// Secrets shorter than 8 characters are left alone: they would hit ordinary words.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Redactor {
-        let mut needles = Vec::new();
+        let mut redactor = Redactor { needles: Vec::new() };
+        redactor.learn(secrets);
+        redactor
+    }
+
+    /// More of them; those it knows stay.
+    pub fn learn<'a>(&mut self, secrets: impl IntoIterator<Item = &'a Secret>) {
+        let needles = &mut self.needles;
         for secret in secrets {
             let plain = secret.expose();
             if plain.chars().count() >= 8 {
@@ -187,9 +194,8 @@ impl Redactor {
             }
         }
         // Longest first: one secret may be a part of another.
-        needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
+        needles.sort_by(|a, b| (b.len(), b).cmp(&(a.len(), a)));
         needles.dedup();
-        Redactor { needles }
     }
 
     /// The text without secrets; borrowed if there are none.
@@ -293,5 +299,11 @@ mod tests {
         assert_eq!(redactor.text("https://h/s3cret%2Fvalue short"), "https://h/*** short");
         assert_eq!(redactor.text("{\"x\":\"quo\\\"ted-secret\"}"), "{\"x\":\"***\"}");
         assert!(matches!(redactor.text("nothing"), Cow::Borrowed(_)));
+        let mut redactor = redactor;
+        let known = redactor.needles.len();
+        redactor.learn(&secrets);
+        assert_eq!(redactor.needles.len(), known, "each is known once");
+        redactor.learn(&[Secret::new("a-new-one")]);
+        assert_eq!(redactor.text("a-new-one s3cret/value"), "*** ***");
     }
 }

@@ -51,6 +51,11 @@ impl State {
             self.refuse(id, Code::InvalidRequest, format!("The message is longer than {} MiB.", MAX_TEXT >> 20));
             return Ok(());
         }
+        if req.known_only && self.store.session(&req.session)?.is_none() {
+            let why = "Session not found; a webhook may begin only those of hooks.allowedSessions";
+            self.refuse(id, Code::NotFound, why);
+            return Ok(());
+        }
         let mut source = req.source;
         // The same message sent again keeps its id for the agent, even if a power cut took our row back.
         source.message_id = source.message_id.or_else(|| req.dkey.as_deref().map(short_hash));

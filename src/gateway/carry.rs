@@ -170,12 +170,14 @@ impl Carrier {
         let config = self.config.read().unwrap_or_else(|e| e.into_inner()).clone();
         let url = self.doors.get().map_or("", |d| d.agent_url());
         let launch = settings::launch(&config, profile, &self.env, url);
-        let path = self.env.var("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").to_owned();
         let token = self.tokens.issue(proc);
-        let spec = profile::find(&launch, path.as_ref()).map(|program| {
+        let spec = settings::program(self.children.checkpoint(), &launch, &self.env).map(|program| {
             let instance = Instance { id: proc, mark: self.mark(proc), token: &token, session_file };
             profile::spawn_spec(profile, &launch, &program, instance, std::env::vars_os())
         });
+        if let Err(profile::FindError::NotAllowed(_)) = &spec {
+            self.children.checkpoint().refused(ChildId::Pi(proc), launch.program(), &profile.cwd);
+        }
         let this = self.clone();
         let (cwd, role) = (profile.cwd.clone(), profile.role.clone());
         let paths = Paths::new(&config, &self.env);

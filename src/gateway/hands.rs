@@ -228,7 +228,9 @@ mod tests {
     fn c4_every_job_is_done_in_order_however_many_sessions_there_are() {
         let (tx, rx) = bounded(1000);
         let dir = tempfile::tempdir().unwrap();
-        let (_main, children) = crate::children::Children::new().unwrap();
+        let rules = defaults(dir.path()).security.exec;
+        let checkpoint = Arc::new(crate::children::checkpoint::Checkpoint::new(rules));
+        let (_main, children) = crate::children::Children::new(checkpoint).unwrap();
         let chores = Chores {
             programs: Arc::new(crate::gateway::programs::Programs::new(children)),
             operator: Arc::default(),

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use crossbeam_channel::{bounded, Receiver, Sender};
@@ -29,12 +29,12 @@ enum Item {
 pub struct Log {
     queue: Sender<Item>,
     dropped: Arc<AtomicU64>,
+    redactor: Arc<RwLock<Redactor>>,
 }
 
 struct Sink {
     log: Log,
     line: Vec<u8>,
-    redactor: Redactor,
 }
 
 impl Write for Sink {
@@ -44,7 +44,9 @@ impl Write for Sink {
             let rest = self.line.split_off(end + 1);
             let line = std::mem::replace(&mut self.line, rest);
             let text = String::from_utf8_lossy(&line);
-            let line = self.redactor.text(&text).into_owned().into_bytes();
+            let redactor = self.log.redactor.read().unwrap_or_else(|e| e.into_inner());
+            let line = redactor.text(&text).into_owned().into_bytes();
+            drop(redactor);
             if self.log.queue.try_send(Item::Line(line)).is_err() {
                 self.log.dropped.fetch_add(1, Relaxed);
             }
@@ -82,7 +84,8 @@ impl Log {
     /// Starts the writer thread and installs the logger. `dir`: for files, if they are wanted.
     pub fn start(c: &Config, dir: PathBuf, verbose: bool) -> Log {
         let (queue, lines) = bounded(LINES);
-        let log = Log { queue, dropped: Arc::default() };
+        let redactor = Arc::new(RwLock::new(Redactor::new(c.secrets())));
+        let log = Log { queue, dropped: Arc::default(), redactor };
         let dropped = log.dropped.clone();
         let file = LogFile::new(&c.logging, dir);
         let thread = std::thread::Builder::new().name("log".into()).stack_size(256 << 10);
@@ -95,7 +98,7 @@ impl Log {
             .set_target_level(LevelFilter::Off)
             .set_location_level(LevelFilter::Off)
             .build();
-        let sink = Sink { log: log.clone(), line: Vec::new(), redactor: Redactor::new(c.secrets()) };
+        let sink = Sink { log: log.clone(), line: Vec::new() };
         if WriteLogger::init(LevelFilter::Debug, format, sink).is_err() {
             tell("a logger was installed before");
         }
@@ -105,6 +108,11 @@ impl Log {
             log::error!("panic in thread {}: {info}", thread.name().unwrap_or("?"));
         }));
         log
+    }
+
+    /// The secrets of another configuration are taken out as well; those of the one before stay what they are.
+    pub fn learn(&self, c: &Config) {
+        self.redactor.write().unwrap_or_else(|e| e.into_inner()).learn(c.secrets());
     }
 
     /// Lines that did not fit, in this life.

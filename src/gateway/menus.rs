@@ -51,8 +51,14 @@ impl Menus {
         self.work();
     }
 
-    pub fn set(&self, id: &str, account: &TelegramAccount, bot: Bot) {
-        self.lock().accounts.insert(id.to_owned(), (account.clone(), bot));
+    pub fn set(self: &Arc<Self>, id: &str, account: &TelegramAccount, bot: Bot) {
+        let mut k = self.lock();
+        k.accounts.insert(id.to_owned(), (account.clone(), bot));
+        if k.ready.contains(id) {
+            k.wanted.insert(id.to_owned()); // its thread was faster than whoever began it
+        }
+        drop(k);
+        self.work();
     }
 
     pub fn remove(&self, id: &str) {
@@ -155,5 +161,43 @@ impl Kept {
         all.truncate(telegram::menu::MOST);
         let groups = all.iter().filter(|(_, privileged)| !privileged).map(|(e, _)| e.clone()).collect();
         (all.into_iter().map(|(e, _)| e).collect(), groups)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::types::Network;
+    use crate::net::{Net, Purpose};
+
+    #[test]
+    fn given_an_account_that_is_let_in_before_it_is_known_here_then_its_menu_is_set_all_the_same() {
+        let network = Network { ca_file: None, proxy: None, no_proxy: Vec::new(), env_proxy: Default::default() };
+        let agent = Net::open(&network).unwrap().agent(Purpose::Send).build();
+        // Nobody has to answer: what counts is that somebody is asked.
+        let platform = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let bot = Bot::new(&format!("http://{}", platform.local_addr().unwrap()), "1:token", agent.clone());
+        let menus = Arc::new(Menus::default());
+        menus.wanted("default");
+        while menus.lock().at_work {
+            std::thread::yield_now();
+        }
+        let text =
+            br#"{"channels": {"telegram": {"enabled": true, "botToken": "1:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}}}"#;
+        let dir = tempfile::tempdir().unwrap();
+        let (home, cwd) = (dir.path().to_owned(), dir.path().to_owned());
+        let env = crate::config::Env { home, cwd, ..crate::config::Env::from_process() };
+        let path = dir.path().join("c.jsonc");
+        let loaded = crate::config::load_bytes(text.to_vec(), &path, &env, &crate::config::Options::default());
+        let account =
+            loaded.unwrap_or_else(|issues| panic!("{issues:?}")).config.channels.telegram.accounts["default"].clone();
+        menus.set("default", &account, bot);
+        platform.set_nonblocking(true).unwrap();
+        let end = std::time::Instant::now() + Duration::from_secs(20);
+        while platform.accept().is_err() {
+            assert!(std::time::Instant::now() < end, "nobody was asked for the menu");
+            std::thread::yield_now();
+        }
+        agent.shutdown();
     }
 }

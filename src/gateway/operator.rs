@@ -7,6 +7,7 @@ use rustix::process::{getpid, kill_process, Signal};
 use serde_json::Value;
 
 use super::reload::Reloader;
+use crate::children::checkpoint::Checkpoint;
 use crate::config::types::{Network, SsrfGuard};
 use crate::http;
 use crate::message::{Area, Level, Observation};
@@ -24,9 +25,15 @@ pub struct Operator {
     pub roster: Arc<Roster>,
     /// Made when it is first asked for, and again when the configuration is another.
     fetcher: Mutex<Option<(Network, SsrfGuard, Agent)>>,
+    /// Knows what was started.
+    checkpoint: Option<Arc<Checkpoint>>,
 }
 
 impl Operator {
+    pub fn new(checkpoint: Arc<Checkpoint>) -> Operator {
+        Operator { checkpoint: Some(checkpoint), ..Operator::default() }
+    }
+
     pub fn know(&self, reloader: Arc<Reloader>) {
         let _ = self.reloader.set(reloader); // once, at the start
     }
@@ -59,6 +66,10 @@ impl http::Operator for Operator {
 
     fn reload(&self) -> Result<(), String> {
         self.reloader.get().map_or(Err("the gateway is starting".into()), |r| r.apart())
+    }
+
+    fn started(&self, limit: usize) -> Vec<Value> {
+        self.checkpoint.as_ref().map_or(Vec::new(), |c| c.started(limit))
     }
 
     fn roster(&self) -> Arc<Roster> {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{bounded, Sender};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
+use crate::children::checkpoint::SHELL;
 use crate::children::{ChildId, ChildrenHandle, SpawnSpec};
 use crate::message::{ExitInfo, Sig};
 
@@ -60,7 +61,7 @@ impl Programs {
         let clean = |(name, _): &(OsString, OsString)| !name.to_string_lossy().starts_with("PI_G");
         let spec = SpawnSpec {
             id: ChildId::Other(id),
-            program: "/bin/sh".into(),
+            program: SHELL.into(),
             args: vec!["-c".into(), script.into()],
             env: std::env::vars_os().filter(clean).collect(),
             cwd,

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::carry::Carrier;
 use super::doors::Doors;
+use super::logging::Log;
 use super::{logging, settings, start, Options};
 use crate::config::{self, Config, Env, Loaded};
 use crate::http::AgentLabel;
@@ -25,6 +26,7 @@ pub struct Reloader {
     env: Env,
     carrier: Arc<Carrier>,
     doors: Arc<Doors>,
+    log: Log,
     state: Mutex<State>,
     pending: AtomicBool,
 }
@@ -39,10 +41,17 @@ struct State {
 }
 
 impl Reloader {
-    pub fn new(loaded: Loaded, options: Options, env: Env, carrier: Arc<Carrier>, doors: Arc<Doors>) -> Arc<Reloader> {
+    pub fn new(
+        loaded: Loaded,
+        options: Options,
+        env: Env,
+        carrier: Arc<Carrier>,
+        doors: Arc<Doors>,
+        log: Log,
+    ) -> Arc<Reloader> {
         let path = loaded.path.clone();
         let state = Mutex::new(State { loaded, generation: 0 });
-        Arc::new(Reloader { path, options, env, carrier, doors, state, pending: AtomicBool::new(false) })
+        Arc::new(Reloader { path, options, env, carrier, doors, log, state, pending: AtomicBool::new(false) })
     }
 
     /// The file in use.
@@ -126,7 +135,11 @@ impl Reloader {
                 return Err(why.unwrap_or_else(|| "the configuration cannot be read".into()));
             }
         };
+        self.log.learn(&new.config);
+        // What may be started is settled at the start: a changed file does not loosen the guard.
+        new.config.security.exec = state.loaded.config.security.exec.clone();
         let label = start::choose_agent(&mut new.config, o, &self.env);
+        start::settle_agent(self.carrier.children.checkpoint(), &new.config, &self.env);
         let changes = config::reload::changes(&state.loaded, &new);
         for key in &changes.restart {
             log::warn!("{key} takes effect after a restart");

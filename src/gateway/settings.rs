@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 
 use super::runtime;
-use crate::agent::profile::{LaunchSettings, ToolProfile, ToolRules};
+use crate::agent::profile::{self, FindError, LaunchSettings, ToolProfile, ToolRules};
 use crate::agent::{segments, tools};
+use crate::children::checkpoint::Checkpoint;
 use crate::config::types::{
     self, AuthMode, Bind, Cors, DropPolicy, Durability, MessageMode, OnAmbiguous, OpenAiSession, OpenAiThinking,
     QueueMode, Transcripts, Unauthenticated,
@@ -147,7 +148,7 @@ pub fn launch(c: &Config, profile: &Profile, env: &Env, agent_url: &str) -> Laun
     LaunchSettings {
         command: a.pi_cli.clone(),
         runner: Vec::new(),
-        allowed: allowed(c),
+        allowed: c.security.exec.names(&c.agent.pi_cli),
         tools: ToolRules {
             profile: match a.tools.profile {
                 crate::config::types::ToolProfile::Minimal => ToolProfile::Minimal,
@@ -227,14 +228,10 @@ fn facts(c: &Config, profile: &Profile) -> segments::Facts {
     }
 }
 
-/// Programs that may be started; everything if the guard is off.
-pub fn allowed(c: &Config) -> Vec<String> {
-    let guard = &c.security.exec;
-    let mut list = guard.allowed_executables.clone();
-    if !guard.enabled || !guard.block_unlisted {
-        list.extend(c.agent.pi_cli.first().and_then(|p| p.rsplit('/').next()).map(str::to_owned));
-    }
-    list
+/// The program that starts pi: its place, once and for all (see [`Checkpoint::place`]).
+pub fn program(checkpoint: &Checkpoint, launch: &LaunchSettings, env: &Env) -> Result<PathBuf, FindError> {
+    let found = profile::find(launch, env.var("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").as_ref())?;
+    Ok(checkpoint.place(launch.program(), found))
 }
 
 fn unique<'a>(list: impl Iterator<Item = &'a String>) -> Vec<PathBuf> {

@@ -23,6 +23,7 @@ use super::spool::Spool;
 use super::{clock_watch, cron_jobs, janitor, lock, logging, people, settings, watch, Options};
 use crate::agent::profile;
 use crate::ask::{Answers, Mind};
+use crate::children::checkpoint::Checkpoint;
 use crate::children::{ChildId, Children, MainEvent};
 use crate::cli::exit;
 use crate::config::types::AuthMode;
@@ -104,10 +105,19 @@ pub(super) fn choose_agent(c: &mut Config, options: &Options, env: &Env) -> Agen
         c.agent.model = None;
         c.agent.model_failover.primary = None;
         c.agent.model_failover.fallbacks.clear();
-        c.security.exec.allowed_executables.push(name);
+        let list = &mut c.security.exec.allowed_executables;
+        if !list.contains(&name) {
+            list.push(name);
+        }
         return AgentLabel { kind: "demo".into(), version: env!("CARGO_PKG_VERSION").into(), demo: true };
     }
     AgentLabel { kind: "pi".into(), version: String::new(), demo: false }
+}
+
+/// Where the agent's program lies is settled now, if it is there: not when it is first started.
+pub(super) fn settle_agent(checkpoint: &Checkpoint, c: &Config, env: &Env) {
+    let launch = settings::launch(c, &crate::message::Profile::default(), env, "");
+    let _ = settings::program(checkpoint, &launch, env); // whoever starts it hears why it cannot be
 }
 
 /// The secret that callers have to present, and where it comes from.
@@ -159,7 +169,10 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
         Err(e) => return Err((exit::CANNOT_WRITE, format!("cannot lock {}: {e}", pid_file.display()))),
     };
     step("locked");
-    let (main, handle) = Children::new().map_err(|e| (exit::INTERNAL, format!("cannot watch processes: {e}")))?;
+    let checkpoint = Arc::new(Checkpoint::new(config.security.exec.clone()));
+    settle_agent(&checkpoint, &config, env);
+    let (main, handle) =
+        Children::new(checkpoint.clone()).map_err(|e| (exit::INTERNAL, format!("cannot watch processes: {e}")))?;
     let store = open_store(&paths.store())?;
     people::take_over(&store, &config, &paths);
     cron_jobs::take_over(&store, &paths, env);
@@ -172,7 +185,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     let mind = Mind::new(inbox_tx, answers.clone());
     let board = Arc::new(Board::default());
     let (drained_tx, drained) = bounded(1);
-    let operator = Arc::new(Operator::default());
+    let operator = Arc::new(Operator::new(checkpoint));
     let programs = Arc::new(Programs::new(handle.clone()));
     let shared = Arc::new(RwLock::new(config.clone()));
     let files = Arc::new(Files::new(paths.media_dir(), paths.sticker_cache()));
@@ -266,7 +279,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     spool.look();
     step("started");
 
-    let reloader = Reloader::new(loaded, options, env.clone(), carrier.clone(), doors.clone());
+    let reloader = Reloader::new(loaded, options, env.clone(), carrier.clone(), doors.clone(), log.clone());
     operator.know(reloader.clone());
     let shutdown =
         Shutdown { carrier: carrier.clone(), doors, mind: mind.clone(), drained, core_thread, sync_thread, log };

@@ -40,7 +40,10 @@ pub fn access(port: &Port, s: &Settings, head: &Head, peer: &Peer) -> Result<Acc
         }
     }
     if s.hooks.secret.is_some() && head.field(SIGNATURE).is_some() {
-        return Ok(Access::Nobody);
+        port.guard.patient(peer.addr)?;
+        let presented = s.auth.secret().zip(head.field("authorization"));
+        let secret = presented.is_some_and(|(expected, value)| same(bearer(value), expected));
+        return Ok(if secret { Access::Bearer } else { Access::Nobody });
     }
     let keyless = s.hooks.token.is_none() && s.hooks.secret.is_none();
     match port.guard.access(s, head, peer)? {
@@ -57,7 +60,10 @@ fn admitted(port: &Port, call: &Call) -> Result<Access, Fault> {
     }
     let s = port.settings.get();
     port.guard.patient(call.peer.addr)?;
-    let signature = call.head.field(SIGNATURE).and_then(|value| unhex(value.trim().strip_prefix("sha256=")?));
+    let signature = call.head.field(SIGNATURE).and_then(|value| {
+        let (algorithm, hex) = value.trim().split_once('=')?;
+        unhex(hex).filter(|_| algorithm.eq_ignore_ascii_case("sha256"))
+    });
     let right = s.hooks.secret.as_ref().zip(signature).is_some_and(|(secret, signature)| {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
         hmac::verify(&key, &call.body, &signature).is_ok()
@@ -97,13 +103,13 @@ pub fn event(port: &Port, ex: &mut dyn Exchange) -> Handled {
     Ok(Reply::json(&json!({"ok": true, "event": event})))
 }
 
-/// May a webhook name this session?
-fn known(s: &Settings, key: &str, there: bool) -> bool {
+/// May a webhook begin this session?
+fn may_begin(s: &Settings, key: &str) -> bool {
     let listed = |pattern: &String| match pattern.strip_suffix('*') {
         Some(start) => key.starts_with(start),
         None => pattern == key,
     };
-    there || key == s.main_session || s.hooks.sessions.iter().any(listed)
+    key == s.main_session || s.hooks.sessions.iter().any(listed)
 }
 
 /// POST `<hooks.path>/wake {text, sessionKey?, deliver?, wait?}`: a message `[WEBHOOK] text` of low priority. Its
@@ -126,10 +132,6 @@ pub fn wake(port: &Port, ex: &mut dyn Exchange) -> Handled {
     };
     let dkey = key.map(idempotency_key).transpose()?.map(|key| format!("http:hook:{}:{key}", access.class()));
     let there = fetch(port, session.clone())?;
-    if !known(&s, &session, there.is_some()) {
-        let why = "Session not found; a webhook may begin only those of hooks.allowedSessions";
-        return Err(Fault::new(404, "not_found", why));
-    }
     let nowhere = || Source { channel: "api".into(), chat: session.clone(), ..Source::default() };
     let source = there.and_then(|info| info.last).filter(|_| deliver).unwrap_or_else(nowhere);
     let request = ChatRequest {
@@ -138,6 +140,7 @@ pub fn wake(port: &Port, ex: &mut dyn Exchange) -> Handled {
         text: format!("[WEBHOOK] {text}"),
         session: session.clone(),
         dkey,
+        known_only: !may_begin(&s, &session),
         ..ChatRequest::default()
     };
     let permit = match wait {

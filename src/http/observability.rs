@@ -8,6 +8,7 @@ use super::guard::wall;
 use super::json::Members;
 use super::paging::{number, Page};
 use super::port::Port;
+use crate::children::checkpoint;
 use crate::message::{Area, Level};
 use crate::observe::{window, Filter, KEPT};
 
@@ -75,4 +76,11 @@ pub fn summary(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let since = ex.call().head.param("window");
     let summary = port.observer.summary(wall(), since.as_deref().and_then(window));
     Ok(Reply::json(&json!({"ok": true, "summary": summary})))
+}
+
+/// GET `/api/observability/exec`: the programs that the gateway started or refused to start, the newest first.
+pub fn exec(port: &Port, ex: &mut dyn Exchange) -> Handled {
+    let limit = number(&ex.call().head, "limit")?.unwrap_or(LIMIT).clamp(1, checkpoint::KEPT as u64) as usize;
+    let started = port.operator.started(limit);
+    Ok(Reply::json(&json!({"ok": true, "count": started.len(), "programs": started})))
 }

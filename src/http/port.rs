@@ -64,6 +64,11 @@ pub trait Operator: Send + Sync {
     fn config(&self) -> serde_json::Value;
     /// Reads the configuration again. `Err`: what is wrong with it.
     fn reload(&self) -> Result<(), String>;
+    /// The programs that were started or refused, the newest first (core.md 18).
+    fn started(&self, limit: usize) -> Vec<serde_json::Value> {
+        let _ = limit;
+        Vec::new()
+    }
     /// How the channels' accounts stand, and what platforms deliver to.
     fn roster(&self) -> Arc<Roster> {
         Arc::default()

@@ -118,6 +118,7 @@ pub static PUBLIC: &[Route] = &[
     route("GET", "/api/memory/roles", Door::Key, memory::roles),
     route("GET", "/api/observability/events", Door::Key, observability::events),
     route("GET", "/api/observability/summary", Door::Key, observability::summary),
+    route("GET", "/api/observability/exec", Door::Key, observability::exec),
     route("GET", "/api/plugins", Door::Key, lists::plugins),
     route("POST", "/api/plugins/reload", Door::Key, lists::reload_plugin),
     route("GET", "/api/channels", Door::Key, channels::list),

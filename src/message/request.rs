@@ -106,6 +106,8 @@ pub struct ChatRequest {
     /// `session` is only the beginning of the key: the row's external id follows. Such a session lives for this one
     /// message (gateway-api.md R64; see [`crate::routing::fleeting`]).
     pub fleeting: bool,
+    /// It may not begin a conversation: there is a session of that key, or it is refused (`not_found`).
+    pub known_only: bool,
 }
 
 /// A message that is one request with one answer: it is neither handed into a running turn nor merged with others,

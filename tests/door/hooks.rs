@@ -26,6 +26,9 @@ fn house(hooks: Hooks) -> House {
             Request::Webhook(c) if c.dkey.as_deref() == Some("http:hook:hook:again") => {
                 Some(Answer::Accepted { row: 1, run: "run1".into(), replayed: true })
             }
+            Request::Webhook(c) if c.known_only && c.session != MAIN => {
+                Some(Answer::Error { code: Code::NotFound, message: "Session not found".into() })
+            }
             Request::Webhook(c) => rest(&Request::Chat(c.clone())),
             other => rest(other),
         }),
@@ -84,6 +87,18 @@ fn a_signed_call_is_as_good_as_a_token() {
     assert_eq!(call(&hex), 202);
     assert_eq!(call(&hex.to_uppercase()), 202);
     assert_eq!((call(&hex[2..]), call(""), call("zz"), call("00")), (401, 401, 401, 401));
+    let with = |fields: String| ask(h.addr, "POST", "/hooks/wake", &fields, &body).status;
+    assert_eq!(with(format!("x-hub-signature-256: SHA256={hex}\r\n")), 202);
+    for value in [format!("sha1={hex}"), hex.clone(), format!("sha256={hex}{hex}"), format!("sha256={hex}0")] {
+        assert_eq!(with(format!("X-Hub-Signature-256: {value}\r\n")), 401, "{value}");
+    }
+    // One right key is enough, whatever else is wrong.
+    let wrong = "X-Hub-Signature-256: sha256=00\r\n";
+    assert_eq!(with(format!("{wrong}{}", bearer())), 202, "the gateway's secret");
+    assert_eq!(with(format!("{wrong}{TOKEN}")), 202, "the hook's token");
+    assert_eq!(with(format!("X-Hook-Token: wrong\r\nX-Hub-Signature-256: sha256={hex}\r\n")), 202, "the signature");
+    let other = ask(h.addr, "POST", "/hooks/wake", &format!("X-Hub-Signature-256: sha256={hex}\r\n"), "{}");
+    assert_eq!(other.status, 401, "of another body");
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn given_a_proxy_that_does_not_answer_then_the_deadline_ends_it_and_it_was_not_s
 }
 
 /// A SOCKS5 proxy: checks the login and the place asked for, answers `reply`, and serves the call itself.
-fn socks(login: Option<&'static [u8]>, place: &'static [u8], reply: &'static [u8]) -> Server {
+pub fn socks(login: Option<&'static [u8]>, place: &'static [u8], reply: &'static [u8]) -> Server {
     serve(move |_, mut peer| {
         match login {
             None => {
@@ -117,7 +117,7 @@ fn socks(login: Option<&'static [u8]>, place: &'static [u8], reply: &'static [u8
     })
 }
 
-const DONE: &[u8] = &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+pub const DONE: &[u8] = &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0];
 
 #[test]
 fn socks5_looks_names_up_here_and_socks5h_does_not() {

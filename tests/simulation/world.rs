@@ -550,7 +550,7 @@ impl World {
             msg.asked = None;
             match &answer {
                 Answer::Ok | Answer::Accepted { .. } => msg.acked = true,
-                Answer::Error { code: Code::QueueFull, .. } => msg.refused = true,
+                Answer::Error { code: Code::QueueFull | Code::NotFound, .. } => msg.refused = true,
                 _ => {}
             }
         }
@@ -809,12 +809,13 @@ impl World {
             None => {
                 let m = &mut self.msgs[first];
                 m.asked = Some(id);
+                let hook = first % 5 == 2 && m.solo.is_none() && !m.command;
                 let req = ChatRequest {
                     session: m.session.clone(),
                     source: Source {
                         channel: "webchat".into(),
                         chat: m.session.clone(),
-                        sender: "web".into(),
+                        sender: if hook { "webhook" } else { "web" }.into(),
                         ..Source::default()
                     },
                     text: m.text.clone(),
@@ -822,10 +823,13 @@ impl World {
                     body_hash: m.key.clone(),
                     solo: m.solo.clone(),
                     fleeting: m.session == FLEETING,
+                    known_only: hook && first % 2 == 0,
                     ..ChatRequest::default()
                 };
                 self.asks.insert(id, vec![first]);
-                self.feed(Event::Request { id, req: Box::new(Request::Chat(Box::new(req))) })
+                let req = Box::new(req);
+                let req = if hook { Request::Webhook(req) } else { Request::Chat(req) };
+                self.feed(Event::Request { id, req: Box::new(req) })
             }
             Some(p) => {
                 open.retain(|i| self.msgs[*i].platform == Some(p));
@@ -1434,6 +1438,7 @@ fn short(e: &Event) -> String {
     let text = match e {
         Event::Request { req, .. } => match &**req {
             Request::Chat(c) => format!("web {} {}", c.session, c.text),
+            Request::Webhook(c) => format!("webhook {} {}", c.session, c.text),
             other => format!("{other:?}"),
         },
         Event::Inbound { batch, .. } => {

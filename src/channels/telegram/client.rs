@@ -105,10 +105,24 @@ impl Bot {
             if code == 429 && parameters.retry_after.is_none() {
                 parameters.retry_after = answer.header("retry-after").and_then(|v| v.parse().ok());
             }
-            return Err(Fail::Api { code, description: reply.description, parameters });
+            return Err(Fail::Api { code, description: self.without_token(&reply.description), parameters });
         }
         let result = reply.result.map_or("null", |raw| raw.get());
-        serde_json::from_str(result).map_err(|e| Fail::Unknown { why: format!("{method}: unexpected answer: {e}") })
+        serde_json::from_str(result).map_err(|e| {
+            let why = self.without_token(&e.to_string());
+            Fail::Unknown { why: format!("{method}: unexpected answer: {why}") }
+        })
+    }
+
+    /// What the platform said, as people may read it: a server that is not Telegram's own may repeat our URL. The
+    /// digits before the colon are the bot's id, which is no secret.
+    fn without_token(&self, said: &str) -> String {
+        let token = self.base.rsplit_once("/bot").map_or("", |(_, token)| token);
+        let secret = token.split_once(':').map_or(token, |(_, secret)| secret);
+        match secret.len() {
+            ..8 => said.to_owned(), // it would hit ordinary words
+            _ => said.replace(secret, "***"),
+        }
     }
 
     /// A file by its path; the status. A body goes into `sink` if that is good.

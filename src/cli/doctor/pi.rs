@@ -67,15 +67,9 @@ pub fn check(context: &Context) -> Vec<Check> {
 /// What counts for finding and starting pi.
 fn settings_of(context: &Context) -> LaunchSettings {
     let config = &context.loaded.config;
-    let guard = &config.security.exec;
-    let mut allowed = guard.allowed_executables.clone();
-    if !guard.enabled || !guard.block_unlisted {
-        let name = config.agent.pi_cli.first().and_then(|program| Path::new(program).file_name());
-        allowed.extend(name.map(|name| name.to_string_lossy().into_owned()));
-    }
     LaunchSettings {
         command: config.agent.pi_cli.clone(),
-        allowed,
+        allowed: config.security.exec.names(&config.agent.pi_cli),
         agent_dir: config.agent.runtime.agent_dir.clone(),
         package_dir: config.agent.runtime.package_dir.clone(),
         used_variables: config.vars_to_hide_from_pi().into_iter().map(str::to_owned).collect(),

@@ -1,6 +1,6 @@
 //! `session`, `queue`, `delegation`, `media`, `security`, `network`, `logging`, `delivery`, `store`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::forms::{self, ProxySetting, TimeOfDay};
@@ -105,6 +105,25 @@ section! {
         pub enabled: bool = flag(R, "enabled", true);
         pub audit_log: bool = flag(R, "auditLog", true);
         pub block_unlisted: bool = flag(R, "blockUnlisted", true);
+    }
+}
+
+impl ExecGuard {
+    /// Programs that may be started; `command`'s as well if the guard is off.
+    pub fn names(&self, command: &[String]) -> Vec<String> {
+        let mut list = self.allowed_executables.clone();
+        if !self.enabled || !self.block_unlisted {
+            list.extend(command.first().and_then(|program| program.rsplit('/').next()).map(str::to_owned));
+        }
+        list
+    }
+
+    /// Whether a list holds a program, by its name or by the whole path it has.
+    pub fn lists(list: &[String], program: &Path) -> bool {
+        list.iter().any(|entry| match entry.contains('/') {
+            true => Path::new(entry) == program,
+            false => program.file_name().is_some_and(|name| name == entry.as_str()),
+        })
     }
 }
 

@@ -187,7 +187,6 @@ mod tests {
     use crate::http::settings::Media;
     use std::io::Read;
     use std::os::unix::fs::symlink;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn settings(dir: &Path) -> Settings {
         let media = Media { temp: dir.join("tmp"), ..Media::default() };
@@ -259,42 +258,8 @@ mod tests {
         assert!(matches!(open("nowhere"), Err(Denied::Absent)));
         assert!(matches!(open("file:etc/passwd"), Err(Denied::Refused)));
     }
-
-    #[test]
-    fn a_directory_that_is_swapped_for_a_link_while_we_open_never_lets_us_out() {
-        let dir = tempfile::tempdir().unwrap();
-        let (work, s) = (dir.path().join("work"), settings(dir.path()));
-        for place in ["work/sub", "outside"] {
-            std::fs::create_dir_all(dir.path().join(place)).unwrap();
-        }
-        std::fs::write(work.join("sub/f"), "inside").unwrap();
-        std::fs::write(dir.path().join("outside/f"), "secret").unwrap();
-        symlink(dir.path().join("outside"), work.join("link")).unwrap();
-        let (stop, swapped) = (AtomicBool::new(false), work.clone());
-        let stop = &stop;
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                let (sub, link) = (swapped.join("sub"), swapped.join("link"));
-                let swap = rustix::fs::RenameFlags::EXCHANGE;
-                while !stop.load(Ordering::Relaxed) {
-                    rustix::fs::renameat_with(rustix::fs::CWD, &sub, rustix::fs::CWD, &link, swap).unwrap();
-                }
-            });
-            let spot = Spot::parse("sub/f").unwrap();
-            let (mut inside, mut tries) = (0, 0);
-            while (inside < 200 || tries < 4000) && tries < 1_000_000 {
-                tries += 1;
-                let Ok((mut file, _)) = spot.open(&work, &s) else { continue };
-                let mut text = String::new();
-                file.read_to_string(&mut text).unwrap();
-                if text != "inside" {
-                    stop.store(true, Ordering::Relaxed);
-                }
-                assert_eq!(text, "inside");
-                inside += 1;
-            }
-            stop.store(true, Ordering::Relaxed);
-            assert!(inside >= 200, "{inside} of {tries}");
-        });
-    }
 }
+
+#[cfg(test)]
+#[path = "spot_tests.rs"]
+mod against_others;

@@ -109,6 +109,7 @@ fn prepare(port: &Port, ex: &mut dyn Exchange) -> Result<(Asked, Wanted), Fault>
         dkey: key.map(|key| format!("http:v1:{}:{key}", call.access.class())),
         solo: Some(Solo { model: wanted.choice.model.clone() }),
         fleeting: place.fleeting,
+        known_only: false,
     };
     // Who gives a key means to come back for the answer (R50).
     let abort_when_gone = s.openai.abort_on_disconnect && request.dkey.is_none();
