@@ -183,7 +183,7 @@ impl State {
 
     /// Aborts whatever runs; true if something did. What waits stays.
     pub(super) fn stop(&mut self, s: &mut Session) -> Result<bool> {
-        self.cancel_dialogs(&s.key)?;
+        self.cancel_held(&s.key)?;
         match &mut s.stage {
             Stage::Turn(_) => {
                 self.abort_turn(s, AbortWhy::User)?;
@@ -233,7 +233,7 @@ impl State {
 
     /// core.md 16: dialogs, turn, new file; waiting messages stay unless `all`.
     pub(super) fn reset(&mut self, s: &mut Session, all: bool) -> Result<()> {
-        self.cancel_dialogs(&s.key)?;
+        self.cancel_held(&s.key)?;
         if all {
             self.drop_waiting(s, st::BY_COMMAND)?;
         }

@@ -6,6 +6,7 @@ use super::reply::End;
 use super::session::{Session, Stage, Work};
 use super::turn::{AbortWhy, Turn};
 use super::State;
+use crate::delegation;
 use crate::cron::job::{Job, Manner as How, Mode, RunInfo};
 use crate::message::*;
 use crate::store::{inbox_state as st, InboxRow, Result, SessionRow, RUNNING};
@@ -208,7 +209,7 @@ impl State {
     /// An agent's conversations, the latest first; not those of jobs.
     fn conversations_of(&self, agent: &str) -> Result<Vec<SessionRow>> {
         let mut all = self.store.sessions_behind(None, LOOK_BACK)?;
-        all.retain(|s| s.agent == agent && !s.key.starts_with("cron:"));
+        all.retain(|s| s.agent == agent && !s.key.starts_with("cron:") && !delegation::is_delegated(&s.key));
         all.sort_by_key(|s| -s.last_at);
         Ok(all)
     }

@@ -171,7 +171,7 @@ impl Carrier {
         let url = self.doors.get().map_or("", |d| d.agent_url());
         let launch = settings::launch(&config, profile, &self.env, url);
         let path = self.env.var("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").to_owned();
-        let token = self.tokens.issue(proc);
+        let token = self.tokens.issue(proc, settings::offer(&config, profile));
         let spec = profile::find(&launch, path.as_ref()).map(|program| {
             let instance = Instance { id: proc, mark: self.mark(proc), token: &token, session_file };
             profile::spawn_spec(profile, &launch, &program, instance, std::env::vars_os())

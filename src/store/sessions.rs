@@ -61,6 +61,15 @@ impl Store {
         Ok(keys)
     }
 
+    /// Keys that begin so and whose last word is older, 200 at most.
+    pub fn sessions_idle(&self, prefix: &str, before: Wall) -> Result<Vec<String>> {
+        let end = format!("{prefix}\u{10ffff}");
+        let sql = "SELECT key FROM session WHERE key >= ?1 AND key < ?2 AND last_at < ?3 ORDER BY key LIMIT 200";
+        let mut q = self.db()?.prepare_cached(sql)?;
+        let keys = q.query_map((prefix, end, before), |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
+        Ok(keys)
+    }
+
     pub fn count_sessions(&self) -> Result<usize> {
         Ok(self.db()?.prepare_cached("SELECT count(*) FROM session")?.query_row([], |r| r.get::<_, i64>(0))? as usize)
     }
