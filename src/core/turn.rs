@@ -206,6 +206,7 @@ impl State {
                 let members = self.take_members(s);
                 if members.is_empty() {
                     s.stage = Stage::Idle;
+                    self.todo.push_back(Todo::Pool); // the process may be what somebody waits for
                     return Ok(());
                 }
                 Box::new(self.new_turn(s, members, None)?)
