@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn what_tools_cost_a_model_stays_small() {
-        let text = serde_json::to_string(&offered(Offer { people: true, channels: true, cron: true, agents: true })).unwrap();
+        let text =
+            serde_json::to_string(&offered(Offer { people: true, channels: true, cron: true, agents: true })).unwrap();
         assert!(text.len() < 6000, "{} bytes", text.len());
     }
 

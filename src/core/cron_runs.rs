@@ -6,8 +6,8 @@ use super::reply::End;
 use super::session::{Session, Stage, Work};
 use super::turn::{AbortWhy, Turn};
 use super::State;
-use crate::delegation;
 use crate::cron::job::{Job, Manner as How, Mode, RunInfo};
+use crate::delegation;
 use crate::message::*;
 use crate::store::{inbox_state as st, InboxRow, Result, SessionRow, RUNNING};
 

@@ -320,7 +320,11 @@ impl State {
     pub(super) fn end_task(&mut self, row: Row) -> Result<()> {
         let Some(d) = self.delegations.open.get(&row) else { return Ok(()) };
         let (child, late) = (d.child.clone(), d.step == Step::Ending(Why::Late));
-        let fate = if late { "it took too long" } else { ORPHANED };
+        let fate = match d.step {
+            Step::Ending(Why::Late) => "it took too long",
+            Step::Ending(Why::NoProcess) => "no agent process was free",
+            _ => "it was cancelled",
+        };
         let Some(key) = self.load(&child, None)? else { return self.settled(row) };
         self.with(&key, |core, s| {
             if let Some(at) = s.queue.iter().position(|m| m.id == row) {
@@ -448,7 +452,8 @@ impl State {
 
     /// Tasks of an earlier life that had not begun.
     pub(super) fn drop_orphans(&mut self, s: &mut Session) -> Result<()> {
-        let (orphans, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut s.queue).into_iter().partition(|m| self.is_orphan(m));
+        let (orphans, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut s.queue).into_iter().partition(|m| self.is_orphan(m));
         s.queue = rest;
         for m in orphans {
             self.store.set_inbox(m.id, st::DROPPED, None, None, Some(ORPHANED))?;

@@ -9,8 +9,8 @@ use super::runtime;
 use crate::agent::profile::{LaunchSettings, ToolProfile, ToolRules};
 use crate::agent::{segments, tools};
 use crate::config::types::{
-    self, AuthMode, Bind, Cors, DropPolicy, Durability, MessageMode, OnAmbiguous, OnTimeout, OpenAiSession, OpenAiThinking,
-    QueueMode, Transcripts, Unauthenticated,
+    self, AuthMode, Bind, Cors, DropPolicy, Durability, MessageMode, OnAmbiguous, OnTimeout, OpenAiSession,
+    OpenAiThinking, QueueMode, Transcripts, Unauthenticated,
 };
 use crate::config::{Config, Env, Paths};
 use crate::core::command_list;

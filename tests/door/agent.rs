@@ -144,7 +144,8 @@ fn the_token_decides_the_session_and_another_one_is_refused() {
     assert_eq!(status(&warm, "").refusal(), (403, "forbidden".into()));
     assert_eq!(status(&warm, "?sessionKey=agent:main:main:main").status, 403);
 
-    let setup = json!({"sessionKey": MAIN, "tools": tools::offered(Offer::default()), "hooks": [], "hookTimeoutMs": 5000});
+    let setup =
+        json!({"sessionKey": MAIN, "tools": tools::offered(Offer::default()), "hooks": [], "hookTimeoutMs": 5000});
     assert_eq!(d.ask(&bound, "GET", "/api/agent/setup", "").json(), setup);
     assert_eq!(d.ask(&warm, "GET", "/api/agent/setup", "").json()["sessionKey"], json!(null));
 }

@@ -93,7 +93,11 @@ fn a_call_becomes_a_delegation_of_the_caller_s_session_and_its_end_a_result() {
     for (body, status, why) in [
         (json!({"toolName": "delegate_to_agent"}), 400, "agentId is required"),
         (json!({"toolName": "delegate_to_agent", "params": []}), 400, "params must be an object"),
-        (json!({"toolName": "delegate_to_agent", "params": {"agentId": "x", "mode": "async"}}), 400, "mode must be sync"),
+        (
+            json!({"toolName": "delegate_to_agent", "params": {"agentId": "x", "mode": "async"}}),
+            400,
+            "mode must be sync",
+        ),
         (json!({"toolName": "other"}), 500, "Tool not found: other"),
         (json!({"params": {}}), 400, "toolName is required"),
     ] {

@@ -41,7 +41,11 @@ pub fn the_other_agent_s_answer_is_in_the_reply_on_the_page(new: bool) {
     assert!(reply.starts_with("tool said: ") && reply.contains("/ws-coder"), "{reply}");
     let asked = w.llm.wait_for(|r| r.last_user.contains("[Delegated task from agent \"main\"."));
     assert!(asked.body.to_string().contains("backup-model"), "its own model");
-    assert!(asked.last_user.contains("Respond concisely to the task below.]\n\nlist-your-place"), "{}", asked.last_user);
+    assert!(
+        asked.last_user.contains("Respond concisely to the task below.]\n\nlist-your-place"),
+        "{}",
+        asked.last_user
+    );
     // What each of them is told and offered.
     let parent = w.llm.wait_for(|r| r.tools.contains(&"delegate_to_agent".to_owned()));
     assert!(parent.system.contains("coder (writes programs)") && parent.system.contains("writer (no description)"));

@@ -364,8 +364,10 @@ fn given_a_restart_then_the_orphan_is_swept_and_dropped_and_nobody_hears_of_it()
         }
         m.frames.clear();
         let mut effects = m.start();
-        let sweeps: Vec<ProcId> =
-            effects.iter().filter_map(|e| if let Effect::Sweep { proc, .. } = e { Some(*proc) } else { None }).collect();
+        let sweeps: Vec<ProcId> = effects
+            .iter()
+            .filter_map(|e| if let Effect::Sweep { proc, .. } = e { Some(*proc) } else { None })
+            .collect();
         assert_eq!(sweeps.len(), if begun { 2 } else { 1 }, "the parent's, and the task's if it had begun");
         // Main has killed what was left; pi's file holds the task and half an answer.
         effects.extend(sweeps.iter().flat_map(|proc| m.feed(Event::Swept { proc: *proc })).collect::<Vec<_>>());

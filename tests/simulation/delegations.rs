@@ -29,18 +29,18 @@ pub struct Delegations {
     late: BTreeSet<ReqId>,
     /// Tasks with a number below were of an earlier life.
     life: usize,
-    /// How tasks ended, for the record that all ends are reached.
-    pub ends: BTreeMap<&'static str, u32>,
 }
 
 pub fn rules(rng: &mut Rng, rules: &mut Rules) {
+    rules.pool_max += 1 + rng.below(3) as usize; // some have room for those who are asked
     for agent in AGENTS {
         let workspace = Some(format!("/w/{agent}").into());
         rules.agents.insert(agent.into(), AgentRules { workspace, ..AgentRules::default() });
     }
-    let limits = |rng: &mut Rng| Limits { allow: None, most: 1 + rng.below(2) as usize, depth: 1 + rng.below(2) as usize };
+    let limits =
+        |rng: &mut Rng| Limits { allow: None, most: 1 + rng.below(2) as usize, depth: 1 + rng.below(2) as usize };
     rules.delegation = Delegation {
-        timeout: [1_000, 5_000, 60_000][rng.below(3) as usize],
+        timeout: [5_000, 20_000, 60_000][rng.below(3) as usize],
         partial: rng.one_in(2),
         usual: limits(rng),
         own: [("coder".to_owned(), limits(rng))].into(),
@@ -72,8 +72,9 @@ impl Delegations {
         if self.late.remove(&id) {
             return Ok(None);
         }
-        let Answer::Delegated(told) = answer else { return Ok(self.waiting.remove(&id).flatten()) };
-        *self.ends.entry(told.status.as_str()).or_default() += 1;
+        if !matches!(answer, Answer::Delegated(_)) {
+            return Ok(self.waiting.remove(&id).flatten());
+        }
         match self.waiting.remove(&id) {
             Some(proc) => Ok(proc),
             None => Err(format!("a delegation is answered twice: {id:?}")),
@@ -109,7 +110,8 @@ impl Delegations {
 
     /// What must be so when everything has come to rest.
     pub fn judge(&self, db: &Connection, texts: &[String], files: &Files, power_cuts: u32) -> Result<(), String> {
-        let of_task = |word: &str| word.strip_prefix('m').and_then(|n| n.parse().ok()).is_some_and(|n: usize| n >= FIRST);
+        let of_task =
+            |word: &str| word.strip_prefix('m').and_then(|n| n.parse().ok()).is_some_and(|n: usize| n >= FIRST);
         if let Some(text) = texts.iter().find(|t| t.split([' ', '<', '>', '{', ';']).any(of_task)) {
             return Err(format!("a platform heard of a task: {text}"));
         }
@@ -148,10 +150,19 @@ impl Delegations {
 impl World {
     /// A tool that runs asks another agent, a client does, or somebody leaves.
     pub fn delegate(&mut self) -> Result<(), String> {
-        match self.rng.below(8) {
-            0..=4 => self.tool_delegates(),
-            5 => self.client_delegates(),
-            6 => self.tell_gone(),
+        match self.rng.below(16) {
+            0..=3 => self.tool_delegates(),
+            4 => self.client_delegates(),
+            5 => self.tell_gone(),
+            // What was begun goes on for a while.
+            6..=14 => {
+                for _ in 0..5 {
+                    self.child_news()?;
+                    self.finish_job()?;
+                    self.pi_moves()?;
+                }
+                Ok(())
+            }
             _ => {
                 let Some(d) = &mut self.delegations else { return Ok(()) };
                 let clients: Vec<ReqId> = d.waiting.iter().filter(|(_, p)| p.is_none()).map(|(id, _)| *id).collect();
@@ -200,9 +211,9 @@ impl World {
             session,
             proc,
             begin: proc.is_none() && self.rng.one_in(2),
-            to: AGENTS[self.rng.below(3) as usize].into(),
+            to: AGENTS[if self.rng.one_in(12) { 0 } else { 1 + self.rng.below(2) as usize }].into(),
             task,
-            timeout: self.rng.one_in(3).then_some(2_000),
+            timeout: self.rng.one_in(5).then_some(2_000),
             body_hash: String::new(),
             dkey: key.map(|key| format!("http:tools:{key}")),
         };

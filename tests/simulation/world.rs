@@ -283,7 +283,8 @@ impl World {
 
     fn go(&mut self) -> Result<(), String> {
         self.boot(Legacy::default())?;
-        for _ in 0..120 + self.rng.below(120) {
+        let more = if self.delegations.is_some() { 200 } else { 0 };
+        for _ in 0..120 + more + self.rng.below(120) {
             self.now.mono += self.rng.below(40);
             self.now.wall += self.rng.below(40) as i64;
             self.act()?;
@@ -595,11 +596,11 @@ impl World {
         if self.cron.is_some() && self.rng.one_in(4) {
             return self.schedule();
         }
-        if self.delegations.is_some() && self.rng.one_in(4) {
+        if self.delegations.is_some() && self.rng.one_in(6) {
             return self.delegate();
         }
         match self.rng.below(100) {
-            0..=11 if self.msgs.len() < 14 => self.somebody_writes(),
+            0..=11 if self.msgs.len() < if self.delegations.is_some() { 5 } else { 14 } => self.somebody_writes(),
             12..=19 => self.deliver(),
             20..=27 => self.sync(),
             28..=37 => self.finish_job(),
@@ -607,7 +608,8 @@ impl World {
             48..=75 => self.pi_moves(),
             76..=83 => self.child_news(),
             84..=91 => {
-                self.now.mono += self.rng.below(2_000);
+                // Tasks need time to come to something.
+                self.now.mono += self.rng.below(if self.delegations.is_some() { 200 } else { 2_000 });
                 self.feed(Event::Due)
             }
             92 => self.leap(),
@@ -872,7 +874,7 @@ impl World {
         }
     }
 
-    fn finish_job(&mut self) -> Result<(), String> {
+    pub(super) fn finish_job(&mut self) -> Result<(), String> {
         if self.jobs.is_empty() {
             return Ok(());
         }
@@ -1037,7 +1039,7 @@ impl World {
         self.feed(Event::Outcome { call: id, outcome: Box::new(outcome) })
     }
 
-    fn pi_moves(&mut self) -> Result<(), String> {
+    pub(super) fn pi_moves(&mut self) -> Result<(), String> {
         let busy = self.procs.iter().filter(|(_, p)| p.busy() && !p.dying && !p.hung);
         let busy: Vec<ProcId> = busy.map(|(id, _)| *id).collect();
         if busy.is_empty() {
@@ -1062,7 +1064,7 @@ impl World {
         }
     }
 
-    fn child_news(&mut self) -> Result<(), String> {
+    pub(super) fn child_news(&mut self) -> Result<(), String> {
         if !self.spawns.is_empty() {
             let (id, file) = self.spawns.remove(0);
             if self.faults && self.rng.one_in(60) {
