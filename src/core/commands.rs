@@ -374,7 +374,7 @@ impl State {
     /// The newest conversations of that sender.
     pub(super) fn sessions_of(&self, source: &Source) -> Result<Vec<SessionRow>> {
         let same = |l: &Source| l.channel == source.channel && l.sender == source.sender;
-        let mut list = self.store.sessions(200)?;
+        let mut list = self.store.conversations(200)?;
         list.retain(|r| r.last.as_ref().is_some_and(same));
         list.truncate(10);
         Ok(list)

@@ -7,7 +7,6 @@ use super::session::{Session, Stage, Work};
 use super::turn::{AbortWhy, Turn};
 use super::State;
 use crate::cron::job::{Job, Manner as How, Mode, RunInfo};
-use crate::delegation;
 use crate::message::*;
 use crate::store::{inbox_state as st, InboxRow, Result, SessionRow, RUNNING};
 
@@ -208,9 +207,8 @@ impl State {
 
     /// An agent's conversations, the latest first; not those of jobs.
     fn conversations_of(&self, agent: &str) -> Result<Vec<SessionRow>> {
-        let mut all = self.store.sessions_behind(None, LOOK_BACK)?;
-        all.retain(|s| s.agent == agent && !s.key.starts_with("cron:") && !delegation::is_delegated(&s.key));
-        all.sort_by_key(|s| -s.last_at);
+        let mut all = self.store.conversations(LOOK_BACK)?;
+        all.retain(|s| s.agent == agent && !s.key.starts_with("cron:"));
         Ok(all)
     }
 

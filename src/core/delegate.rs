@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::dialogs::HELD;
 use super::intake::{Kind, Manner};
 use super::prompt;
-use super::reply::End;
-use super::session::{Key, Session, Stage, Work};
+use super::session::{Key, Stage, Work};
 use super::turn::{AbortWhy, Turn};
 use super::{Due, State, Todo};
 use crate::delegation;
@@ -18,47 +17,45 @@ use crate::store::{inbox_state as st, InboxRow, Result};
 /// So long a process is waited for, ms: the one who asks may hold the only one there is.
 const SEEK: u64 = 10_000;
 /// An end that was ordered is waited for that long, ms; then the caller is told.
-const GRACE: u64 = 5_000;
+const GRACE: u64 = 3_000;
+/// No task may take longer, ms: so that its end, and the word of it, come before those who wait give up.
+const LONGEST_TASK: u64 = HELD - GRACE - 2_000;
 /// Least time that a call may name, ms.
 const LEAST: u64 = 1_000;
 /// Tasks whose time is remembered for the figures.
 const REMEMBERED: usize = 1000;
 /// Most characters of an answer: the model that asked has to read them.
 const LONGEST: usize = 100_000;
-/// A delegated conversation is forgotten that long after its last word, ms.
-const FORGOTTEN: i64 = 86_400_000;
-/// Why a task of an earlier life has no answer.
-const ORPHANED: &str = "nobody waits for its answer any more";
 
 /// Which tasks are under way, and what came of those before.
 #[derive(Default)]
 pub(super) struct Delegations {
     /// By the task's message; until that has its fate.
-    open: BTreeMap<Row, Delegation>,
-    figures: DelegateFigures,
+    pub open: BTreeMap<Row, Delegation>,
+    pub figures: DelegateFigures,
     /// Of the latest ones, ms.
-    took: VecDeque<u64>,
+    pub took: VecDeque<u64>,
 }
 
-struct Delegation {
-    waiting: Vec<ReqId>,
+pub(super) struct Delegation {
+    pub waiting: Vec<ReqId>,
     /// How it ended was told and counted; what runs of it comes to its end.
     told: bool,
     /// It goes on without anybody waiting: a repeat with the same key asks for its answer.
-    keyed: bool,
-    parent: Key,
+    pub keyed: bool,
+    pub parent: Key,
     /// The turn that asked; `None`: somebody at the public door.
-    turn: Option<Row>,
+    pub turn: Option<Row>,
     from: String,
     to: String,
-    child: Key,
-    begun: Mono,
+    pub child: Key,
+    pub begun: Mono,
     limit: u64,
-    step: Step,
+    pub step: Step,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Step {
+pub(super) enum Step {
     /// Waiting for a process.
     Seeking,
     Working,
@@ -66,7 +63,7 @@ enum Step {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Why {
+pub(super) enum Why {
     Late,
     NoProcess,
     Cancelled,
@@ -82,15 +79,15 @@ impl Delegation {
         Delegated { status, text, answer: false, session: self.child.to_string(), took_ms: 0, replayed: false }
     }
 
-    fn failed(&self, why: &str) -> Delegated {
+    pub fn failed(&self, why: &str) -> Delegated {
         self.outcome(DelegateStatus::Error, format!("Agent \"{}\" failed: {}", self.to, prompt::head(why, 500)))
     }
 
-    fn answered(&self, status: DelegateStatus, text: &str) -> Delegated {
+    pub fn answered(&self, status: DelegateStatus, text: &str) -> Delegated {
         Delegated { answer: true, ..self.outcome(status, cut(text)) }
     }
 
-    fn late(&self, said: &str, after: u64, partial: bool) -> Delegated {
+    pub fn late(&self, said: &str, after: u64, partial: bool) -> Delegated {
         let (to, after) = (&self.to, seconds(after));
         match partial && !said.is_empty() {
             true => {
@@ -104,7 +101,7 @@ impl Delegation {
         }
     }
 
-    fn ended(&self, why: Why, said: &str, rules: &crate::rules::Rules) -> Delegated {
+    pub fn ended(&self, why: Why, said: &str, rules: &crate::rules::Rules) -> Delegated {
         let to = &self.to;
         match why {
             Why::Late => self.late(said, self.limit, rules.delegation.partial),
@@ -198,8 +195,7 @@ impl State {
         }
         let rules = &self.rules.delegation;
         let wanted = req.timeout.unwrap_or(rules.timeout).max(LEAST);
-        // The answer is held for `HELD` at most, and an end takes its time.
-        let limit = wanted.min(rules.max_timeout).min(HELD - GRACE);
+        let limit = wanted.min(rules.max_timeout).min(LONGEST_TASK);
         let row = self.store.next_inbox();
         let child: Key = key.as_str().into();
         let d = Delegation {
@@ -300,7 +296,7 @@ impl State {
     }
 
     /// What runs of it is ended; whoever waits is told at once, or with what was said until then.
-    fn end_delegation(&mut self, row: Row, why: Why) {
+    pub(super) fn end_delegation(&mut self, row: Row, why: Why) {
         let Some(d) = self.delegations.open.get_mut(&row) else { return };
         if matches!(d.step, Step::Ending(_)) {
             return;
@@ -344,7 +340,7 @@ impl State {
     }
 
     /// Answers the callers, once, and counts.
-    fn tell_caller(&mut self, row: Row, told: Delegated) {
+    pub(super) fn tell_caller(&mut self, row: Row, told: Delegated) {
         let Some(d) = self.delegations.open.get_mut(&row).filter(|d| !d.told) else { return };
         d.told = true;
         let took = self.now.mono.saturating_sub(d.begun);
@@ -369,139 +365,9 @@ impl State {
             self.answer(id, Answer::Delegated(Box::new(told.clone())), true);
         }
     }
-
-    // ---- how it ends
-
-    /// The task's turn is over: in the transaction of its end.
-    pub(super) fn task_ended(&mut self, t: &Turn, end: &End) {
-        let Some(m) = t.members.iter().find(|m| is_task(m)) else { return };
-        let Some(d) = self.delegations.open.get(&m.id) else { return };
-        let told = match (d.step, t.aborting, &end.failed) {
-            (Step::Ending(why), ..) => d.ended(why, &said(t), &self.rules),
-            (_, Some((AbortWhy::Timeout | AbortWhy::TooLong | AbortWhy::Inactive, _)), _) => {
-                d.late(&said(t), self.now.mono.saturating_sub(d.begun), self.rules.delegation.partial)
-            }
-            (_, Some((why, _)), _) => d.failed(&format!("it was stopped ({})", why.as_str())),
-            (_, None, Some((_, why))) => d.failed(why),
-            (_, None, None) if end.text.trim().is_empty() => {
-                d.answered(DelegateStatus::Completed, "(The agent gave no answer.)")
-            }
-            (_, None, None) => d.answered(DelegateStatus::Completed, &end.text),
-        };
-        self.tell_caller(m.id, told);
-    }
-
-    /// The task's message has its fate: with or without a turn it is over.
-    pub(super) fn task_settled(&mut self, row: Row) -> Result<()> {
-        let Some(d) = self.delegations.open.get(&row) else { return Ok(()) };
-        let told = match d.step {
-            Step::Ending(why) => d.ended(why, "", &self.rules),
-            _ => {
-                let why = self.store.inbox(row)?.and_then(|m| m.reason).unwrap_or_else(|| "it was dropped".to_owned());
-                d.failed(&why)
-            }
-        };
-        self.tell_caller(row, told);
-        self.delegations.open.remove(&row);
-        self.disarm(&Due::Task(row));
-        Ok(())
-    }
-
-    /// Whoever waited left.
-    pub(super) fn delegator_gone(&mut self, id: ReqId) {
-        let waits = |d: &Delegation| d.waiting.contains(&id);
-        let Some((row, d)) = self.delegations.open.iter_mut().find(|(_, d)| waits(d)) else { return };
-        d.waiting.retain(|w| *w != id);
-        if d.waiting.is_empty() && !d.keyed {
-            let row = *row;
-            self.end_delegation(row, Why::Cancelled);
-        }
-    }
-
-    /// What a session asked of others is of no use any more: it was stopped, or begins anew.
-    pub(super) fn cancel_delegations(&mut self, session: &str) {
-        self.end_those(|d| &*d.parent == session);
-    }
-
-    /// The turn that asked is over, or lost its process.
-    pub(super) fn end_delegations_of(&mut self, turn: Row) {
-        self.end_those(|d| d.turn == Some(turn));
-    }
-
-    fn end_those(&mut self, which: impl Fn(&Delegation) -> bool) {
-        let rows: Vec<Row> = self.delegations.open.iter().filter(|(_, d)| which(d)).map(|(row, _)| *row).collect();
-        for row in rows {
-            self.end_delegation(row, Why::Cancelled);
-        }
-    }
-
-    /// Its conversation has nothing to do: what its process holds is nobody else's business, and it is not asked again.
-    pub(super) fn retire_child(&mut self, key: &Key) {
-        let proc = self.sessions.get(key).filter(|s| s.quiet()).and_then(|s| s.proc);
-        if let Some(proc) = proc {
-            self.stop_proc(proc);
-        }
-    }
-
-    // ---- what an earlier life left
-
-    /// A task that nobody waits for.
-    pub(super) fn is_orphan(&self, m: &InboxRow) -> bool {
-        is_task(m) && !self.delegations.open.contains_key(&m.id)
-    }
-
-    /// Tasks of an earlier life that had not begun.
-    pub(super) fn drop_orphans(&mut self, s: &mut Session) -> Result<()> {
-        let (orphans, rest): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut s.queue).into_iter().partition(|m| self.is_orphan(m));
-        s.queue = rest;
-        for m in orphans {
-            self.store.set_inbox(m.id, st::DROPPED, None, None, Some(ORPHANED))?;
-            self.settled(m.id)?;
-        }
-        Ok(())
-    }
-
-    /// Fate and reason of the members of such a task's turn.
-    pub(super) fn orphan_s_fate(&self, t: &Turn) -> Option<(&'static str, &'static str)> {
-        t.members.iter().any(|m| self.is_orphan(m)).then_some((st::DROPPED, ORPHANED))
-    }
-
-    /// After a panic: who waits for a task that was rolled back is told.
-    pub(super) fn heal_delegations(&mut self) -> Result<()> {
-        for row in self.delegations.open.keys().copied().collect::<Vec<_>>() {
-            let over = self.store.inbox(row)?.is_none_or(|m| st::terminal(&m.state));
-            if over {
-                self.task_settled(row)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Conversations of tasks that are long over.
-    pub(super) fn forget_delegations(&mut self) -> Result<()> {
-        for key in self.store.sessions_idle(delegation::prefix(), self.now.wall - FORGOTTEN)? {
-            if self.sessions.get(key.as_str()).is_none_or(|s| s.quiet()) {
-                self.delete(&key)?;
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn delegate_figures(&self) -> DelegateFigures {
-        let mut took: Vec<u64> = self.delegations.took.iter().copied().collect();
-        took.sort_unstable();
-        let n = took.len();
-        DelegateFigures {
-            average_ms: took.iter().sum::<u64>() / n.max(1) as u64,
-            p95_ms: took.get((n * 95 / 100).min(n.saturating_sub(1))).copied().unwrap_or(0),
-            active: self.delegations.open.len(),
-            ..self.delegations.figures
-        }
-    }
 }
 
-fn said(t: &Turn) -> String {
+pub(super) fn said(t: &Turn) -> String {
     t.said.join("\n\n").replace("[NO_REPLY]", "").trim().to_owned()
 }
 

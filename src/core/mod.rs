@@ -14,6 +14,7 @@ mod cron;
 mod cron_asks;
 mod cron_runs;
 mod delegate;
+mod delegate_ends;
 mod dialogs;
 mod drain;
 mod early;
@@ -326,6 +327,7 @@ impl State {
             Event::Drain { deadline } => {
                 self.draining = Some(deadline);
                 self.arm(Due::Drain, deadline);
+                self.drain_delegations();
             }
             Event::Due | Event::End => {}
         }

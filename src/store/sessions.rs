@@ -40,6 +40,19 @@ impl Store {
         Ok(list)
     }
 
+    /// Conversations, most recently active first: all sessions but those of delegated tasks, of which a day may bring
+    /// hundreds.
+    pub fn conversations(&self, limit: usize) -> Result<Vec<SessionRow>> {
+        let sql = format!(
+            "SELECT {SESSION} FROM session WHERE +key NOT BETWEEN 'delegate:' AND 'delegate;'
+             ORDER BY minute DESC, key LIMIT ?"
+        );
+        let mut q = self.db()?.prepare_cached(&sql)?;
+        let mut list: Vec<SessionRow> = q.query_map([limit as i64], session)?.collect::<rusqlite::Result<_>>()?;
+        list.sort_by_key(|s| std::cmp::Reverse(s.last_at)); // the index knows minutes
+        Ok(list)
+    }
+
     /// A page of all sessions, behind a place in their order (by minute and key, as the index has it).
     pub fn sessions_behind(&self, place: Option<&SessionPlace>, limit: usize) -> Result<Vec<SessionRow>> {
         let (minute, key) = place.map_or((i64::MAX, ""), |(minute, key)| (*minute, key));
