@@ -40,7 +40,7 @@ pub(super) struct Delegations {
 pub(super) struct Delegation {
     pub waiting: Vec<ReqId>,
     /// How it ended was told and counted; what runs of it comes to its end.
-    told: bool,
+    pub told: bool,
     /// It goes on without anybody waiting: a repeat with the same key asks for its answer.
     pub keyed: bool,
     pub parent: Key,

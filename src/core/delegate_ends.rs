@@ -142,6 +142,20 @@ impl State {
         Ok(())
     }
 
+    /// For the simulator: everything that waits has a due time, and what is over is forgotten.
+    pub(super) fn broken_delegation(&self) -> Option<String> {
+        self.delegations.open.iter().find_map(|(row, d)| {
+            let due = self.dues.contains_key(&Due::Task(*row));
+            let wrong = match (d.told, self.sessions.contains_key(&d.child)) {
+                (false, _) if !due => "has no due time",
+                (true, _) if !d.waiting.is_empty() => "was told, and somebody waits",
+                (_, false) => "has no conversation",
+                _ => return None,
+            };
+            Some(format!("the task {row} of {} {wrong}", d.parent))
+        })
+    }
+
     pub(super) fn delegate_figures(&self) -> DelegateFigures {
         let mut took: Vec<u64> = self.delegations.took.iter().copied().collect();
         took.sort_unstable();

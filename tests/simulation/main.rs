@@ -126,7 +126,7 @@ fn scheduled_jobs_keep_the_promise() {
 /// die. Whoever waits is answered once, no task outlives its caller, no platform hears of one, no process is left over.
 #[test]
 fn delegations_keep_the_promise() {
-    for seed in DELEGATE..DELEGATE + number("PI_GW_SEEDS").unwrap_or(4000) / 4 {
+    for seed in DELEGATE..DELEGATE + number("PI_GW_SEEDS").unwrap_or(4000) / 8 {
         if let Err(why) = run(seed, false) {
             panic!("seed {seed}: {why}\n  repeat it with: make simulate SEED={seed}");
         }
