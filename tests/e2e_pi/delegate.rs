@@ -74,6 +74,19 @@ pub fn a_refused_or_failed_delegation_is_an_error_for_the_model(new: bool) {
     assert!(results.body.to_string().contains("toolResult") || results.body.to_string().contains("\"role\":\"tool\""));
 }
 
+/// The other agent is stopped when its time is over, and what it had said until then comes back.
+pub fn a_task_that_takes_too_long_brings_what_was_said_until_then(new: bool) {
+    let w = world(new, json!({"delegation": {"timeoutMs": 8000, "onTimeout": "return-partial"}}));
+    let mut page = w.page();
+    let run = page.say(&delegate("coder", "[[say:The first half.]] [[gate:deep]] [[say:never]]"));
+    w.llm.wait_gate("deep");
+    let reply = page.reply(&run);
+    assert!(reply.starts_with("tool said: The first half."), "{reply}");
+    assert!(reply.contains("(Agent \"coder\" was stopped after 8 s; this is what it had said.)"), "{reply}");
+    w.g.wait_until("one pi is left", |_| w.pids().len() == 1);
+    assert_eq!(w.g.get("/api/metrics").json()["delegation"]["timeout"], 1);
+}
+
 /// On Telegram: what the other agent found out arrives in the chat once, as part of the answer.
 pub fn on_telegram_the_other_agent_s_answer_arrives_in_the_reply_and_nowhere_else(new: bool) {
     let api = BotApi::start();
