@@ -3,7 +3,7 @@
 use serde_json::{json, Value};
 
 use crate::support::bot_api::BotApi;
-use crate::support::gateway::merge;
+use crate::support::gateway::{merge, Gateway};
 use crate::support::process::ProcessWatch;
 use crate::world::World;
 
@@ -74,6 +74,38 @@ pub fn a_refused_or_failed_delegation_is_an_error_for_the_model(new: bool) {
     assert!(results.body.to_string().contains("toolResult") || results.body.to_string().contains("\"role\":\"tool\""));
 }
 
+/// Two agents are asked in one breath and work at the same time; one of them asks a third, as deep as it may.
+pub fn two_agents_work_at_the_same_time_and_one_asks_another(new: bool) {
+    let deep = json!({"delegation": {"maxDepth": 2}, "agent": {"pool": {"max": 4}}});
+    let w = world(new, deep);
+    let mut page = w.page();
+    let to_writer = delegate("writer", "[[say:A line of the writer.]]");
+    let both = format!(
+        "{} [[and]] {} [[show:roles]]",
+        delegate("coder", &format!("[[gate:one]] {to_writer}")),
+        delegate("writer", "[[gate:two]] [[say:The writer's own.]]")
+    );
+    let run = page.say(&both);
+    w.llm.wait_gate("one");
+    w.llm.wait_gate("two");
+    assert_eq!(w.pids().len(), 3);
+    let active = |g: &Gateway| g.get("/api/metrics").json()["delegation"]["activeDelegations"].clone();
+    w.g.wait_until("both are counted", |g| active(g) == 2);
+    w.llm.open("two");
+    w.llm.open("one");
+    page.reply(&run);
+    let heard = w.llm.wait_for(|r| {
+        let body = r.body.to_string();
+        body.contains("tool said: A line of the writer.") && body.contains("The writer's own.")
+    });
+    assert!(heard.tools.contains(&"delegate_to_agent".to_owned()));
+    let sessions = w.g.get("/api/sessions").json()["sessions"].clone();
+    let depth = |s: &Value| s["sessionKey"].as_str().unwrap().matches("delegate:").count();
+    let mut depths: Vec<usize> = sessions.as_array().unwrap().iter().map(depth).collect();
+    depths.sort_unstable();
+    assert_eq!(depths, [0, 1, 1, 2]);
+}
+
 /// The other agent is stopped when its time is over, and what it had said until then comes back.
 pub fn a_task_that_takes_too_long_brings_what_was_said_until_then(new: bool) {
     let w = world(new, json!({"delegation": {"timeoutMs": 8000, "onTimeout": "return-partial"}}));
@@ -84,7 +116,7 @@ pub fn a_task_that_takes_too_long_brings_what_was_said_until_then(new: bool) {
     assert!(reply.starts_with("tool said: The first half."), "{reply}");
     assert!(reply.contains("(Agent \"coder\" was stopped after 8 s; this is what it had said.)"), "{reply}");
     w.g.wait_until("one pi is left", |_| w.pids().len() == 1);
-    assert_eq!(w.g.get("/api/metrics").json()["delegation"]["timeout"], 1);
+    w.g.wait_until("it is counted", |g| g.get("/api/metrics").json()["delegation"]["timeout"] == 1);
 }
 
 /// On Telegram: what the other agent found out arrives in the chat once, as part of the answer.

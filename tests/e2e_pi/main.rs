@@ -65,7 +65,7 @@ on_both! {
         stop_in_a_retry_wait, abort_before_pi_is_ready;
     delegate:
         the_other_agent_s_answer_is_in_the_reply_on_the_page, a_refused_or_failed_delegation_is_an_error_for_the_model,
-        a_task_that_takes_too_long_brings_what_was_said_until_then,
+        two_agents_work_at_the_same_time_and_one_asks_another, a_task_that_takes_too_long_brings_what_was_said_until_then,
         on_telegram_the_other_agent_s_answer_arrives_in_the_reply_and_nowhere_else,
         a_gateway_killed_while_the_other_agent_works_answers_once;
     openai:
