@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod core;
 pub mod cron;
+pub mod delegation;
 pub mod fault;
 pub mod footprint;
 pub mod gateway;

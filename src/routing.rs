@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::delegation;
 use crate::message::{ChatType, Source, Target};
 
 /// Account of a channel with one account.
@@ -145,7 +146,8 @@ impl Routing {
 
     /// The agent that serves a session: the one its key names, if there is such an agent.
     pub fn agent_of<'a>(&'a self, key: &'a str) -> &'a str {
-        let named = agent_of(key).filter(|a| self.agents.is_empty() || self.knows(a));
+        let named =
+            agent_of(key).or_else(|| delegation::agent_of(key)).filter(|a| self.agents.is_empty() || self.knows(a));
         named.unwrap_or(&self.default)
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::access::Access;
 use crate::cron::job::Job;
+use crate::delegation::Delegation;
 use crate::message::{Additions, Source, Target};
 use crate::routing::{Routing, GENERAL};
 
@@ -243,6 +244,7 @@ pub struct Rules {
     pub daily_reset: Option<i64>,
     pub transcripts: bool,
     pub cron: CronRules,
+    pub delegation: Delegation,
     /// Zone of the times in prompts; `None` = UTC (tests).
     pub zone: Option<jiff::tz::TimeZone>,
     /// Rises when a reload changed what pi processes are started with.
@@ -297,6 +299,7 @@ impl Default for Rules {
             daily_reset: None,
             transcripts: true,
             cron: CronRules::default(),
+            delegation: Delegation::default(),
             zone: None,
             generation: 0,
         }

@@ -302,6 +302,19 @@ fn unknown_keys_are_warnings_with_a_suggestion() {
 }
 
 #[test]
+fn a_delegation_that_cannot_be_is_told() {
+    let home = Home::new();
+    let agents = r#""agents": {"list": [{"id": "main"}, {"id": "coder", "delegation": {"allowAgents": ["mian"]}}]}"#;
+    let text = format!(
+        r#"{{{agents}, "delegation": {{"allowAgents": ["coder", "x"]}}, "agent": {{"pool": {{"min": 0, "max": 1}}}}}}"#
+    );
+    assert_said(&home, &text, "warning: agents.list[1].delegation.allowAgents: there is no agent \"mian\"");
+    assert_said(&home, &text, "warning: delegation.allowAgents: there is no agent \"x\"");
+    assert_not_said(&home, &text, "there is no agent \"coder\"");
+    assert_said(&home, &text, "info: agent.pool.max: with one pi process no agent can delegate");
+}
+
+#[test]
 fn a_wrong_inherited_value_is_reported_once() {
     let home = Home::new();
     let text = r#"{"channels": {"telegram": {"enabled": false, "dmPolcy": 1, "streamMode": "x", "accounts": {"a": {}, "b": {}}}}}"#;

@@ -42,6 +42,8 @@ mod roles;
 mod send;
 #[path = "door/status.rs"]
 mod status;
+#[path = "door/tools.rs"]
+mod tools;
 #[path = "door/transcripts.rs"]
 mod transcripts;
 #[path = "door/wire.rs"]

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     pub identity: bool,
+    /// People read the answers; otherwise another agent does.
+    pub people: bool,
     pub agent: String,
     pub host: String,
     pub os: String,
@@ -16,6 +18,9 @@ pub struct Facts {
     pub media: bool,
     /// Other agents this one may delegate to, with what they are good for.
     pub delegates: Vec<(String, Option<String>)>,
+    /// So many of them at the same time, and so long each, seconds.
+    pub at_once: usize,
+    pub seconds: u64,
     /// Whose limits are told: the enabled ones. (A process serves conversations of all of them.)
     pub channels: Vec<String>,
 }
@@ -25,10 +30,17 @@ pub fn text(f: &Facts) -> String {
     let mut all: Vec<String> = Vec::new();
     if f.identity {
         all.push(format!(
-            "You run inside pi-gateway (agent {}, host {}, {}). Your replies go to a chat: be concise and easy to scan. The gateway \
-             routes and splits them. Lines in square brackets before a message are context; ids in them can be used with the \
-             tools.",
-            f.agent, f.host, f.os
+            "You run inside pi-gateway (agent {}, host {}, {}). {} Lines in square brackets before a message are context; ids in \
+             them can be used with the tools.",
+            f.agent,
+            f.host,
+            f.os,
+            match f.people {
+                true => {
+                    "Your replies go to a chat: be concise and easy to scan. The gateway routes and splits them."
+                }
+                false => "Another agent gave you a task and reads nothing but your last answer.",
+            }
         ));
     }
     if f.concise {
@@ -61,8 +73,11 @@ pub fn text(f: &Facts) -> String {
         );
     }
     if !f.delegates.is_empty() {
-        let mut text =
-            "Delegation: delegate_to_agent gives a task to another agent and waits for the answer. Agents:".to_owned();
+        let mut text = format!(
+            "Delegation: delegate_to_agent gives a task to another agent and waits for its answer ({} s unless timeoutMs says \
+             otherwise; at most {} at once). It sees only the task. Agents:",
+            f.seconds, f.at_once
+        );
         for (id, about) in &f.delegates {
             let about = about.as_deref().unwrap_or("no description").split_whitespace().collect::<Vec<_>>().join(" ");
             let about: String = about.chars().take(120).collect();
@@ -99,6 +114,9 @@ mod tests {
     fn full() -> Facts {
         Facts {
             identity: true,
+            people: true,
+            at_once: 2,
+            seconds: 120,
             agent: "main".into(),
             host: "pi".into(),
             os: "linux arm".into(),

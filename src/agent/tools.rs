@@ -11,6 +11,8 @@ const TOOLS: &str = include_str!("tools.json");
 /// What the tools depend on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offer {
+    /// People read the conversation.
+    pub people: bool,
     /// There is a channel beside WebChat.
     pub channels: bool,
     pub cron: bool,
@@ -23,7 +25,8 @@ pub fn offered(offer: Offer) -> Vec<Value> {
     let mut all: Vec<Value> = serde_json::from_str(TOOLS).expect("tools.json is an array (a test reads it)");
     let here = |tool: &mut Value| match tool.as_object_mut().and_then(|t| t.shift_remove("when")) {
         Some(Value::String(when)) => match when.as_str() {
-            "channel" => offer.channels,
+            "people" => offer.people,
+            "channel" => offer.people && offer.channels,
             "cron" => offer.cron,
             "agents" => offer.agents,
             _ => true,
@@ -45,11 +48,14 @@ mod tests {
 
     #[test]
     fn tools_are_offered_as_far_as_the_gateway_has_what_they_need() {
-        let all = names(Offer { channels: true, cron: true, agents: true });
+        let full = Offer { people: true, channels: true, cron: true, agents: true };
+        let all = names(full);
         let every = "send_message send_media message keyboard_select cron session_status gateway delegate_to_agent";
         assert_eq!(all.join(" "), every);
-        assert_eq!(names(Offer::default()).join(" "), "send_message send_media keyboard_select session_status gateway");
-        for tool in offered(Offer { channels: true, cron: true, agents: true }) {
+        let alone = Offer { people: true, ..Offer::default() };
+        assert_eq!(names(alone).join(" "), "send_message send_media keyboard_select session_status gateway");
+        assert_eq!(names(Offer { people: false, ..full }).join(" "), "cron session_status gateway delegate_to_agent");
+        for tool in offered(full) {
             assert_eq!(tool["parameters"]["type"], "object");
             assert!(
                 tool["description"].is_string() && tool["label"].is_string() && tool.get("when").is_none(),
@@ -60,7 +66,8 @@ mod tests {
 
     #[test]
     fn what_tools_cost_a_model_stays_small() {
-        let text = serde_json::to_string(&offered(Offer { channels: true, cron: true, agents: true })).unwrap();
+        let text =
+            serde_json::to_string(&offered(Offer { people: true, channels: true, cron: true, agents: true })).unwrap();
         assert!(text.len() < 6000, "{} bytes", text.len());
     }
 

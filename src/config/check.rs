@@ -229,6 +229,14 @@ impl Check<'_> {
         list.iter().map(|agent| agent.id.as_str()).collect()
     }
 
+    /// Agents that may be asked exist.
+    fn delegates(&self, path: &[&str], allowed: Option<&Vec<String>>) {
+        let ids = self.agent_ids();
+        for name in allowed.into_iter().flatten().filter(|name| !ids.contains(&name.as_str())) {
+            self.say(Warning, path, format!("there is no agent \"{name}\""));
+        }
+    }
+
     fn agents(&self) {
         let agents = &self.config.agents;
         let ids = self.agent_ids();
@@ -259,6 +267,13 @@ impl Check<'_> {
                 let path = ["agents", "list", &n, "delegation", "maxDepth"];
                 self.say(Info, &path, "delegation that deep is slow and costly");
             }
+            let own = agent.delegation.as_ref().and_then(|own| own.allow_agents.as_ref());
+            self.delegates(&["agents", "list", &n, "delegation", "allowAgents"], own);
+        }
+        self.delegates(&["delegation", "allowAgents"], self.config.delegation.allow_agents.as_ref());
+        if agents.list.len() > 1 && self.config.agent.pool.max == 1 {
+            let text = "with one pi process no agent can delegate: the one that asks holds it";
+            self.say(Info, &["agent", "pool", "max"], text);
         }
         for (i, binding) in agents.bindings.iter().enumerate() {
             let i = i.to_string();

@@ -183,7 +183,7 @@ impl State {
 
     /// Aborts whatever runs; true if something did. What waits stays.
     pub(super) fn stop(&mut self, s: &mut Session) -> Result<bool> {
-        self.cancel_dialogs(&s.key)?;
+        self.cancel_held(&s.key)?;
         match &mut s.stage {
             Stage::Turn(_) => {
                 self.abort_turn(s, AbortWhy::User)?;
@@ -233,7 +233,7 @@ impl State {
 
     /// core.md 16: dialogs, turn, new file; waiting messages stay unless `all`.
     pub(super) fn reset(&mut self, s: &mut Session, all: bool) -> Result<()> {
-        self.cancel_dialogs(&s.key)?;
+        self.cancel_held(&s.key)?;
         if all {
             self.drop_waiting(s, st::BY_COMMAND)?;
         }
@@ -374,7 +374,7 @@ impl State {
     /// The newest conversations of that sender.
     pub(super) fn sessions_of(&self, source: &Source) -> Result<Vec<SessionRow>> {
         let same = |l: &Source| l.channel == source.channel && l.sender == source.sender;
-        let mut list = self.store.sessions(200)?;
+        let mut list = self.store.conversations(200)?;
         list.retain(|r| r.last.as_ref().is_some_and(same));
         list.truncate(10);
         Ok(list)

@@ -207,9 +207,8 @@ impl State {
 
     /// An agent's conversations, the latest first; not those of jobs.
     fn conversations_of(&self, agent: &str) -> Result<Vec<SessionRow>> {
-        let mut all = self.store.sessions_behind(None, LOOK_BACK)?;
+        let mut all = self.store.conversations(LOOK_BACK)?;
         all.retain(|s| s.agent == agent && !s.key.starts_with("cron:"));
-        all.sort_by_key(|s| -s.last_at);
         Ok(all)
     }
 

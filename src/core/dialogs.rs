@@ -118,8 +118,10 @@ impl State {
         self.dialog_view_ends(id, &how)
     }
 
-    /// Answers all open dialogs and keyboards of a session with cancelled: R7, before anything else ends.
-    pub(super) fn cancel_dialogs(&mut self, session: &str) -> Result<()> {
+    /// Answers whoever waits for a session's people, or for agents that it asked, with cancelled: R7, before anything
+    /// else ends.
+    pub(super) fn cancel_held(&mut self, session: &str) -> Result<()> {
+        self.cancel_delegations(session);
         self.end_dialogs(session, None, false)?;
         self.cancel_choices(session, None, false).map(|_| ())
     }

@@ -1,6 +1,7 @@
 //! What comes in: acceptance, duplicates, the queue and what happens when it is full (core.md 6, 22.2).
 
 use super::cron_runs::{is_cron, CRON};
+use super::delegate::is_task;
 use super::early::{Join, Place};
 use super::edits::said_hash;
 use super::session::{Key, Session, Stage, Work};
@@ -24,6 +25,8 @@ pub enum Kind {
     Webhook,
     /// A scheduled job.
     Cron,
+    /// Another agent, which waits for the answer.
+    Delegated,
 }
 
 impl State {
@@ -162,6 +165,7 @@ impl State {
             Kind::Said => self.priority(&m.source),
             Kind::Webhook => self.rules.prio_webhook,
             Kind::Cron => 0,
+            Kind::Delegated => self.rules.prio_dm + self.rules.prio_bonus, // another turn waits for it
         };
         // A session in whose queue something waits is in memory already; a refused message makes no new one. Nothing
         // gives way to a webhook: its caller is told, and can come again.
@@ -169,7 +173,8 @@ impl State {
             _ if command.is_some() => true,
             Kind::Said => self.make_room(&key, prio)?,
             Kind::Webhook => !self.is_full(&key),
-            Kind::Cron => true, // one per job
+            Kind::Cron => true,      // one per job
+            Kind::Delegated => true, // counted where it was let in
         };
         if !room && manner.refusable {
             return Ok(None);
@@ -177,7 +182,7 @@ impl State {
         let key = self.load_for(session, &m.source, manner.held)?.unwrap_or(key);
         let waits = command.is_none() && manner.solo.is_none() && manner.kind == Kind::Said;
         let (place, group) = if waits { self.place_of_message(session, &m) } else { (Place::Queue, None) };
-        let full = command.is_none() && manner.kind != Kind::Cron && self.is_full(&key);
+        let full = command.is_none() && !matches!(manner.kind, Kind::Cron | Kind::Delegated) && self.is_full(&key);
         let row = self.store.add_inbox(&NewInbox {
             dkey: (!m.dkey.is_empty()).then_some(m.dkey.as_str()),
             dkey2: m.dkey2.as_deref(),
@@ -419,7 +424,7 @@ impl State {
         };
         let Some(victim) = victim else { return Ok(false) };
         self.with(&victim, |core, s| {
-            let people = (0..s.queue.len()).filter(|i| !is_cron(&s.queue[*i]));
+            let people = (0..s.queue.len()).filter(|i| !is_cron(&s.queue[*i]) && !is_task(&s.queue[*i]));
             let Some(at) = people.min_by_key(|i| (s.queue[*i].prio, s.queue[*i].id)) else { return Ok(()) };
             let row = s.queue.remove(at);
             if core.rules.drop_policy == DropPolicy::Summarize {

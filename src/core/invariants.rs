@@ -60,7 +60,7 @@ impl State {
                 return Some(format!("process {} was taken from the turn of {}", id.0, s.key));
             }
         }
-        if let Some(why) = self.broken_schedule() {
+        if let Some(why) = self.broken_schedule().or_else(|| self.broken_delegation()) {
             return Some(why);
         }
         (self.procs.len() > self.rules.pool_max).then(|| format!("{} processes are too many", self.procs.len()))

@@ -13,6 +13,8 @@ mod concise;
 mod cron;
 mod cron_asks;
 mod cron_runs;
+mod delegate;
+mod delegate_ends;
 mod dialogs;
 mod drain;
 mod early;
@@ -57,6 +59,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::session_dir_name;
+use crate::delegation;
 use crate::message::*;
 use crate::store::{random_id, Alias, Result, Store};
 
@@ -89,6 +92,8 @@ enum Due {
     Post(ReqId),
     /// Scheduled jobs are looked at.
     Cron,
+    /// A task for another agent: by its message.
+    Task(Row),
 }
 
 /// Work that follows from an event and touches something else than the event did.
@@ -103,6 +108,10 @@ enum Todo {
     Fleeting(Key),
     /// Somebody runs a job by hand; its key is that moment.
     Run(String, Wall),
+    /// A task for another agent is to end.
+    EndTask(Row),
+    /// A delegated conversation may have come to its end.
+    Retire(Key),
 }
 
 /// The mind's state.
@@ -127,6 +136,8 @@ pub struct State {
     strangers: BTreeMap<(Target, &'static str), Mono>,
     /// Scheduled jobs.
     cron: cron::Cron,
+    /// Tasks of agents for other agents.
+    delegations: delegate::Delegations,
     /// Who waits for what was sent to be taken.
     posters: Vec<posts::Poster>,
     /// Reactions to be removed as soon as they are set.
@@ -225,6 +236,7 @@ impl State {
             renders: BTreeMap::new(),
             strangers: BTreeMap::new(),
             cron: cron::Cron::default(),
+            delegations: delegate::Delegations::default(),
             posters: Vec::new(),
             unmarks: BTreeSet::new(),
             aliases: Vec::new(),
@@ -298,6 +310,7 @@ impl State {
                 self.poster_gone(id);
                 self.chooser_gone(id)?;
                 self.page_chooser_gone(id)?;
+                self.delegator_gone(id);
             }
             Event::Inbound { id, batch } => self.on_batch(id, *batch)?,
             Event::Outcome { call, outcome } => self.on_outcome(call, *outcome)?,
@@ -314,6 +327,7 @@ impl State {
             Event::Drain { deadline } => {
                 self.draining = Some(deadline);
                 self.arm(Due::Drain, deadline);
+                self.drain_delegations();
             }
             Event::Due | Event::End => {}
         }
@@ -376,6 +390,7 @@ impl State {
         self.counters.errors += 1;
         self.cron = cron::Cron::default();
         self.load_cron()?;
+        self.heal_delegations()?;
         if let Some(key) = self.current.take() {
             log::error!("rebuilding session {key} from the store after a panic");
             self.forget(&key);
@@ -419,6 +434,7 @@ impl State {
                 Due::Drain => {}
                 Due::Post(req) => self.poster_late(req),
                 Due::Cron => self.look_cron()?,
+                Due::Task(row) => self.task_due(row),
             }
         }
         Ok(())
@@ -435,6 +451,8 @@ impl State {
                 }
                 Todo::Fleeting(key) => self.end_fleeting(&key)?,
                 Todo::Run(job, at) => self.run_job(&job, at)?,
+                Todo::EndTask(row) => self.end_task(row)?,
+                Todo::Retire(key) => self.retire_child(&key),
             }
         }
         Ok(())
@@ -456,6 +474,9 @@ impl State {
         }
         if s.quiet() && fleeting(key) {
             self.todo.push_back(Todo::Fleeting(key.clone()));
+        }
+        if s.quiet() && s.proc.is_some() && delegation::is_delegated(key) {
+            self.todo.push_back(Todo::Retire(key.clone()));
         }
         let keep = !s.quiet() || s.proc.is_some();
         if keep {
@@ -565,6 +586,7 @@ impl State {
             let before = self.now.wall - self.rules.keep_days * day;
             self.store.clean_actions(self.now.wall)?;
             self.store.clean_cron_runs(before)?;
+            self.forget_delegations()?;
             if self.store.clean(before, self.now.wall - 2 * day, self.rules.keep_keys)? {
                 again = 1_000;
             }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::cron_runs::is_cron;
 use super::session::{Key, Open, Session, Stage, Step, Who, Work};
 use super::{Due, State, Todo};
+use crate::delegation;
 use crate::message::*;
 use crate::routing;
 use crate::store::Result;
@@ -71,6 +72,7 @@ impl State {
             thinking: s.row.thinking.clone().unwrap_or_else(|| self.rules.thinking.clone()),
             generation: self.rules.generation,
             additions: self.additions(&s.key),
+            depth: delegation::depth(&s.key),
         }
     }
 
@@ -425,6 +427,7 @@ impl State {
             thinking: self.rules.thinking.clone(),
             generation: self.rules.generation,
             additions: Additions::default(),
+            depth: 0,
         };
         let name = self.store.next_counter()?;
         let file = self.rules.sessions_dir.join("_warm").join(format!("{}.jsonl", self.store.ext('f', name as i64)));

@@ -65,6 +65,7 @@ impl State {
             },
         };
         self.with(&key, |core, s| {
+            core.drop_orphans(s)?;
             for row in core.store.inbox_waiting(session, st::EXECUTING)? {
                 if deleted {
                     core.store.set_inbox(row.id, st::FAILED, None, None, Some(st::DELETED))?;
@@ -77,7 +78,10 @@ impl State {
             match open {
                 Some(row) => {
                     core.counters.recovered += 1;
-                    let turn = Box::new(core.turn_of(row)?);
+                    let mut turn = Box::new(core.turn_of(row)?);
+                    if core.orphan_s_fate(&turn).is_some() {
+                        turn.aborting = Some((AbortWhy::Reset, 0)); // nobody is told of it
+                    }
                     core.recover_turn(s, turn, true)
                 }
                 None => {

@@ -65,8 +65,11 @@ impl State {
         let end = if scheduled.is_some() { end } else { self.concise(&t, end)? };
         let at = t.addressee().cloned();
         let code = end.failed.as_ref().map(|f| f.0);
-        let reason = end.failed.as_ref().map(|f| f.1.as_str()).or(s.deleted.then_some(st::DELETED));
+        let orphan = self.orphan_s_fate(&t);
+        let failed = end.failed.as_ref().map(|f| f.1.as_str());
+        let reason = orphan.map(|o| o.1).or(failed).or(s.deleted.then_some(st::DELETED));
         let fate = match (&code, end.silent) {
+            _ if orphan.is_some() => st::DROPPED,
             (Some(_), _) if late => st::MISSED,
             (Some(_), _) => st::FAILED,
             (None, true) => st::SILENT,
@@ -92,6 +95,7 @@ impl State {
             }
             self.add_reply(&t, at.as_ref(), &end.text, true)?;
         }
+        self.task_ended(&t, &end);
         self.remove_untold(t.row.id)?;
         self.end_view(&s.key);
         let mut back = Vec::new();
@@ -121,6 +125,7 @@ impl State {
             p.used = self.now.mono;
         }
         self.end_turn_dialogs(&s.key)?;
+        self.end_delegations_of(t.row.id);
         s.verify = match s.verify {
             Verify::Clear if code.is_none() => {
                 self.verified.insert(s.key.clone());
@@ -263,6 +268,7 @@ impl State {
             self.unacknowledge(&m);
         }
         self.cron_dropped(row)?;
+        self.task_settled(row)?;
         let Some(ids) = self.waiters.remove(&row) else { return Ok(()) };
         let reply = self.reply_of(row)?;
         for id in ids {

@@ -127,6 +127,7 @@ impl State {
             Request::Post(post) => return self.on_post(id, *post),
             Request::Act(act) => return self.on_act(id, *act),
             Request::Choose(choice) => return self.on_choose(id, *choice),
+            Request::Delegate(req) => return self.on_delegate(id, *req),
             Request::Models => {
                 let live = self.procs.values().find(|p| p.usable()).map(|p| p.id);
                 let young = |m: &KnownModels| self.now.mono.saturating_sub(m.at) < MODELS_AGE;
@@ -198,7 +199,7 @@ impl State {
         self.frame(Frame::Reloaded);
     }
 
-    fn delete(&mut self, session: &str) -> Result<()> {
+    pub(super) fn delete(&mut self, session: &str) -> Result<()> {
         let Some(key) = self.load(session, None)? else { return Ok(()) };
         self.with(&key, |core, s| {
             core.drop_waiting(s, inbox_state::DELETED)?;
@@ -254,6 +255,7 @@ impl State {
             problems: self.degraded.iter().chain(&self.store.salvaged).cloned().collect(),
             clock_confirmed: self.clock_confirmed,
             draining: self.draining.is_some(),
+            delegation: self.delegate_figures(),
         })
     }
 

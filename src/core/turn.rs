@@ -206,6 +206,7 @@ impl State {
                 let members = self.take_members(s);
                 if members.is_empty() {
                     s.stage = Stage::Idle;
+                    self.todo.push_back(Todo::Pool); // the process may be what somebody waits for
                     return Ok(());
                 }
                 Box::new(self.new_turn(s, members, None)?)
@@ -349,7 +350,7 @@ impl State {
 
     /// Ends the running turn; what it said so far is its reply.
     pub(super) fn abort_turn(&mut self, s: &mut Session, why: AbortWhy) -> Result<()> {
-        self.cancel_dialogs(&s.key)?;
+        self.cancel_held(&s.key)?;
         let (new_pi, until) = (self.new_pi, self.now.mono + ABORT_WAIT);
         let Some(t) = s.turn() else { return Ok(()) };
         let id = t.row.id;

@@ -132,6 +132,7 @@ impl State {
     pub(super) fn turn_lost_proc(&mut self, s: &mut Session, info: &ExitInfo) -> Result<()> {
         let Stage::Turn(mut t) = std::mem::replace(&mut s.stage, Stage::Idle) else { return Ok(()) };
         t.proc = None;
+        self.end_delegations_of(t.row.id);
         if t.aborting.is_some() || t.give_up.is_some() {
             if t.injected.iter().any(|i| !i.seen) {
                 return self.recover_turn(s, t, false); // pi's file says whether the model got it

@@ -170,7 +170,7 @@ impl Carrier {
         let config = self.config.read().unwrap_or_else(|e| e.into_inner()).clone();
         let url = self.doors.get().map_or("", |d| d.agent_url());
         let launch = settings::launch(&config, profile, &self.env, url);
-        let token = self.tokens.issue(proc);
+        let token = self.tokens.issue(proc, settings::offer(&config, profile));
         let spec = settings::program(self.children.checkpoint(), &launch, &self.env).map(|program| {
             let instance = Instance { id: proc, mark: self.mark(proc), token: &token, session_file };
             profile::spawn_spec(profile, &launch, &program, instance, std::env::vars_os())

@@ -10,12 +10,13 @@ use crate::agent::profile::{self, FindError, LaunchSettings, ToolProfile, ToolRu
 use crate::agent::{segments, tools};
 use crate::children::checkpoint::Checkpoint;
 use crate::config::types::{
-    self, AuthMode, Bind, Cors, DropPolicy, Durability, MessageMode, OnAmbiguous, OpenAiSession, OpenAiThinking,
-    QueueMode, Transcripts, Unauthenticated,
+    self, AuthMode, Bind, Cors, DropPolicy, Durability, MessageMode, OnAmbiguous, OnTimeout, OpenAiSession,
+    OpenAiThinking, QueueMode, Transcripts, Unauthenticated,
 };
 use crate::config::{Config, Env, Paths};
 use crate::core::command_list;
 use crate::cron::job::Job;
+use crate::delegation::{Delegation, Limits};
 use crate::http;
 use crate::message::{Additions, Profile};
 use crate::rules::{self, Address, AgentRules, ChannelRules, CronRules, Mode, Rules};
@@ -86,8 +87,30 @@ pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
             timeout: ms(c.delegation.timeout),
             address: Address(super::channels::address),
         },
+        delegation: delegation(c),
         zone: Some(zone(env)),
         generation,
+    }
+}
+
+/// Who may delegate what to whom.
+fn delegation(c: &Config) -> Delegation {
+    let d = &c.delegation;
+    let own = |agent: &str| {
+        let limits = c.delegation_of(agent);
+        Limits {
+            allow: limits.allow_agents,
+            most: limits.max_concurrent.unwrap_or(d.max_concurrent) as usize,
+            depth: limits.max_depth.unwrap_or(d.max_depth) as usize,
+        }
+    };
+    Delegation {
+        timeout: d.timeout.as_millis() as u64,
+        max_timeout: d.max_timeout.as_millis() as u64,
+        partial: d.on_timeout == OnTimeout::ReturnPartial,
+        usual: own(""), // nobody's own
+        own: c.agents.list.iter().map(|a| (a.id.clone(), own(&a.id))).collect(),
+        agents: c.agents.list.iter().map(|a| (a.id.clone(), a.description.clone())).collect(),
     }
 }
 
@@ -158,7 +181,7 @@ pub fn launch(c: &Config, profile: &Profile, env: &Env, agent_url: &str) -> Laun
             },
             allow: lists.and_then(|l| l.allow.clone()).or_else(|| a.tools.allow.clone()),
             deny: lists.and_then(|l| l.deny.clone()).or_else(|| a.tools.deny.clone()).unwrap_or_default(),
-            gateway: tools::names(offer(c)),
+            gateway: tools::names(offer(c, profile)),
         },
         system_prompt: a.system_prompt.clone(),
         append_system_prompts: appended(a, own, prompt, env),
@@ -199,17 +222,25 @@ pub fn concise(c: &Config) -> Vec<String> {
     }
 }
 
-/// Which of the gateway's tools pi gets.
-pub fn offer(c: &Config) -> tools::Offer {
-    // Delegation has no engine yet.
-    tools::Offer { channels: !super::channels::accounts(c).is_empty(), cron: cron_on(c), agents: false }
+/// Which of the gateway's tools a pi of that profile gets. Nobody reads along where a task is done for another agent.
+pub fn offer(c: &Config, profile: &Profile) -> tools::Offer {
+    tools::Offer {
+        people: profile.depth == 0,
+        channels: !super::channels::accounts(c).is_empty(),
+        cron: cron_on(c),
+        agents: !delegation(c).targets(&profile.agent, profile.depth).is_empty(),
+    }
 }
 
 /// What the gateway's part of the system prompt tells an agent.
 fn facts(c: &Config, profile: &Profile) -> segments::Facts {
     let wanted = &c.agent.gateway_prompts;
     let accounts = super::channels::accounts(c);
-    let channels = !accounts.is_empty();
+    let people = profile.depth == 0;
+    let channels = people && !accounts.is_empty();
+    let delegation = delegation(c);
+    let limits = delegation.limits(&profile.agent);
+    let delegates = delegation.targets(&profile.agent, profile.depth);
     let mut here: Vec<String> = accounts.into_keys().map(|(channel, _)| channel).collect();
     here.extend(c.channels.webchat.enabled.then(|| "webchat".to_owned()));
     here.dedup();
@@ -220,11 +251,15 @@ fn facts(c: &Config, profile: &Profile) -> segments::Facts {
         agent: profile.agent.clone(),
         host: known(machine.nodename()),
         os: format!("{} {}", known(machine.sysname()), known(machine.machine())),
-        concise: !concise(c).is_empty(),
+        people,
+        concise: people && !concise(c).is_empty(),
         cron: wanted.cron.unwrap_or(cron_on(c)),
-        media: wanted.media.unwrap_or(channels),
-        channels: if wanted.channel.unwrap_or(channels) { here } else { Vec::new() },
-        ..segments::Facts::default()
+        media: people && wanted.media.unwrap_or(channels),
+        delegates: if wanted.delegation.unwrap_or(true) { delegates } else { Vec::new() },
+        at_once: limits.most,
+        seconds: delegation.timeout / 1000,
+        channels: if people && wanted.channel.unwrap_or(channels) { here } else { Vec::new() },
+        heartbeat: false,
     }
 }
 
@@ -264,7 +299,6 @@ pub fn agent_port(c: &Config, public: &http::Settings) -> http::Settings {
         media: public.media.clone(),
         accounts: public.accounts.clone(),
         cron: public.cron,
-        tools: tools::offered(offer(c)),
         ..http::Settings::default()
     }
 }

@@ -9,7 +9,8 @@ use super::guard::{bearer, Access};
 use super::head::{form, Head};
 use super::json::{session_key, Members};
 use super::pi_tokens::PiTokens;
-use super::port::Port;
+use super::port::{Entry, Port};
+use crate::agent::tools;
 use crate::message::{Answer, ProcId, Request};
 
 /// A hook of a plugin may take that long (plugins.md: `timeoutMs`), ms.
@@ -83,7 +84,10 @@ pub fn session(port: &Port, call: &Call) -> Result<String, Fault> {
 pub fn setup(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let Access::Pi(proc) = ex.call().access else { return Err(Fault::not_found()) };
     let session = session_of(port, proc)?;
-    let tools = &port.settings.get().tools;
+    let tools = match &port.entry {
+        Entry::Agent(tokens) => tools::offered(tokens.offer(proc)),
+        Entry::Public => Vec::new(),
+    };
     Ok(Reply::json(&json!({"sessionKey": session, "tools": tools, "hooks": [], "hookTimeoutMs": HOOK_TIMEOUT_MS})))
 }
 

@@ -73,25 +73,6 @@ pub fn tools(_: &Port, _: &mut dyn Exchange) -> Handled {
     Ok(Reply::json(&tool_list()))
 }
 
-/// `tools.call`
-pub fn tool_method(m: &Members) -> Result<Value, Fault> {
-    let name = match m.text("toolName")? {
-        Some(name) => Some(name),
-        None => m.text("tool")?,
-    };
-    let name = name.filter(|n| !n.is_empty()).ok_or_else(|| Fault::invalid("toolName is required"))?;
-    if let Some(key) = m.text("sessionKey")? {
-        session_key(key)?;
-    }
-    Err(Fault::new(500, "not_found", format!("Tool not found: {}", short(name))))
-}
-
-/// POST `/api/tools/call`
-pub fn call_tool(_: &Port, ex: &mut dyn Exchange) -> Handled {
-    let m = Members::body(&ex.call().body, "Invalid JSON body")?;
-    tool_method(&m).map(|result| Reply::json(&result))
-}
-
 /// `plugins.reload`
 pub fn plugin_method(m: &Members) -> Result<Value, Fault> {
     let id = m.text("pluginId")?.filter(|id| !id.is_empty());

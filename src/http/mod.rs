@@ -43,6 +43,7 @@ mod settings;
 mod shapes;
 mod status;
 mod throttle;
+mod tools;
 mod transcripts;
 mod turn;
 mod wire;

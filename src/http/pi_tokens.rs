@@ -9,6 +9,7 @@ use ring::hmac;
 use ring::rand::SystemRandom;
 
 use super::logins::random;
+use crate::agent::tools::Offer;
 use crate::message::ProcId;
 
 /// Who may call the agent door. Shared by the port and by whoever starts pi.
@@ -17,7 +18,7 @@ pub struct PiTokens {
     /// Of this life of the gateway: what is kept of a token tells nothing elsewhere.
     key: hmac::Key,
     /// Keyed digests; at most one per living process.
-    known: Mutex<HashMap<ProcId, hmac::Tag>>,
+    known: Mutex<HashMap<ProcId, (hmac::Tag, Offer)>>,
 }
 
 impl Default for PiTokens {
@@ -28,11 +29,12 @@ impl Default for PiTokens {
 }
 
 impl PiTokens {
-    /// A new token of that process: 32 random bytes as base64url. An older one of it is void.
-    pub fn issue(&self, proc: ProcId) -> String {
+    /// A new token of that process: 32 random bytes as base64url. An older one of it is void. `offer`: the tools that
+    /// it was started with.
+    pub fn issue(&self, proc: ProcId, offer: Offer) -> String {
         let token = random(32);
         let tag = hmac::sign(&self.key, token.as_bytes());
-        self.lock().insert(proc, tag);
+        self.lock().insert(proc, (tag, offer));
         token
     }
 
@@ -45,7 +47,7 @@ impl PiTokens {
     pub(crate) fn holder(&self, token: &str) -> Option<ProcId> {
         let known = self.lock();
         let mut holder = None;
-        for (proc, tag) in known.iter() {
+        for (proc, (tag, _)) in known.iter() {
             if hmac::verify(&self.key, token.as_bytes(), tag.as_ref()).is_ok() {
                 holder = Some(*proc);
             }
@@ -53,7 +55,12 @@ impl PiTokens {
         holder
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ProcId, hmac::Tag>> {
+    /// The tools that the process was started with.
+    pub(crate) fn offer(&self, proc: ProcId) -> Offer {
+        self.lock().get(&proc).map(|(_, offer)| *offer).unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ProcId, (hmac::Tag, Offer)>> {
         self.known.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
@@ -65,7 +72,7 @@ mod tests {
     #[test]
     fn a_token_names_its_process_until_that_is_gone() {
         let tokens = PiTokens::default();
-        let (one, two) = (tokens.issue(ProcId(1)), tokens.issue(ProcId(2)));
+        let (one, two) = (tokens.issue(ProcId(1), Offer::default()), tokens.issue(ProcId(2), Offer::default()));
         assert_eq!((one.len(), one != two), (43, true));
         assert_eq!((tokens.holder(&one), tokens.holder(&two)), (Some(ProcId(1)), Some(ProcId(2))));
         assert_eq!((tokens.holder(""), tokens.holder(&one[1..])), (None, None));

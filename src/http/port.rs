@@ -138,6 +138,8 @@ pub(crate) struct Port {
     pub observer: Arc<Observer>,
     /// Requests that wait for a turn.
     pub waiting: Permits,
+    /// Those of pi that wait for another agent.
+    pub delegating: Permits,
     pub big_bodies: Permits,
     /// WebSockets that have not authenticated.
     pub strangers: Permits,
@@ -184,6 +186,7 @@ impl Port {
             meter,
             observer,
             waiting: Permits::default(),
+            delegating: Permits::default(),
             big_bodies: Permits::default(),
             strangers: Permits::default(),
             draining: AtomicBool::new(false),

@@ -7,7 +7,7 @@ use super::port::Port;
 use super::settings::Limits;
 use super::{
     agent, channels, chat, cron, hooks, inlet, keyboard, lists, media, memory, observability, openai, operate, page,
-    send, status, transcripts, ws,
+    send, status, tools, transcripts, ws,
 };
 
 /// Who may call a route.
@@ -124,7 +124,7 @@ pub static PUBLIC: &[Route] = &[
     route("GET", "/api/channels", Door::Key, channels::list),
     route("POST", "/api/channels/restart", Door::Key, channels::restart),
     route("GET", "/api/tools", Door::Key, lists::tools),
-    route("POST", "/api/tools/call", Door::Key, lists::call_tool),
+    route("POST", "/api/tools/call", Door::Key, tools::call),
     route("GET", "/api/cron/jobs", Door::Key, cron::list),
     route("POST", "/api/cron/jobs", Door::Key, cron::add),
     route("DELETE", "/api/cron/jobs/{}", Door::Key, cron::remove),
@@ -154,7 +154,7 @@ pub static AGENT: &[Route] = &[
     tool("GET", "/api/agent/setup", agent::setup),
     tool("GET", "/api/session/status", status::of_session),
     tool("GET", "/api/tools", lists::tools),
-    tool("POST", "/api/tools/call", lists::call_tool),
+    tool("POST", "/api/tools/call", tools::call),
     tool("GET", "/api/gateway/config", operate::config),
     tool("POST", "/api/gateway/reload", operate::reload),
     tool("POST", "/api/gateway/restart", operate::restart),

@@ -67,7 +67,7 @@ fn one_of<'a>(m: &'a Members, key: &str, words: &[&str]) -> Result<Option<&'a st
 }
 
 /// The key under which the send is found again (R50): route, credential and session are its scope.
-fn dkey(route: &str, call: &Call, m: &Members, session: &str) -> Result<Option<String>, Fault> {
+pub(super) fn dkey(route: &str, call: &Call, m: &Members, session: &str) -> Result<Option<String>, Fault> {
     let key = match call.head.field("idempotency-key") {
         Some(key) => Some(key),
         None => m.text("idempotencyKey")?,

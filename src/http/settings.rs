@@ -282,8 +282,6 @@ pub struct Settings {
     pub accounts: Vec<(String, String)>,
     /// A configuration that could not be loaded, for health.
     pub config_error: Option<String>,
-    /// What a pi process is offered: `[{name, label, description, parameters}]` (gateway-api.md 1.7).
-    pub tools: Vec<serde_json::Value>,
     /// Default session of HTTP routes and of the chat methods.
     pub main_session: String,
     pub web_session: String,
@@ -332,7 +330,6 @@ impl Default for Settings {
             accounts: Vec::new(),
             channels: Vec::new(),
             config_error: None,
-            tools: Vec::new(),
             main_session: "agent:main:main:main".into(),
             web_session: "agent:main:webchat:default".into(),
             agents: Vec::new(),

@@ -90,7 +90,7 @@ pub fn metrics(port: &Port, _: &mut dyn Exchange) -> Handled {
     let s = snapshot(port)?;
     let now = sample(port, &s);
     let history = port.history.put(now.clone());
-    let c = &s.counters;
+    let (c, d) = (&s.counters, &s.delegation);
     let ([p50, p95, p99], count) = port.meter.figures().percentiles();
     let children = s.procs.iter().map(|p| {
         let mb = (rss_kb(Some(p.pid)) as f64 / 1024.0 * 100.0).round() / 100.0;
@@ -110,8 +110,9 @@ pub fn metrics(port: &Port, _: &mut dyn Exchange) -> Handled {
         "rpcProcesses": children.collect::<Vec<_>>(),
         "history": history,
         "delegation": {
-            "delegationCount": 0, "success": 0, "timeout": 0, "error": 0, "rejected": 0, "poolExhausted": 0,
-            "avgDurationMs": 0, "p95DurationMs": 0, "activeDelegations": 0,
+            "delegationCount": d.count, "success": d.success, "timeout": d.timeout, "error": d.error,
+            "rejected": d.rejected, "poolExhausted": d.pool_exhausted, "avgDurationMs": d.average_ms,
+            "p95DurationMs": d.p95_ms, "activeDelegations": d.active,
         },
         "pool": pool, "queue": shapes::queue(&s, port.history.rate(), true),
     });
@@ -155,6 +156,13 @@ fn text(port: &Port, o: &mut String) -> std::fmt::Result {
         for (kind, n) in kinds.into_iter().chain([("pool_reject", c.rejected)]) {
             writeln!(o, "pigw_errors_total{{kind=\"{kind}\"}} {n}")?;
         }
+        let d = &s.delegation;
+        counter(o, "delegations_total")?;
+        let ends = [("success", d.success), ("timeout", d.timeout), ("error", d.error), ("rejected", d.rejected)];
+        for (outcome, n) in ends {
+            writeln!(o, "pigw_delegations_total{{outcome=\"{outcome}\"}} {n}")?;
+        }
+        gauge(o, "delegations_active", d.active as f64)?;
     }
     for (name, rises, value) in port.mailbox.figures() {
         match rises {

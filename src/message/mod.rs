@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 mod channel;
 mod cron;
+mod delegate;
 mod event;
 mod observation;
 mod pi;
@@ -16,6 +17,7 @@ mod request;
 
 pub use channel::*;
 pub use cron::*;
+pub use delegate::*;
 pub use event::*;
 pub use observation::*;
 pub use pi::*;

@@ -244,6 +244,8 @@ pub struct Profile {
     /// Rises when a reload of the configuration changed what processes are started with.
     pub generation: u32,
     pub additions: Additions,
+    /// How many delegations led to the conversation; 0: people write there.
+    pub depth: usize,
 }
 
 impl Profile {
@@ -255,6 +257,7 @@ impl Profile {
             && self.cwd == other.cwd
             && self.generation == other.generation
             && self.additions == other.additions
+            && self.depth == other.depth
     }
     pub fn same_soft(&self, other: &Profile) -> bool {
         self.model == other.model && self.thinking == other.thinking

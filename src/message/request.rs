@@ -56,6 +56,8 @@ pub enum Request {
     /// A choice with buttons for the people of a session; the answer is held until somebody chose. Answer: `Choice`, or
     /// `Error`.
     Choose(Box<ChoiceRequest>),
+    /// Another agent does a task; the answer is held until it has, or its time is over. Answer: `Delegated`, or `Error`.
+    Delegate(Box<DelegateRequest>),
     /// Models of any live pi, else the last known list. Answer: `Models`, or `Error(no_active_session)`.
     Models,
     /// Slash commands of the gateway and of pi. Answer: `Commands`.
@@ -142,6 +144,7 @@ pub enum Answer {
     },
     Delivered(Box<Delivered>),
     Choice(Choice),
+    Delegated(Box<Delegated>),
     /// pi's own JSON: an array.
     Models(Arc<str>),
     Commands(Vec<CommandInfo>),
@@ -299,6 +302,7 @@ pub struct Snapshot {
     pub problems: Vec<String>,
     pub clock_confirmed: bool,
     pub draining: bool,
+    pub delegation: DelegateFigures,
 }
 
 #[derive(Clone, Debug)]

@@ -40,6 +40,19 @@ impl Store {
         Ok(list)
     }
 
+    /// Conversations, most recently active first: all sessions but those of delegated tasks, of which a day may bring
+    /// hundreds.
+    pub fn conversations(&self, limit: usize) -> Result<Vec<SessionRow>> {
+        let sql = format!(
+            "SELECT {SESSION} FROM session WHERE +key NOT BETWEEN 'delegate:' AND 'delegate;'
+             ORDER BY minute DESC, key LIMIT ?"
+        );
+        let mut q = self.db()?.prepare_cached(&sql)?;
+        let mut list: Vec<SessionRow> = q.query_map([limit as i64], session)?.collect::<rusqlite::Result<_>>()?;
+        list.sort_by_key(|s| std::cmp::Reverse(s.last_at)); // the index knows minutes
+        Ok(list)
+    }
+
     /// A page of all sessions, behind a place in their order (by minute and key, as the index has it).
     pub fn sessions_behind(&self, place: Option<&SessionPlace>, limit: usize) -> Result<Vec<SessionRow>> {
         let (minute, key) = place.map_or((i64::MAX, ""), |(minute, key)| (*minute, key));
@@ -58,6 +71,15 @@ impl Store {
         let mut q =
             self.db()?.prepare_cached("SELECT key FROM session WHERE key >= ? AND key < ? ORDER BY key LIMIT 1000")?;
         let keys = q.query_map((prefix, end), |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
+        Ok(keys)
+    }
+
+    /// Keys that begin so and whose last word is older, 200 at most.
+    pub fn sessions_idle(&self, prefix: &str, before: Wall) -> Result<Vec<String>> {
+        let end = format!("{prefix}\u{10ffff}");
+        let sql = "SELECT key FROM session WHERE key >= ?1 AND key < ?2 AND last_at < ?3 ORDER BY key LIMIT 200";
+        let mut q = self.db()?.prepare_cached(sql)?;
+        let keys = q.query_map((prefix, end, before), |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
         Ok(keys)
     }
 

@@ -167,7 +167,7 @@ function received(e) {
 	if (e.event === 'session.deleted') { sessionGone(key); return; }
 	if (key !== sessionKey) {
 		const text = { 'chat.reply': 'new answer', extension_ui_request: 'has a question', extension_ui_dismissed: '' }[e.event];
-		if (text !== undefined && key) news.set(key, text);
+		if (text !== undefined && key && !key.startsWith('delegate:')) news.set(key, text); // who asked has that answer
 		if (e.event === 'chat.typing') sessions = sessions.map((s) => (s.sessionKey === key ? { ...s, isStreaming: e.payload.typing } : s));
 		drawSessions();
 	}

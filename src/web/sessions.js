@@ -17,7 +17,7 @@ export function freshKey(now = Date.now(), random = Math.random) {
 export function keyOf(hash) {
 	const p = new URLSearchParams(hash.replace(/^#/, ''));
 	const key = p.get('k') || '';
-	if (/^agent:[\w.-]{1,64}:\S{1,400}$/.test(key)) return key;
+	if (/^(agent:[\w.-]{1,64}|cron|delegate):\S{1,400}$/.test(key)) return key;
 	const name = p.get('s') || '';
 	return MAIN + (NAME.test(name) ? name : 'default');
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use pi_gateway::agent::tools::{self, Offer};
 use pi_gateway::http::{Cors, Door, Limits, PiTokens, Settings};
 use pi_gateway::message::*;
 use serde_json::json;
@@ -65,7 +66,7 @@ impl Doors {
 #[test]
 fn only_a_pi_token_opens_the_agent_door_and_only_this_one() {
     let d = Doors::new();
-    let token = d.tokens.issue(BOUND);
+    let token = d.tokens.issue(BOUND, Offer::default());
     let path = "/api/gateway/config";
     assert_eq!(d.ask(&token, "GET", path, "").status, 200);
     assert_eq!(ask(d.addr(), "GET", path, &format!("Authorization: {token}\r\n"), "").status, 200);
@@ -93,7 +94,7 @@ fn only_a_pi_token_opens_the_agent_door_and_only_this_one() {
 #[test]
 fn the_agent_door_knows_pi_s_routes_and_no_others() {
     let d = Doors::new();
-    let token = d.tokens.issue(BOUND);
+    let token = d.tokens.issue(BOUND, Offer::default());
     for path in ["/", "/web/app.js", "/health", "/metrics", "/api/pool", "/api/sessions", "/api/models", "/nowhere"] {
         assert_eq!(d.ask(&token, "GET", path, "").status, 404, "{path}");
         assert_eq!(ask(d.addr(), "GET", path, "", "").status, 401, "{path}");
@@ -128,7 +129,7 @@ fn the_agent_door_knows_pi_s_routes_and_no_others() {
 #[test]
 fn the_token_decides_the_session_and_another_one_is_refused() {
     let d = Doors::new();
-    let (bound, warm) = (d.tokens.issue(BOUND), d.tokens.issue(WARM));
+    let (bound, warm) = (d.tokens.issue(BOUND, Offer::default()), d.tokens.issue(WARM, Offer::default()));
     let status = |token: &str, query: &str| d.ask(token, "GET", &format!("/api/session/status{query}"), "");
     for query in ["", "?sessionKey=", "?sessionKey=agent:main:main:main", "?sessionKey=agent%3Amain%3Amain%3Amain"] {
         assert_eq!(status(&bound, query).json()["sessionKey"], MAIN, "{query}");
@@ -143,7 +144,8 @@ fn the_token_decides_the_session_and_another_one_is_refused() {
     assert_eq!(status(&warm, "").refusal(), (403, "forbidden".into()));
     assert_eq!(status(&warm, "?sessionKey=agent:main:main:main").status, 403);
 
-    let setup = json!({"sessionKey": MAIN, "tools": [], "hooks": [], "hookTimeoutMs": 5000});
+    let setup =
+        json!({"sessionKey": MAIN, "tools": tools::offered(Offer::default()), "hooks": [], "hookTimeoutMs": 5000});
     assert_eq!(d.ask(&bound, "GET", "/api/agent/setup", "").json(), setup);
     assert_eq!(d.ask(&warm, "GET", "/api/agent/setup", "").json()["sessionKey"], json!(null));
 }
@@ -151,7 +153,7 @@ fn the_token_decides_the_session_and_another_one_is_refused() {
 #[test]
 fn a_token_may_come_in_the_body_and_dies_with_its_process() {
     let d = Doors::new();
-    let token = d.tokens.issue(BOUND);
+    let token = d.tokens.issue(BOUND, Offer::default());
     let post = |body: &str| ask(d.addr(), "POST", "/api/gateway/reload", "", body).status;
     let with = |token: &str, more: &str| format!(r#"{{"token":"{token}","pid":1{more}}}"#);
     assert_eq!(post(&with(&token, "")), 200);
@@ -163,7 +165,7 @@ fn a_token_may_come_in_the_body_and_dies_with_its_process() {
     assert_eq!(post(&with(&token, "")), 401);
     assert_eq!(d.ask(&token, "GET", "/api/agent/setup", "").status, 401);
     // another start of it has another one
-    let again = d.tokens.issue(BOUND);
+    let again = d.tokens.issue(BOUND, Offer::default());
     assert_eq!(d.ask(&token, "GET", "/api/agent/setup", "").status, 401);
     assert_eq!(d.ask(&again, "GET", "/api/agent/setup", "").status, 200);
 }
@@ -171,7 +173,7 @@ fn a_token_may_come_in_the_body_and_dies_with_its_process() {
 #[test]
 fn the_status_of_a_session_reads_as_the_extension_expects_it() {
     let d = Doors::new();
-    let token = d.tokens.issue(BOUND);
+    let token = d.tokens.issue(BOUND, Offer::default());
     let status = d.ask(&token, "GET", "/api/session/status", "").json();
     let expected = json!({
         "sessionKey": MAIN, "messageCount": 3, "isStreaming": false, "lastActivity": 1000,
@@ -192,7 +194,7 @@ fn the_status_of_a_session_reads_as_the_extension_expects_it() {
 #[test]
 fn c5_each_door_has_its_own_connections() {
     let d = Doors::with(|s| s.limits = Limits { connections: 2, ..s.limits.clone() });
-    let token = d.tokens.issue(BOUND);
+    let token = d.tokens.issue(BOUND, Offer::default());
     let call = || d.ask(&token, "GET", "/api/agent/setup", "").status;
     let mut held: Vec<Client> = Vec::new();
     eventually("the public door is full", || {
@@ -216,7 +218,7 @@ fn c5_each_door_has_its_own_connections() {
 #[test]
 fn a_draining_public_door_leaves_the_agent_door_open() {
     let d = Doors::new();
-    let token = d.tokens.issue(BOUND);
+    let token = d.tokens.issue(BOUND, Offer::default());
     d.h.door.drain("stopping", None);
     assert!(std::net::TcpStream::connect_timeout(&d.h.addr, ms(500)).is_err());
     assert_eq!(d.ask(&token, "GET", "/api/session/status", "").status, 200);

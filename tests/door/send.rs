@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pi_gateway::agent::tools::Offer;
 use pi_gateway::http::{Door, PiTokens};
 use pi_gateway::message::*;
 use serde_json::{json, Value};
@@ -59,7 +60,7 @@ impl Doors {
         };
         let h = House::with(settings(), Box::new(mind));
         let tokens: Arc<PiTokens> = Arc::default();
-        let token = tokens.issue(ProcId(1));
+        let token = tokens.issue(ProcId(1), Offer::default());
         let agent = h.door.beside(settings(), tokens).unwrap();
         Doors { h, agent, token, work }
     }

@@ -9,6 +9,7 @@ mod support;
 mod agents;
 mod answers;
 mod commands;
+mod delegate;
 mod dialogs;
 mod failures;
 mod limits;
@@ -62,6 +63,11 @@ on_both! {
         the_answer_does_not_wait_for_the_compaction_behind_it_and_the_next_message_does,
         a_model_that_pi_does_not_know_is_told_and_pi_s_default_answers, retry_runs_the_failed_turn_again,
         stop_in_a_retry_wait, abort_before_pi_is_ready;
+    delegate:
+        the_other_agent_s_answer_is_in_the_reply_on_the_page, a_refused_or_failed_delegation_is_an_error_for_the_model,
+        two_agents_work_at_the_same_time_and_one_asks_another, a_task_that_takes_too_long_brings_what_was_said_until_then,
+        on_telegram_the_other_agent_s_answer_arrives_in_the_reply_and_nowhere_else,
+        a_gateway_killed_while_the_other_agent_works_answers_once;
     openai:
         a_model_of_one_request_is_for_its_turn_only, the_tokens_of_a_request_are_told,
         a_stateless_request_streams_and_leaves_nothing;

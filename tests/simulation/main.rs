@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod delegations;
 mod model_pi;
 mod platform;
 mod presses;
@@ -14,7 +15,7 @@ mod world;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use world::{World, API, BUTTONS, CRON};
+use world::{World, API, BUTTONS, CRON, DELEGATE};
 
 /// Seeds that once failed, each with the fault it found.
 const KEPT: &str = include_str!("../simulation.seeds");
@@ -115,6 +116,17 @@ fn presses_of_buttons_keep_the_promise() {
 #[test]
 fn scheduled_jobs_keep_the_promise() {
     for seed in CRON..CRON + number("PI_GW_SEEDS").unwrap_or(4000) / 4 {
+        if let Err(why) = run(seed, false) {
+            panic!("seed {seed}: {why}\n  repeat it with: make simulate SEED={seed}");
+        }
+    }
+}
+
+/// Tools that run, and clients, ask other agents, which ask others; callers leave, turns are stopped, pis and the gateway
+/// die. Whoever waits is answered once, no task outlives its caller, no platform hears of one, no process is left over.
+#[test]
+fn delegations_keep_the_promise() {
+    for seed in DELEGATE..DELEGATE + number("PI_GW_SEEDS").unwrap_or(4000) / 8 {
         if let Err(why) = run(seed, false) {
             panic!("seed {seed}: {why}\n  repeat it with: make simulate SEED={seed}");
         }

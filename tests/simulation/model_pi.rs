@@ -35,6 +35,10 @@ pub struct ModelPi {
     pub dying: bool,
     /// Neither reads nor writes any more.
     pub hung: bool,
+    /// Its tool waits for an answer of the gateway.
+    pub held: bool,
+    /// Its tool was ended while it waited: the connection is cut.
+    pub left: bool,
     pub spawned: bool,
 }
 
@@ -75,12 +79,28 @@ impl ModelPi {
             compacting: false,
             dying: false,
             hung: false,
+            held: false,
+            left: false,
             spawned: false,
         }
     }
 
     pub fn busy(&self) -> bool {
         !self.stdin.is_empty() || !self.out.is_empty() || self.run.is_some() || self.compacting
+    }
+
+    pub fn in_tool(&self) -> bool {
+        self.run.as_ref().is_some_and(|r| r.in_tool)
+    }
+
+    /// It does nothing before its tool has its answer.
+    pub fn stuck(&self) -> bool {
+        self.held && self.out.is_empty() && (self.stdin.is_empty() || self.deaf())
+    }
+
+    /// An old pi answers to `abort` when its tool returns.
+    fn deaf(&self) -> bool {
+        self.held && !self.new && matches!(self.stdin.first(), Some((_, PiCmd::Abort)))
     }
 
     fn answer(&mut self, id: CmdId, data: PiData) {
@@ -116,6 +136,9 @@ impl ModelPi {
         if !self.out.is_empty() {
             return Some(self.out.remove(0));
         }
+        if self.stuck() {
+            return None;
+        }
         if !self.stdin.is_empty() && (self.run.is_none() || rng.one_in(2)) {
             let (id, cmd) = self.stdin.remove(0);
             self.command(id, cmd, files, rng);
@@ -139,7 +162,7 @@ impl ModelPi {
             }
             return self.tick_out();
         }
-        if self.run.is_some() {
+        if self.run.is_some() && !self.held {
             self.go_on(files, rng, made);
         }
         self.tick_out()
@@ -189,6 +212,7 @@ impl ModelPi {
             PiCmd::Abort => match self.run.take() {
                 None => self.answer(id, PiData::None),
                 Some(r) => {
+                    self.left |= std::mem::take(&mut self.held);
                     if r.retry {
                         self.out.push(PiEvent::RetryEnd { success: false, error: Some("Retry cancelled".into()) });
                     } else {

@@ -12,6 +12,7 @@ use pi_gateway::rules::{
 };
 use pi_gateway::store::{inbox_state, Store};
 
+use super::delegations::{self, Delegations};
 use super::model_pi::{tokens, Entry, Files, ModelPi};
 use super::platform::Platforms;
 use super::presses::Presses;
@@ -84,6 +85,8 @@ pub const API: u64 = 1_000_000_000;
 pub const BUTTONS: u64 = 2_000_000_000;
 /// Seeds from here on have scheduled jobs.
 pub const CRON: u64 = 3_000_000_000;
+/// Seeds from here on have agents that hand work to others.
+pub const DELEGATE: u64 = 4_000_000_000;
 /// How sessions of single requests begin.
 const FLEETING: &str = "agent:main:api:req:";
 
@@ -108,7 +111,7 @@ pub struct World {
     spawns: Vec<(ProcId, PathBuf)>,
     /// What each process was started with.
     profiles: BTreeMap<ProcId, Profile>,
-    procs: BTreeMap<ProcId, ModelPi>,
+    pub(super) procs: BTreeMap<ProcId, ModelPi>,
     exits: Vec<ProcId>,
     files: Files,
     made: Vec<String>,
@@ -131,6 +134,7 @@ pub struct World {
     api: bool,
     pub(super) presses: Option<Presses>,
     pub(super) cron: Option<Schedules>,
+    pub(super) delegations: Option<Delegations>,
     /// Files of a single request may stay: nobody removed them in time.
     unforgotten: bool,
     /// What tools send, and who waits for which of it.
@@ -200,7 +204,9 @@ impl World {
             };
             rules.accounts.insert((name.to_string(), String::new()), account);
         }
-        if seed >= CRON {
+        if seed >= DELEGATE {
+            delegations::rules(&mut rng, &mut rules);
+        } else if seed >= CRON {
             rules.cron = schedules::rules(&mut rng);
         }
         let base = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
@@ -245,7 +251,8 @@ impl World {
             crash_now: false,
             api: (API..BUTTONS).contains(&seed),
             presses: (BUTTONS..CRON).contains(&seed).then(Presses::default),
-            cron: (seed >= CRON).then(Schedules::default),
+            cron: (CRON..DELEGATE).contains(&seed).then(Schedules::default),
+            delegations: (seed >= DELEGATE).then(Delegations::default),
             unforgotten: false,
             sends: Vec::new(),
             sending: BTreeMap::new(),
@@ -276,7 +283,8 @@ impl World {
 
     fn go(&mut self) -> Result<(), String> {
         self.boot(Legacy::default())?;
-        for _ in 0..120 + self.rng.below(120) {
+        let more = if self.delegations.is_some() { 200 } else { 0 };
+        for _ in 0..120 + more + self.rng.below(120) {
             self.now.mono += self.rng.below(40);
             self.now.wall += self.rng.below(40) as i64;
             self.act()?;
@@ -380,6 +388,9 @@ impl World {
         if let Some(c) = &mut self.cron {
             c.die();
         }
+        if let Some(d) = &mut self.delegations {
+            d.die();
+        }
         for m in &mut self.msgs {
             m.asked = None;
         }
@@ -457,6 +468,12 @@ impl World {
                 if let Some(c) = &mut self.cron {
                     c.told(id, &answer.0);
                 }
+                if let Some(d) = &mut self.delegations {
+                    let heard = d.told(id, &answer.0)?;
+                    if let Some(p) = heard.and_then(|proc| self.procs.get_mut(&proc)) {
+                        p.held = false;
+                    }
+                }
                 self.answered(id, *answer.0);
             }
             Effect::Call { id, call, .. } => {
@@ -487,7 +504,10 @@ impl World {
                 }
             }
             Effect::Write { proc, id, cmd } => {
-                if let PiCmd::Prompt { .. } = &*cmd {
+                if let PiCmd::Prompt { message, .. } = &*cmd {
+                    if let Some(d) = &self.delegations {
+                        d.prompted(message)?;
+                    }
                     let file = self.procs.get(&proc).map(|p| p.file.clone());
                     let others =
                         self.procs.iter().filter(|(o, p)| **o != proc && Some(&p.file) == file.as_ref() && !p.dying);
@@ -576,8 +596,11 @@ impl World {
         if self.cron.is_some() && self.rng.one_in(4) {
             return self.schedule();
         }
+        if self.delegations.is_some() && self.rng.one_in(6) {
+            return self.delegate();
+        }
         match self.rng.below(100) {
-            0..=11 if self.msgs.len() < 14 => self.somebody_writes(),
+            0..=11 if self.msgs.len() < if self.delegations.is_some() { 5 } else { 14 } => self.somebody_writes(),
             12..=19 => self.deliver(),
             20..=27 => self.sync(),
             28..=37 => self.finish_job(),
@@ -585,7 +608,8 @@ impl World {
             48..=75 => self.pi_moves(),
             76..=83 => self.child_news(),
             84..=91 => {
-                self.now.mono += self.rng.below(2_000);
+                // Tasks need time to come to something.
+                self.now.mono += self.rng.below(if self.delegations.is_some() { 200 } else { 2_000 });
                 self.feed(Event::Due)
             }
             92 => self.leap(),
@@ -619,11 +643,12 @@ impl World {
         }
         self.deliver_presses()?;
         self.end_schedules()?;
+        self.tell_gone()?;
         self.sync()?;
         self.finish_job()?;
         self.outcome()?;
         self.child_news()?;
-        let before = self.procs.values().any(|p| p.busy() && !p.hung);
+        let before = self.procs.values().any(|p| p.busy() && !p.hung && !p.stuck());
         self.pi_moves()?;
         if !before && self.jobs.is_empty() && self.calls.is_empty() && self.spawns.is_empty() && self.exits.is_empty() {
             self.leap()?;
@@ -853,7 +878,7 @@ impl World {
         }
     }
 
-    fn finish_job(&mut self) -> Result<(), String> {
+    pub(super) fn finish_job(&mut self) -> Result<(), String> {
         if self.jobs.is_empty() {
             return Ok(());
         }
@@ -1018,7 +1043,7 @@ impl World {
         self.feed(Event::Outcome { call: id, outcome: Box::new(outcome) })
     }
 
-    fn pi_moves(&mut self) -> Result<(), String> {
+    pub(super) fn pi_moves(&mut self) -> Result<(), String> {
         let busy = self.procs.iter().filter(|(_, p)| p.busy() && !p.dying && !p.hung);
         let busy: Vec<ProcId> = busy.map(|(id, _)| *id).collect();
         if busy.is_empty() {
@@ -1032,13 +1057,18 @@ impl World {
             return Ok(());
         }
         let Some(p) = self.procs.get_mut(&id) else { return Ok(()) };
-        match p.tick(&mut self.files, &mut self.rng, &mut self.made) {
+        let said = p.tick(&mut self.files, &mut self.rng, &mut self.made);
+        let left = std::mem::take(&mut p.left);
+        if let Some(d) = self.delegations.as_mut().filter(|_| left) {
+            d.proc_left(id);
+        }
+        match said {
             Some(event) => self.feed(Event::Pi { proc: id, event: Box::new(event) }),
             None => Ok(()),
         }
     }
 
-    fn child_news(&mut self) -> Result<(), String> {
+    pub(super) fn child_news(&mut self) -> Result<(), String> {
         if !self.spawns.is_empty() {
             let (id, file) = self.spawns.remove(0);
             if self.faults && self.rng.one_in(60) {
@@ -1052,6 +1082,9 @@ impl World {
         if !self.exits.is_empty() {
             let id = self.exits.remove(0);
             self.procs.remove(&id);
+            if let Some(d) = &mut self.delegations {
+                d.proc_left(id);
+            }
             return self
                 .feed(Event::Exit { proc: id, info: Box::new(ExitInfo { signal: Some(9), ..ExitInfo::default() }) });
         }
@@ -1111,6 +1144,9 @@ impl World {
         }
         if let Some(p) = &mut self.presses {
             p.die();
+        }
+        if let Some(d) = &mut self.delegations {
+            d.rebuilt();
         }
         self.jobs.clear(); // answers to the old state's jobs find nobody
         self.boot(legacy)
@@ -1191,6 +1227,10 @@ impl World {
             self.leap()?; // what is late begins
             return Ok(false);
         }
+        if self.delegations.as_ref().is_some_and(Delegations::waits) {
+            self.leap()?;
+            return Ok(false);
+        }
         if self.msgs.iter().any(|m| !m.acked && !m.refused) || !self.durable.is_empty() {
             return Ok(false);
         }
@@ -1221,6 +1261,9 @@ impl World {
                 Effect::Answer { answer, .. } => {
                     if let Answer::Snapshot(s) = *answer.0 {
                         rest = s.queues.is_empty() && s.outbox_ready == 0;
+                        if rest {
+                            self.no_leak(&s)?;
+                        }
                         if !rest && self.trace {
                             println!("          open: {:?}", s.queues);
                         }
@@ -1380,6 +1423,9 @@ impl World {
         let db = rusqlite::Connection::open(&self.path).map_err(|e| e.to_string())?;
         if let Some(c) = &self.cron {
             c.judge(&db, &id, &self.files, self.now.wall, self.power_cuts)?;
+        }
+        if let Some(d) = &self.delegations {
+            d.judge(&db, &self.platforms.texts(), &self.files, self.power_cuts)?;
         }
         let place = |nonce: &str| -> (i64, i64) {
             let row = pi_gateway::store::row_of(&id, 'o', nonce).unwrap_or(0);

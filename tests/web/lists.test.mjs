@@ -6,7 +6,8 @@ import { short, usageOf } from '../../src/web/picks.js';
 import { ago, freshKey, hashOf, keyOf, MAIN, nameOf, ordered, titleFrom } from '../../src/web/sessions.js';
 
 test('an address names a conversation, and every conversation has an address', () => {
-	for (const key of [`${MAIN}default`, `${MAIN}garden`, freshKey(), 'agent:coder:webchat:default', 'agent:main:telegram:dm:47#1&x=2']) {
+	for (const key of [`${MAIN}default`, `${MAIN}garden`, freshKey(), 'agent:coder:webchat:default', 'agent:main:telegram:dm:47#1&x=2', 'cron:news',
+		'delegate:agent:main:webchat:default:coder:1700000000000']) {
 		assert.equal(keyOf(hashOf(key)), key);
 	}
 	for (const hash of ['', '#', '#s=', '#s=a b', '#s=../x', '#k=nonsense', '#k=agent:main:a b']) assert.equal(keyOf(hash), `${MAIN}default`, hash);

@@ -12,7 +12,7 @@ use crate::http::fault::Fault;
 use crate::http::images::Stored;
 use crate::http::paging::{self, Page};
 use crate::http::status::applied;
-use crate::http::{cron, lists, roles, shapes};
+use crate::http::{cron, lists, roles, shapes, tools};
 use crate::message::{Answer, Code, Dialog, Request};
 
 const AT_ONCE: usize = 8;
@@ -43,6 +43,8 @@ pub enum Finish {
     /// What pi counts of that session.
     Usage(String),
     Commands,
+    /// A tool's result; this payload around it.
+    Tool(Value),
     /// Scheduled jobs; this payload if there is nothing else to say.
     Cron(Value),
     CronStatus,
@@ -218,6 +220,13 @@ pub fn payload(finish: Finish, answer: Answer) -> Result<Value, Fault> {
         }
         (Finish::Usage(session), Answer::Stats { stats, .. }) => {
             Ok(json!({"sessionKey": session, "stats": shapes::of_pi(&stats)?}))
+        }
+        (Finish::Tool(about), Answer::Delegated(told)) => {
+            let mut payload = tools::answered(about, &told);
+            if told.replayed {
+                payload["replayed"] = json!(true);
+            }
+            Ok(payload)
         }
         (Finish::Cron(done), Answer::Cron(answer)) => Ok(cron::shown(*answer, &done)),
         (Finish::CronStatus, Answer::Cron(answer)) => Ok(cron::counted(&answer)),

@@ -3,11 +3,12 @@
 
 use serde_json::{json, Value};
 
-use super::calls::Finish;
+use super::calls::{self, Call, Finish};
 use super::methods::{Given, Session};
 use super::sessions::needed;
 use crate::http::fault::Fault;
 use crate::http::json::{session_key, Members};
+use crate::http::tools::{self, Called};
 use crate::http::{channels, lists, memory, observability, roles, transcripts};
 use crate::message::Request;
 
@@ -55,7 +56,7 @@ impl Session {
             "plugins.list" => now(Ok(lists::plugins_method(port))),
             "plugins.reload" => now(lists::plugin_method(m)),
             "tools.list" => now(Ok(lists::tool_list())),
-            "tools.call" => now(lists::tool_method(m)),
+            "tools.call" => Some(self.call_tool(id, m)),
             "channels.status" => now(Ok(channels::of(port))),
             "channels.restart" => now(channels::restart_method(port, m)),
             _ => self.cron_method(id, method, m),
@@ -67,6 +68,14 @@ impl Session {
         let role = roles::existing(&self.port, m)?;
         let done = json!({"ok": true, "sessionKey": session, "role": role});
         self.ask(id, Request::SetRole { session, role }, Finish::Role(done), false)
+    }
+
+    fn call_tool(&self, id: &Value, m: &Members) -> Given {
+        let Called { request, about } = tools::method(&self.port, m)?;
+        let (request, finish) = (Request::Delegate(Box::new(request)), Finish::Tool(about));
+        let call = Call { id: id.clone(), request, finish, wait: tools::HELD, urgent: false };
+        calls::ask(&self.out, &self.port.mind, call)?;
+        Ok(None)
     }
 
     /// Also what is wrong with the request is said in the payload.
