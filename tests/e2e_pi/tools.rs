@@ -3,7 +3,7 @@
 use serde_json::{json, Value};
 
 use crate::support::bot_api::{BotApi, Message};
-use crate::world::World;
+use crate::world::{World, MAIN};
 
 const ANN: i64 = 7;
 const FORUM: i64 = -1007;
@@ -183,4 +183,67 @@ pub fn a_job_made_with_the_cron_tool_is_answered_where_it_was_asked_for(new: boo
     assert_eq!(result.topic(), Some(TOPIC));
     assert!(said(&first).is_empty());
     drop(w);
+}
+
+/// Jobs, the status and the gateway's configuration from the page; what a page cannot do is told to the model.
+pub fn the_other_tools_work_on_the_page(new: bool) {
+    let w = World::with(new, json!({"cron": {"enabled": true}}));
+    let mut page = w.page();
+    let mut ask = |text: &str| {
+        let run = page.say(text);
+        page.reply(&run)
+    };
+    let status = ask(&call("session_status", json!({})));
+    assert!(status.contains("\"sessionKey\":\"agent:main:webchat:default\""), "{status}");
+    let config = ask(&call("gateway", json!({"action": "config.get"})));
+    assert!(config.contains("\"port\"") && !config.contains("test-token-"), "{config}");
+    let refused = ask(&call("message", json!({"action": "pin", "messageId": "x"})));
+    assert!(refused.contains("message"), "not offered, or told that it cannot: {refused}");
+    let task = r"\u005b\u005bsay:Water the plants.\u005d\u005d"; // brackets that do not end the tool's
+    let add = format!(
+        r#"[[tool:cron {{"action":"add","id":"water","schedule":{{"kind":"every","expr":"6h"}},"task":"{task}"}}]]"#
+    );
+    let run = call("cron", json!({"action": "run", "id": "water"}));
+    assert_eq!(ask(&format!("{add} {run} [[say:Planned.]]")), "Planned.");
+    w.g.wait_until("the result is on the page", |g| {
+        g.history(MAIN).iter().any(|(_, text)| text == "[CRON:water] Water the plants.")
+    });
+    assert!(ask(&call("cron", json!({"action": "list"}))).contains("water"));
+}
+
+/// A job for a moment at which no gateway runs, made by the model: done once, after the next start, and never again.
+pub fn a_job_of_the_model_outlives_a_kill_across_its_time(new: bool) {
+    let (mut w, first, second) = forum_with(new, json!({"cron": {"enabled": true}}));
+    let task = r"\u005b\u005bsay:Now.\u005d\u005d";
+    let add = format!(
+        r#"[[tool:cron {{"action":"add","id":"now","schedule":{{"kind":"at","expr":"+5s"}},"task":"{task}"}}]]"#
+    );
+    second.user_says(FORUM, ANN).topic(TOPIC).text(&format!("{add} [[say:Planned.]]")).send();
+    second.wait_text(FORUM, "Planned.");
+    let due = |w: &World| {
+        let db = rusqlite::Connection::open(w.g.data().join("gateway.db")).unwrap();
+        db.query_row("SELECT next_at FROM cron_job WHERE id = 'now'", [], |r| r.get::<_, i64>(0)).unwrap()
+    };
+    let due = due(&w);
+    w.g.kill9();
+    let ahead = due + 500 - pi_gateway::clock::now().wall;
+    assert!(ahead > 0, "killed too late");
+    std::thread::sleep(std::time::Duration::from_millis(ahead as u64)); // its time passes while nobody is there
+    w.g.set_env("PI_GW_CLOCK_OK", Some("1")); // else it waits until somebody says what time it is
+    w.g.restart();
+    second.wait_text(FORUM, "[CRON:now] Now.");
+    w.g.wait_until("it is known to be delivered", |g| {
+        let db = rusqlite::Connection::open(g.data().join("gateway.db")).unwrap();
+        db.query_row("SELECT count(*) FROM outbox WHERE state IN ('raw', 'ready', 'sending')", [], |r| {
+            r.get::<_, i64>(0)
+        }) == Ok(0)
+    });
+    w.g.kill9();
+    w.g.restart();
+    second.user_says(FORUM, ANN).topic(TOPIC).text("[[say:Still here.]]").send();
+    second.wait_text(FORUM, "Still here.");
+    let results: Vec<Message> = said(&second).into_iter().filter(|m| m.text().contains("[CRON:now]")).collect();
+    assert_eq!(results.len(), 1, "{results:?}");
+    assert_eq!(results[0].topic(), Some(TOPIC));
+    assert!(said(&first).is_empty());
 }
