@@ -136,7 +136,7 @@ export default async function (pi: any) {
     gateway: (p, _key, signal) => gateway(p, signal),
   };
 
-  for (const tool of setup.tools ?? []) {
+  const register = (tool: any) =>
     pi.registerTool({
       name: tool.name,
       label: tool.label ?? tool.name,
@@ -154,7 +154,13 @@ export default async function (pi: any) {
         return { content: [{ type: "text", text }], details: {} };
       },
     });
-  }
+
+  // When all extensions are loaded: two with a tool of the same name would keep pi from starting. An extension of the user,
+  // such as the original gateway's own, goes first.
+  pi.on("session_start", () => {
+    const there = new Set(pi.getAllTools().map((tool: any) => tool.name));
+    for (const tool of setup.tools ?? []) if (!there.has(tool.name)) register(tool);
+  });
 
   // Only what a plugin listens to: nothing costs nothing. A hook that fails or is late lets pi go on.
   const hook = async (name: string, payload: any): Promise<any> => {

@@ -247,3 +247,18 @@ pub fn a_job_of_the_model_outlives_a_kill_across_its_time(new: bool) {
     assert_eq!(results[0].topic(), Some(TOPIC));
     assert!(said(&first).is_empty());
 }
+
+/// The original gateway's extension has tools of the same names: pi starts, and the user's own go first.
+pub fn an_extension_with_a_tool_of_ours_goes_first(new: bool) {
+    let code = r#"export default function (pi) {
+        pi.registerTool({ name: "session_status", label: "Mine", description: "Mine.",
+            parameters: { type: "object", properties: {} },
+            async execute() { return { content: [{ type: "text", text: "the user's own" }], details: {} }; } });
+    }"#;
+    let w = World::extended(new, code, json!({}));
+    assert_eq!(w.ask(&call("session_status", json!({}))), "tool said: the user's own");
+    let request = w.asked("session_status");
+    for tool in ["session_status", "send_message", "gateway"] {
+        assert_eq!(request.tools.iter().filter(|t| *t == tool).count(), 1, "{:?}", request.tools);
+    }
+}
