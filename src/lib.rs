@@ -13,6 +13,7 @@ pub mod cron;
 pub mod fault;
 pub mod footprint;
 pub mod gateway;
+pub mod heartbeat;
 pub mod http;
 pub mod live;
 pub mod markdown;

@@ -123,6 +123,24 @@ pub fn copy(from: &Path, cwd: &Path, to: &Path) -> io::Result<()> {
     end_last_line(to, fs::metadata(to)?.len()).map(drop)
 }
 
+/// A copy for a turn that may leave no trace. Without a history it is a name that pi may begin one under.
+pub fn branch(from: &Path, cwd: &Path, to: &Path) -> JobDone {
+    let made = || -> io::Result<JobDone> {
+        if let Some(folder) = to.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        DirBuilder::new().recursive(true).mode(0o700).create(cwd)?;
+        let there = fs::metadata(from).map_or(0, |m| m.len()) > 0;
+        if there {
+            copy(from, cwd, to)?;
+            to.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())?; // its name lasts as its bytes do
+        }
+        let len = if there { fs::metadata(to)?.len() } else { 0 };
+        Ok(JobDone::FileReady { path: to.to_owned(), len, notice: None })
+    };
+    made().unwrap_or_else(|e| JobDone::Failed { why: format!("{}: {e}", from.display()) })
+}
+
 /// A random id of the form that pi uses.
 pub(super) fn new_id() -> io::Result<String> {
     let random: ring::rand::Random<[u8; 16]> =

@@ -1,6 +1,6 @@
 //! What comes in: acceptance, duplicates, the queue and what happens when it is full (core.md 6, 22.2).
 
-use super::cron_runs::{is_cron, CRON};
+use super::cron_runs::CRON;
 use super::early::{Join, Place};
 use super::edits::said_hash;
 use super::session::{Key, Session, Stage, Work};
@@ -414,7 +414,7 @@ impl State {
         };
         let Some(victim) = victim else { return Ok(false) };
         self.with(&victim, |core, s| {
-            let people = (0..s.queue.len()).filter(|i| !is_cron(&s.queue[*i]));
+            let people = (0..s.queue.len()).filter(|i| !super::heartbeat::background(&s.queue[*i]));
             let Some(at) = people.min_by_key(|i| (s.queue[*i].prio, s.queue[*i].id)) else { return Ok(()) };
             let row = s.queue.remove(at);
             if core.rules.drop_policy == DropPolicy::Summarize {

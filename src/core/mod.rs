@@ -12,13 +12,17 @@ mod commands;
 mod concise;
 mod cron;
 mod cron_asks;
+mod cron_main;
 mod cron_runs;
 mod dialogs;
 mod drain;
 mod early;
 mod edits;
+mod events;
 pub mod failover;
 mod gate;
+mod heartbeat;
+mod heartbeat_turn;
 mod intake;
 mod invariants;
 mod keys;
@@ -89,6 +93,12 @@ enum Due {
     Post(ReqId),
     /// Scheduled jobs are looked at.
     Cron,
+    /// That agent's heartbeat.
+    Beat(String),
+    /// An agent's session may have time for an event.
+    Wake(String),
+    /// The oldest event is over.
+    Events,
 }
 
 /// Work that follows from an event and touches something else than the event did.
@@ -103,6 +113,10 @@ enum Todo {
     Fleeting(Key),
     /// Somebody runs a job by hand; its key is that moment.
     Run(String, Wall),
+    /// An agent is woken for an event.
+    Wake(String),
+    /// Copies of the session's file may go.
+    Tidy(Key),
 }
 
 /// The mind's state.
@@ -127,6 +141,7 @@ pub struct State {
     strangers: BTreeMap<(Target, &'static str), Mono>,
     /// Scheduled jobs.
     cron: cron::Cron,
+    heart: heartbeat::Heart,
     /// Who waits for what was sent to be taken.
     posters: Vec<posts::Poster>,
     /// Reactions to be removed as soon as they are set.
@@ -225,6 +240,7 @@ impl State {
             renders: BTreeMap::new(),
             strangers: BTreeMap::new(),
             cron: cron::Cron::default(),
+            heart: heartbeat::Heart::default(),
             posters: Vec::new(),
             unmarks: BTreeSet::new(),
             aliases: Vec::new(),
@@ -271,6 +287,8 @@ impl State {
         }
         state.aliases = state.store.aliases()?;
         state.load_cron()?;
+        state.load_scratch()?;
+        state.load_heart()?;
         state.recover_all()?;
         state.work()?;
         state.store.commit()?;
@@ -376,6 +394,9 @@ impl State {
         self.counters.errors += 1;
         self.cron = cron::Cron::default();
         self.load_cron()?;
+        self.heart = heartbeat::Heart::default();
+        self.load_scratch()?;
+        self.load_heart()?;
         if let Some(key) = self.current.take() {
             log::error!("rebuilding session {key} from the store after a panic");
             self.forget(&key);
@@ -419,6 +440,9 @@ impl State {
                 Due::Drain => {}
                 Due::Post(req) => self.poster_late(req),
                 Due::Cron => self.look_cron()?,
+                Due::Beat(agent) => self.tick(&agent)?,
+                Due::Wake(agent) => self.wake(&agent)?,
+                Due::Events => self.expire_events()?,
             }
         }
         Ok(())
@@ -435,6 +459,8 @@ impl State {
                 }
                 Todo::Fleeting(key) => self.end_fleeting(&key)?,
                 Todo::Run(job, at) => self.run_job(&job, at)?,
+                Todo::Wake(agent) => self.wake(&agent)?,
+                Todo::Tidy(key) => self.tidy(&key)?,
             }
         }
         Ok(())
@@ -453,6 +479,9 @@ impl State {
         }
         if matches!(s.stage, Stage::Idle) {
             self.end_view(key); // whatever it was that people saw of it
+            if self.has_scratch(key) {
+                self.todo.push_back(Todo::Tidy(key.clone()));
+            }
         }
         if s.quiet() && fleeting(key) {
             self.todo.push_back(Todo::Fleeting(key.clone()));
@@ -518,7 +547,7 @@ impl State {
     }
 
     fn on_job(&mut self, id: JobId, done: JobDone) -> Result<()> {
-        if self.on_rendered(id, &done)? {
+        if self.on_rendered(id, &done)? || self.on_heartbeat_file(id, &done)? || self.on_removed(id, &done)? {
             return Ok(());
         }
         match self.jobs.remove(&id) {
@@ -531,8 +560,10 @@ impl State {
         if confirmed && !self.clock_confirmed {
             self.store.confirm_clock(self.now.wall, self.rules.max_age)?;
             self.clock_confirmed = true;
+            self.heart_confirmed()?;
             return self.cron_confirmed();
         }
+        self.heart_confirmed()?;
         self.look_cron() // it was set
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::cron_runs::is_cron;
+use super::heartbeat::background;
 use super::session::{Key, Open, Session, Stage, Step, Who, Work};
 use super::{Due, State, Todo};
 use crate::message::*;
@@ -94,20 +94,24 @@ impl State {
         if matches!(work, Work::Queue) && self.holds_back(s)? {
             return Ok(());
         }
-        if let (Work::Queue, Some(first)) = (&work, s.next_message().filter(|m| !is_cron(m))) {
+        if let (Work::Queue, Some(first)) = (&work, s.next_message().filter(|m| !background(m))) {
             self.begin_wait(&s.key, &first.source);
         }
+        let copy = self.choose_file(s, &work)?;
         let wanted = self.wanted_for(s, &work);
         let bound = s.proc.and_then(|id| self.procs.get(&id));
         let same =
-            bound.is_some_and(|p| p.usable() && p.profile.same_hard(&wanted) && p.file.as_ref() == Some(&s.row.file));
+            bound.is_some_and(|p| p.usable() && p.profile.same_hard(&wanted) && p.file.as_ref() == Some(s.file()));
         let open = |step| Open { work, step, since: self.now.mono, told: false, file_len: 0 };
         if same {
             s.stage = Stage::Open(open(Step::Slot));
             return self.apply_model(s);
         }
         let fresh = self.fresh_file(&s.key)?;
-        let job = Job::PrepareFile { path: s.row.file.clone(), cwd: wanted.cwd, fresh };
+        let job = match copy {
+            Some(to) => Job::BranchFile { from: s.row.file.clone(), to, cwd: wanted.cwd },
+            None => Job::PrepareFile { path: s.file().clone(), cwd: wanted.cwd, fresh },
+        };
         s.stage = Stage::Open(open(Step::Slot));
         let id = self.job(&s.key, job, false);
         set_step(s, Step::File(id), self.now.mono);
@@ -121,9 +125,8 @@ impl State {
         match (&mut s.stage, done) {
             (Stage::Open(o), JobDone::FileReady { path, len, notice }) if o.step == Step::File(id) => {
                 o.file_len = len;
-                if path != s.row.file {
-                    s.row.file = path;
-                    self.save(s)?;
+                if path != *s.file() {
+                    self.file_is(s, path)?;
                 }
                 if let Some(text) = notice {
                     self.frame(Frame::Notice { session: s.key.to_string(), level: "warning".into(), message: text });
@@ -209,7 +212,7 @@ impl State {
     }
 
     fn spawn_for(&mut self, s: &mut Session, profile: Profile) -> Result<()> {
-        let id = self.spawn(profile, s.row.file.clone(), Some(s.key.clone()))?;
+        let id = self.spawn(profile, s.file().clone(), Some(s.key.clone()))?;
         s.proc = Some(id);
         set_step(s, Step::Starting, self.now.mono);
         Ok(())
@@ -240,14 +243,20 @@ impl State {
 
     /// A process that is ready switches to the session's file.
     fn bind(&mut self, s: &mut Session, id: ProcId) -> Result<()> {
-        let cmd = self.write(id, PiCmd::SwitchSession { path: s.row.file.clone() });
+        let cmd = self.switch_file(id, s.file().clone());
+        set_step(s, Step::Binding(cmd), self.now.mono);
+        Ok(())
+    }
+
+    /// pi turns to another file, with the model and the level of its command line.
+    pub(super) fn switch_file(&mut self, id: ProcId, path: PathBuf) -> CmdId {
+        let cmd = self.write(id, PiCmd::SwitchSession { path });
         if let Some(p) = self.procs.get_mut(&id) {
             p.file = None; // until pi says so
             p.profile.model = p.flags.0.clone();
             p.profile.thinking = p.flags.1.clone();
         }
-        set_step(s, Step::Binding(cmd), self.now.mono);
-        Ok(())
+        cmd
     }
 
     /// Bound: model and level, then the work itself.
@@ -377,12 +386,18 @@ impl State {
     pub(super) fn pump_pool(&mut self) -> Result<()> {
         loop {
             let now = self.now.mono;
-            let mut waiting: Vec<(i64, Key)> = Vec::new();
+            let mut waiting: Vec<((bool, i64), Key)> = Vec::new();
             for s in self.sessions.values() {
-                if let Stage::Open(Open { step: Step::Slot, since, .. }) = &s.stage {
+                if let Stage::Open(Open { step: Step::Slot, since, work, .. }) = &s.stage {
+                    // What nobody waits for takes no place while somebody does.
+                    let people = match work {
+                        Work::Queue => s.next_message().is_none_or(|m| !background(m)),
+                        Work::Resume(t) => !t.members.iter().any(background),
+                        _ => true,
+                    };
                     let prio = s.queue.iter().map(|r| r.prio).max().unwrap_or(self.rules.prio_dm);
                     let age = now.saturating_sub(*since);
-                    waiting.push((prio * 30_000 + age as i64, s.key.clone()));
+                    waiting.push(((people, prio * 30_000 + age as i64), s.key.clone()));
                 }
             }
             let Some((_, key)) = waiting.iter().max_by_key(|(p, _)| *p).cloned() else { return Ok(()) };

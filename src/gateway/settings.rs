@@ -1,5 +1,6 @@
 //! The configuration as each part of the house needs it.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,9 @@ use crate::core::command_list;
 use crate::cron::job::Job;
 use crate::http;
 use crate::message::{Additions, Profile};
-use crate::rules::{self, Address, AgentRules, ChannelRules, CronRules, Mode, Rules};
+use crate::rules::{
+    self, Address, AgentRules, ChannelRules, CronRules, HeartbeatRules, Hours, Mode, Rules, HEARTBEAT_PROMPT,
+};
 
 /// What the mind decides by. `generation` rises when pi processes have to be recycled.
 pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
@@ -85,8 +88,45 @@ pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
             timeout: ms(c.delegation.timeout),
             address: Address(super::channels::address),
         },
+        heartbeats: heartbeats(c),
         zone: Some(zone(env)),
         generation,
+    }
+}
+
+/// Is that agent woken regularly?
+fn heartbeat_on(c: &Config, agent: &str) -> bool {
+    c.heartbeat_of(agent).enabled && !c.plugins.disabled.iter().any(|name| name == "heartbeat")
+}
+
+fn heartbeats(c: &Config) -> BTreeMap<String, HeartbeatRules> {
+    let default = super::routes::routing(c).default;
+    let agents: Vec<&str> = match c.agents.list.is_empty() {
+        true => vec![&default],
+        false => c.agents.list.iter().map(|a| a.id.as_str()).collect(),
+    };
+    let on = agents.into_iter().filter(|agent| heartbeat_on(c, agent));
+    on.map(|agent| (agent.to_owned(), heartbeat(c.heartbeat_of(agent)))).collect()
+}
+
+fn heartbeat(h: &types::Heartbeat) -> HeartbeatRules {
+    let ms = |d: std::time::Duration| d.as_millis() as u64;
+    let hours = h.active_hours.as_ref().map(|a| Hours {
+        start: a.start.0.into(),
+        end: a.end.0.into(),
+        // A name that is no zone was refused when the configuration was read.
+        zone: a.timezone.as_deref().and_then(|name| TimeZone::get(name).ok()),
+    });
+    HeartbeatRules {
+        every: ms(h.every),
+        hours,
+        prompt: h.prompt.clone().unwrap_or_else(|| HEARTBEAT_PROMPT.to_owned()),
+        ack_max: h.ack_max_chars,
+        skip_when_busy: h.skip_when_busy,
+        retries: h.max_retries,
+        retry_delay: ms(h.retry_delay),
+        inactivity: ms(h.message_timeout),
+        isolate: h.isolate,
     }
 }
 
@@ -220,6 +260,7 @@ fn facts(c: &Config, profile: &Profile) -> segments::Facts {
         host: known(machine.nodename()),
         os: format!("{} {}", known(machine.sysname()), known(machine.machine())),
         concise: !concise(c).is_empty(),
+        heartbeat: wanted.always_heartbeat || wanted.heartbeat.unwrap_or(heartbeat_on(c, &profile.agent)),
         cron: wanted.cron.unwrap_or(cron_on(c)),
         media: wanted.media.unwrap_or(channels),
         channels: if wanted.channel.unwrap_or(channels) { here } else { Vec::new() },

@@ -45,6 +45,7 @@ mod status;
 mod throttle;
 mod transcripts;
 mod turn;
+mod wake;
 mod wire;
 mod ws;
 

@@ -9,6 +9,7 @@ mod chats;
 mod cron;
 mod cron_original;
 mod early;
+mod events;
 mod messages;
 pub mod original;
 mod outgoing;
