@@ -110,7 +110,12 @@ mod tests {
             ("**HEARTBEAT_OK: the disk is full**", 5, false, Some("the disk is full")),
             ("The disk is full. `HEARTBEAT_OK`!", 5, false, Some("The disk is full.")),
             ("HEARTBEAT_OKAY", 300, false, Some("HEARTBEAT_OKAY")),
-            ("I answer HEARTBEAT_OK when all is well, but the disk is full", 300, false, Some("I answer HEARTBEAT_OK when all is well, but the disk is full")),
+            (
+                "I answer HEARTBEAT_OK when all is well, but the disk is full",
+                300,
+                false,
+                Some("I answer HEARTBEAT_OK when all is well, but the disk is full"),
+            ),
             ("Sent it. HEARTBEAT_OK", 300, true, Some("Sent it.")),
             ("HEARTBEAT_OK", 300, true, None),
         ] {

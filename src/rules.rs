@@ -222,7 +222,8 @@ impl Default for HeartbeatRules {
 }
 
 /// What an agent is asked if the configuration has no words of its own and nothing has happened.
-pub const HEARTBEAT_PROMPT: &str = "Heartbeat: read core/heartbeat.md if it exists and follow it strictly. Do not infer or \
+pub const HEARTBEAT_PROMPT: &str =
+    "Heartbeat: read core/heartbeat.md if it exists and follow it strictly. Do not infer or \
      repeat old tasks from this conversation. If nothing needs attention, answer exactly HEARTBEAT_OK.";
 
 /// A part of every day, in minutes since midnight; may cross midnight.

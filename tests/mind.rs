@@ -16,6 +16,8 @@ mod buttons;
 mod cron;
 #[path = "mind/fresh.rs"]
 mod fresh;
+#[path = "mind/heartbeat.rs"]
+mod heartbeat;
 #[path = "mind/views.rs"]
 mod views;
 
@@ -97,6 +99,10 @@ impl Mind {
                     Effect::Job { id, job, .. } => match *job {
                         Job::PrepareFile { path, .. } => {
                             let done = JobDone::FileReady { path, len: 0, notice: None };
+                            self.feed(Event::Job { id, done: Box::new(done) })
+                        }
+                        Job::BranchFile { to, .. } => {
+                            let done = JobDone::FileReady { path: to, len: 0, notice: None };
                             self.feed(Event::Job { id, done: Box::new(done) })
                         }
                         Job::FindMessages { .. } => {

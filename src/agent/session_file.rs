@@ -133,7 +133,8 @@ pub fn branch(from: &Path, cwd: &Path, to: &Path) -> JobDone {
         let there = fs::metadata(from).map_or(0, |m| m.len()) > 0;
         if there {
             copy(from, cwd, to)?;
-            to.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())?; // its name lasts as its bytes do
+            to.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())?;
+            // its name lasts as its bytes do
         }
         let len = if there { fs::metadata(to)?.len() } else { 0 };
         Ok(JobDone::FileReady { path: to.to_owned(), len, notice: None })

@@ -90,8 +90,7 @@ impl State {
         };
         let text = format!("[{word}:{}] {text}", run.job);
         let session = self.main_key(&agent)?;
-        let event =
-            NewEvent { agent: &agent, session: &session, text: &text, wakes: wanted, ..NewEvent::default() };
+        let event = NewEvent { agent: &agent, session: &session, text: &text, wakes: wanted, ..NewEvent::default() };
         self.add_event(&event).map(drop)
     }
 }

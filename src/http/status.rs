@@ -273,13 +273,6 @@ fn members(port: &Port, ex: &mut dyn Exchange) -> Result<(Members, String), Faul
     Ok((m, key))
 }
 
-fn ask_ok(port: &Port, request: Request) -> Result<(), Fault> {
-    match port.mind.ask(request, port.settings.get().times.ask) {
-        Answer::Ok => Ok(()),
-        other => Err(Fault::from_answer(other)),
-    }
-}
-
 /// A choice of model or level: does it apply at once, or from the next turn on (R77)?
 fn choose(port: &Port, request: Request, mut body: Value) -> Handled {
     match port.mind.ask(request, port.settings.get().times.ask) {
