@@ -30,6 +30,13 @@ pub(super) struct Scratch {
     asked: Option<Mono>,
 }
 
+impl super::heartbeat::Heart {
+    /// Sessions that have such files.
+    pub(super) fn scratch_of(&self) -> impl Iterator<Item = &str> {
+        self.scratch.values().map(|x| x.session.as_str())
+    }
+}
+
 impl Turn {
     pub(super) fn is_beat(&self) -> bool {
         self.members.iter().any(is_beat)
@@ -230,7 +237,7 @@ impl State {
             Some(s) => Some(s.row.file.clone()),
             None => self.store.session(key)?.map(|row| row.file),
         };
-        let mut procs = self.procs.values().filter(|p| p.session.as_ref() == Some(key));
+        let procs = self.procs.values().filter(|p| p.session.as_ref() == Some(key));
         if procs.clone().any(|p| p.file.is_none()) {
             return Ok(()); // it is just changing from one file to another
         }
@@ -241,7 +248,7 @@ impl State {
             .iter()
             .filter(|(file, x)| x.session == **key && own.as_ref() != Some(*file))
             .filter(|(file, x)| {
-                x.asked.is_none_or(|at| at + AGAIN <= now) && !procs.any(|p| p.file.as_ref() == Some(*file))
+                x.asked.is_none_or(|at| at + AGAIN <= now) && !procs.clone().any(|p| p.file.as_ref() == Some(*file))
             })
             .map(|(file, _)| file.clone())
             .collect();
@@ -269,6 +276,6 @@ impl State {
     }
 
     pub(super) fn has_scratch(&self, key: &Key) -> bool {
-        self.heart.scratch.values().any(|x| x.session == **key)
+        self.heart.scratch_of().any(|session| session == &**key)
     }
 }

@@ -600,6 +600,8 @@ impl State {
                 again = 1_000;
             }
         }
+        let left: BTreeSet<Key> = self.heart.scratch_of().map(Key::from).collect();
+        self.todo.extend(left.into_iter().map(Todo::Tidy)); // what could not be removed
         self.arm(Due::Clean, self.now.mono + again);
         Ok(())
     }

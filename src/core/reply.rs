@@ -116,7 +116,7 @@ impl State {
         let stop = t.last.as_ref().map_or("", |m| m.stop.as_str());
         let stop = t.aborting.map_or(stop, |(why, _)| why.as_str());
         let model = t.last.as_ref().map_or(String::new(), |m| format!("{}/{}", m.provider, m.model));
-        let state = if code.is_some() { "failed" } else { "finished" };
+        let state = if fine { "finished" } else { "failed" };
         self.store.end_turn(t.row.id, state, stop, &model, &t.spent)?;
         match (beat, code.is_some()) {
             (true, _) => {} // nobody asked

@@ -12,6 +12,7 @@ use pi_gateway::rules::{
 };
 use pi_gateway::store::{inbox_state, Store};
 
+use super::hearts::{self, Hearts};
 use super::model_pi::{tokens, Entry, Files, ModelPi};
 use super::platform::Platforms;
 use super::presses::Presses;
@@ -84,6 +85,8 @@ pub const API: u64 = 1_000_000_000;
 pub const BUTTONS: u64 = 2_000_000_000;
 /// Seeds from here on have scheduled jobs.
 pub const CRON: u64 = 3_000_000_000;
+/// Seeds from here on have heartbeats and system events.
+pub const HEART: u64 = 4_000_000_000;
 /// How sessions of single requests begin.
 const FLEETING: &str = "agent:main:api:req:";
 
@@ -93,7 +96,7 @@ pub struct World {
     log: VecDeque<String>,
     hash: u64,
     pub(super) now: Now,
-    rules: Arc<Rules>,
+    pub(super) rules: Arc<Rules>,
     new_pi: bool,
     dir: tempfile::TempDir,
     lives: u32,
@@ -108,16 +111,16 @@ pub struct World {
     spawns: Vec<(ProcId, PathBuf)>,
     /// What each process was started with.
     profiles: BTreeMap<ProcId, Profile>,
-    procs: BTreeMap<ProcId, ModelPi>,
+    pub(super) procs: BTreeMap<ProcId, ModelPi>,
     exits: Vec<ProcId>,
-    files: Files,
+    pub(super) files: Files,
     made: Vec<String>,
     /// Roles made by `/role create`.
     roles: Vec<String>,
     msgs: Vec<Msg>,
     asks: BTreeMap<ReqId, Vec<usize>>,
     /// `/api/chat` callers that wait.
-    waits: BTreeSet<ReqId>,
+    pub(super) waits: BTreeSet<ReqId>,
     pub(super) next_req: u64,
     pub(super) platforms: Platforms,
     pub(super) may_repeat: BTreeSet<String>,
@@ -131,6 +134,7 @@ pub struct World {
     api: bool,
     pub(super) presses: Option<Presses>,
     pub(super) cron: Option<Schedules>,
+    pub(super) hearts: Option<Hearts>,
     /// Files of a single request may stay: nobody removed them in time.
     unforgotten: bool,
     /// What tools send, and who waits for which of it.
@@ -200,7 +204,9 @@ impl World {
             };
             rules.accounts.insert((name.to_string(), String::new()), account);
         }
-        if seed >= CRON {
+        if seed >= HEART {
+            rules.heartbeats.insert("main".into(), hearts::rules(&mut rng));
+        } else if seed >= CRON {
             rules.cron = schedules::rules(&mut rng);
         }
         let base = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
@@ -245,7 +251,8 @@ impl World {
             crash_now: false,
             api: (API..BUTTONS).contains(&seed),
             presses: (BUTTONS..CRON).contains(&seed).then(Presses::default),
-            cron: (seed >= CRON).then(Schedules::default),
+            hearts: (seed >= HEART).then(Hearts::default),
+            cron: (CRON..HEART).contains(&seed).then(Schedules::default),
             unforgotten: false,
             sends: Vec::new(),
             sending: BTreeMap::new(),
@@ -380,6 +387,9 @@ impl World {
         if let Some(c) = &mut self.cron {
             c.die();
         }
+        if let Some(h) = &mut self.hearts {
+            h.die();
+        }
         for m in &mut self.msgs {
             m.asked = None;
         }
@@ -392,6 +402,9 @@ impl World {
     pub(super) fn feed(&mut self, event: Event) -> Result<(), String> {
         self.note(format!("> {}", short(&event)));
         let now = self.now;
+        if let Some(h) = &mut self.hearts {
+            h.saw(now.wall);
+        }
         let Some(state) = self.state.as_mut() else { return Ok(()) };
         let done = || -> pi_gateway::store::Result<Vec<Effect>> {
             state.store().begin()?;
@@ -457,6 +470,9 @@ impl World {
                 if let Some(c) = &mut self.cron {
                     c.told(id, &answer.0);
                 }
+                if let Some(h) = &mut self.hearts {
+                    h.told(id, &answer.0);
+                }
                 self.answered(id, *answer.0);
             }
             Effect::Call { id, call, .. } => {
@@ -494,6 +510,9 @@ impl World {
                     if others.count() > 0 {
                         return Err(format!("two processes work on {file:?}"));
                     }
+                    if file.as_ref().is_some_and(|f| self.is_removed(f)) {
+                        return Err(format!("a prompt goes to {file:?}, which was removed"));
+                    }
                     self.at_home(proc)?;
                 }
                 if let Some(p) = self.procs.get_mut(&proc) {
@@ -519,7 +538,9 @@ impl World {
             return Ok(());
         };
         let sessions = state.store().sessions(1000).map_err(|e| e.to_string())?;
-        let mine: Vec<_> = sessions.iter().filter(|s| s.file == p.file).collect();
+        let copies = state.store().scratch_files().map_err(|e| e.to_string())?;
+        let copied = |key: &str| copies.iter().any(|(file, of)| *file == p.file && of == key);
+        let mine: Vec<_> = sessions.iter().filter(|s| s.file == p.file || copied(&s.key)).collect();
         let [session] = &mine[..] else {
             return Err(format!("{} sessions own {:?}, the file of process {}", mine.len(), p.file, proc.0));
         };
@@ -576,6 +597,9 @@ impl World {
         if self.cron.is_some() && self.rng.one_in(4) {
             return self.schedule();
         }
+        if self.hearts.is_some() && self.rng.one_in(4) {
+            return self.heart();
+        }
         match self.rng.below(100) {
             0..=11 if self.msgs.len() < 14 => self.somebody_writes(),
             12..=19 => self.deliver(),
@@ -619,6 +643,7 @@ impl World {
         }
         self.deliver_presses()?;
         self.end_schedules()?;
+        self.end_hearts()?;
         self.sync()?;
         self.finish_job()?;
         self.outcome()?;
@@ -895,6 +920,11 @@ impl World {
                 });
                 JobDone::Fetched(fetched.collect())
             }
+            Job::BranchFile { .. } if self.faults && self.rng.one_in(12) => JobDone::Failed { why: "ENOSPC".into() },
+            Job::BranchFile { from, to, .. } => self.branch(&from, to),
+            Job::RemoveFile { .. } if self.faults && self.rng.one_in(12) => JobDone::Failed { why: "EIO".into() },
+            Job::RemoveFile { path } => self.remove(path)?,
+            Job::ReadHeartbeat { .. } => JobDone::Asks(!self.rng.one_in(4)),
             Job::Transcript { .. } | Job::CopySession { .. } | Job::ForgetTranscript => JobDone::Done,
             Job::ForgetFiles { dir } => {
                 if let Some((id, _)) = self.procs.iter().find(|(_, p)| p.file.starts_with(&dir)) {
@@ -1108,6 +1138,9 @@ impl World {
         if let Some(p) = &mut self.presses {
             p.die();
         }
+        if let Some(h) = &mut self.hearts {
+            h.die();
+        }
         self.jobs.clear(); // answers to the old state's jobs find nobody
         self.boot(legacy)
     }
@@ -1185,6 +1218,10 @@ impl World {
         }
         if self.cron.as_mut().is_some_and(Schedules::once_more) {
             self.leap()?; // what is late begins
+            return Ok(false);
+        }
+        if self.scratch_left() {
+            self.leap()?; // files that stayed are removed within the hour
             return Ok(false);
         }
         if self.msgs.iter().any(|m| !m.acked && !m.refused) || !self.durable.is_empty() {
@@ -1374,6 +1411,9 @@ impl World {
         let id = store.id.clone();
         drop(store);
         let db = rusqlite::Connection::open(&self.path).map_err(|e| e.to_string())?;
+        if let Some(h) = &self.hearts {
+            h.judge(&db, self.power_cuts)?;
+        }
         if let Some(c) = &self.cron {
             c.judge(&db, &id, &self.files, self.now.wall, self.power_cuts)?;
         }
@@ -1410,6 +1450,11 @@ impl World {
     fn switched(&self, m: &Msg) -> bool {
         self.msgs.iter().any(|o| o.session == m.session && o.text == "/role set boss")
             || self.presses.as_ref().is_some_and(|p| p.switched.contains(&m.session))
+    }
+
+    /// Its conversation may have begun anew.
+    pub(super) fn was_reset(&self, session: &str) -> bool {
+        self.msgs.iter().any(|m| m.session == session && m.text == "/new")
     }
 
     fn retried(&self, m: &Msg) -> bool {
