@@ -62,7 +62,7 @@ impl Hearts {
     }
 
     /// What must be so when everything has come to rest.
-    pub fn judge(&self, db: &Connection, power_cuts: u32) -> Result<(), String> {
+    pub fn judge(&self, db: &Connection, files: &Files, power_cuts: u32) -> Result<(), String> {
         let count = |sql: String| db.query_row(&sql, [], |r| r.get::<_, i64>(0)).map_err(|e| e.to_string());
         for (n, (at, acked)) in self.events.iter().enumerate() {
             let sql = format!("SELECT state, ifnull(reason, '') FROM inbox WHERE kind = 'event' AND text LIKE '%{}%'", token(n));
@@ -91,6 +91,14 @@ impl Hearts {
             let twice = "SELECT count(*) FROM (SELECT 1 FROM segment WHERE origin = 'heartbeat' GROUP BY text HAVING count(*) > 1)";
             if count(twice.into())? > 0 {
                 return Err("what a heartbeat said was told twice".into());
+            }
+            let mut q = db.prepare("SELECT text FROM segment WHERE origin = 'heartbeat'").map_err(|e| e.to_string())?;
+            let told = q.query_map([], |r| r.get::<_, String>(0)).map_err(|e| e.to_string())?;
+            for text in told.flatten() {
+                let known = |e: &Entry| matches!(e, Entry::Assistant(m) if text.contains(&m.text) && !m.text.is_empty());
+                if !files.values().flatten().any(known) {
+                    return Err(format!("{text:?} was told, and no conversation knows of it"));
+                }
             }
         }
         let open = "SELECT count(*) FROM inbox WHERE kind = 'heartbeat' AND state IN ('queued', 'in_turn')";

@@ -1412,7 +1412,7 @@ impl World {
         drop(store);
         let db = rusqlite::Connection::open(&self.path).map_err(|e| e.to_string())?;
         if let Some(h) = &self.hearts {
-            h.judge(&db, self.power_cuts)?;
+            h.judge(&db, &self.files, self.power_cuts)?;
         }
         if let Some(c) = &self.cron {
             c.judge(&db, &id, &self.files, self.now.wall, self.power_cuts)?;
