@@ -164,7 +164,9 @@ fn without_a_heartbeat_events_stand_before_the_next_message_and_a_restart_loses_
     assert!(!pi.prompts().pop().unwrap().contains("[WAKE]"));
     assert_eq!(beats(&g, "silent"), 0);
     let auth = format!("Authorization: Bearer {}\r\n", g.token);
-    for (body, why) in [("{}", "text is required"), ("{\"text\":\"  \"}", "text is required"), ("{", "Invalid request body")] {
+    for (body, why) in
+        [("{}", "text is required"), ("{\"text\":\"  \"}", "text is required"), ("{", "Invalid request body")]
+    {
         let r = ask(g.addr, "POST", "/api/wake", &auth, body);
         assert!(r.status == 400 && r.json()["error"].as_str().unwrap().starts_with(why), "{}", r.text());
     }
@@ -176,14 +178,22 @@ fn a_job_that_notifies_main_wakes_the_conversation() {
     let pi = FakePi::new(Flavour::New);
     let g = gateway(&pi, json!({"cron": {"enabled": true}})).start();
     assert_eq!(g.chat(MAIN, "[[say:hello]]"), "hello");
-    for (id, more) in [("note", json!({"notifyMain": true, "delivery": "silent"})), ("main", json!({"mode": "main", "delivery": "direct"}))] {
-        let mut job = json!({"id": id, "schedule": {"kind": "every", "expr": "6h"}, "task": format!("[[say:from {id}]]")});
+    for (id, more) in [
+        ("note", json!({"notifyMain": true, "delivery": "silent"})),
+        ("main", json!({"mode": "main", "delivery": "direct"})),
+    ] {
+        let mut job =
+            json!({"id": id, "schedule": {"kind": "every", "expr": "6h"}, "task": format!("[[say:from {id}]]")});
         support::gateway::merge(&mut job, more);
         assert_eq!(g.post("/api/cron/jobs", job).status, 201);
         g.post(&format!("/api/cron/jobs/{id}/run"), Value::Null);
-        g.wait_until("its run is over", |g| g.get(&format!("/api/cron/jobs/{id}/runs")).text().contains("\"completed\""));
+        g.wait_until("its run is over", |g| {
+            g.get(&format!("/api/cron/jobs/{id}/runs")).text().contains("\"completed\"")
+        });
     }
-    g.wait_until("the conversation was told", |_| pi.prompts().iter().any(|p| p.contains("[CRON_DONE:note] from note")));
+    g.wait_until("the conversation was told", |_| {
+        pi.prompts().iter().any(|p| p.contains("[CRON_DONE:note] from note"))
+    });
     g.wait_until("the task is done", |g| g.history(MAIN).iter().any(|l| l.1 == "from main"));
     let runs = g.get("/api/cron/jobs/main/runs").json()["runs"].clone();
     assert_eq!((&runs[0]["resultPreview"], &runs[0]["deliveryStatus"]), (&json!("from main"), &json!("sent")));

@@ -172,6 +172,10 @@ impl State {
             let message = format!("The heartbeat of {agent} did not come to its end: {}", prompt::head(&why, 200));
             self.observe(Level::Warn, Area::Session, "heartbeat", message, &s.key);
         }
+        if fine {
+            let message = format!("The heartbeat of {agent} is over, told: {told}");
+            self.observe(Level::Debug, Area::Session, "heartbeat", message, &s.key);
+        }
         let forgotten = s.deleted || matches!(t.aborting, Some((AbortWhy::Reset, _)));
         let kept = (told == "sent" || by_agent) && !forgotten;
         if let Some(copy) = s.copy.clone().filter(|copy| kept && *copy == t.row.file) {

@@ -92,6 +92,7 @@ impl State {
     /// Starts to get a process ready for this work.
     pub(super) fn begin(&mut self, s: &mut Session, work: Work) -> Result<()> {
         if matches!(work, Work::Queue) && self.holds_back(s)? {
+            self.todo.push_back(Todo::Pool); // a process may have been got ready for it
             return Ok(());
         }
         if let (Work::Queue, Some(first)) = (&work, s.next_message().filter(|m| !background(m))) {

@@ -207,6 +207,7 @@ impl State {
                 let members = self.take_members(s);
                 if members.is_empty() {
                     s.stage = Stage::Idle;
+                    self.todo.push_back(Todo::Pool);
                     return Ok(());
                 }
                 let mut all = self.events_for(s, &members)?;

@@ -50,7 +50,7 @@ pub fn b14_a_heartbeat_without_news_leaves_no_trace_and_an_alert_is_in_the_next_
     assert_eq!(told["payload"]["text"], "The disk is full.", "{told}");
     wait_beats(&w, "answered", 1);
     w.g.wait_until("one file is left", |_| w.session_files().len() == 1);
-    assert_eq!(w.ask("[[show:roles]] [[say:and now?]]").is_empty(), false);
+    assert!(w.ask("[[say:and now?]]").contains("and now?"));
     let request = w.asked("and now?").body.to_string();
     assert!(request.contains("The disk is full.") && request.contains("hello"), "{request}");
     assert!(!request.contains("say:HEARTBEAT_OK"), "the model does not know of the other one");
@@ -65,7 +65,7 @@ pub fn an_agent_that_wakes_itself_is_heard_on_telegram(new: bool) {
         "streamMode": "off", "allowFrom": [ANN.to_string()]});
     let mut config = on();
     crate::support::gateway::merge(&mut config, json!({"channels": {"telegram": telegram}, "cron": {"enabled": true}}));
-    let w = World::with(new, config);
+    let _w = World::with(new, config);
     api.wait_polling();
     let task = r"\u005b\u005bsay:As I said.\u005d\u005d"; // brackets that do not end the tool's
     let tool = format!(r#"[[tool:cron {{"action":"wake","task":"{task}"}}]]"#);

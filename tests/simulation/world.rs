@@ -106,7 +106,7 @@ pub struct World {
     pub(super) power_cuts: u32,
     durable: Vec<Effect>,
     calls: Vec<(CallId, Call)>,
-    jobs: Vec<(JobId, Job)>,
+    pub(super) jobs: Vec<(JobId, Job)>,
     sweeps: Vec<ProcId>,
     spawns: Vec<(ProcId, PathBuf)>,
     /// What each process was started with.
@@ -206,7 +206,8 @@ impl World {
         }
         if seed >= HEART {
             rules.heartbeats.insert("main".into(), hearts::rules(&mut rng));
-        } else if seed >= CRON {
+        }
+        if seed >= CRON {
             rules.cron = schedules::rules(&mut rng);
         }
         let base = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
@@ -252,7 +253,7 @@ impl World {
             api: (API..BUTTONS).contains(&seed),
             presses: (BUTTONS..CRON).contains(&seed).then(Presses::default),
             hearts: (seed >= HEART).then(Hearts::default),
-            cron: (CRON..HEART).contains(&seed).then(Schedules::default),
+            cron: (seed >= CRON).then(Schedules::default),
             unforgotten: false,
             sends: Vec::new(),
             sending: BTreeMap::new(),
@@ -879,6 +880,7 @@ impl World {
             return Ok(());
         }
         let at = self.rng.below(self.jobs.len() as u64) as usize;
+        let at = self.before_removal(at);
         if self.faults && self.rng.one_in(40) {
             let (_, job) = self.jobs.remove(at); // hangs for ever
             self.unforgotten |= matches!(job, Job::ForgetFiles { .. });
@@ -1220,8 +1222,8 @@ impl World {
             self.leap()?; // what is late begins
             return Ok(false);
         }
-        if self.scratch_left() {
-            self.leap()?; // files that stayed are removed within the hour
+        if self.something_left() {
+            self.leap()?; // all of that ends within the hour
             return Ok(false);
         }
         if self.msgs.iter().any(|m| !m.acked && !m.refused) || !self.durable.is_empty() {
