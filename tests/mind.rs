@@ -14,6 +14,8 @@ use pi_gateway::store::Store;
 mod buttons;
 #[path = "mind/cron.rs"]
 mod cron;
+#[path = "mind/events.rs"]
+mod events;
 #[path = "mind/fresh.rs"]
 mod fresh;
 #[path = "mind/heartbeat.rs"]

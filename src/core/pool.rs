@@ -182,7 +182,8 @@ impl State {
         if self.drained {
             return Ok(()); // the next life goes on with it
         }
-        if self.procs.len() < self.rules.pool_max {
+        // What nobody waits for leaves the last place to somebody who waits.
+        if self.procs.len() < self.rules.pool_max && (!for_nobody(s) || !self.somebody_waits()) {
             return self.spawn_for(s, wanted);
         }
         if !waits_already {
@@ -383,19 +384,20 @@ impl State {
         }
     }
 
+    /// People wait for a place.
+    fn somebody_waits(&self) -> bool {
+        let waits = |s: &Session| matches!(&s.stage, Stage::Open(o) if o.step == Step::Slot);
+        self.sessions.values().any(|s| waits(s) && !for_nobody(s))
+    }
+
     /// Gives free places to those who wait, or makes room.
     pub(super) fn pump_pool(&mut self) -> Result<()> {
         loop {
             let now = self.now.mono;
             let mut waiting: Vec<((bool, i64), Key)> = Vec::new();
             for s in self.sessions.values() {
-                if let Stage::Open(Open { step: Step::Slot, since, work, .. }) = &s.stage {
-                    // What nobody waits for takes no place while somebody does.
-                    let people = match work {
-                        Work::Queue => s.next_message().is_none_or(|m| !background(m)),
-                        Work::Resume(t) => !t.members.iter().any(background),
-                        _ => true,
-                    };
+                if let Stage::Open(Open { step: Step::Slot, since, .. }) = &s.stage {
+                    let people = !for_nobody(s);
                     let prio = s.queue.iter().map(|r| r.prio).max().unwrap_or(self.rules.prio_dm);
                     let age = now.saturating_sub(*since);
                     waiting.push(((people, prio * 30_000 + age as i64), s.key.clone()));
@@ -466,5 +468,14 @@ pub(super) fn set_step(s: &mut Session, step: Step, now: Mono) {
         }
         o.step = step;
         o.since = now;
+    }
+}
+
+/// The session opens for a heartbeat or a scheduled job.
+fn for_nobody(s: &Session) -> bool {
+    match &s.stage {
+        Stage::Open(Open { work: Work::Queue, .. }) => s.next_message().is_some_and(background),
+        Stage::Open(Open { work: Work::Resume(t), .. }) => t.members.iter().any(background),
+        _ => false,
     }
 }

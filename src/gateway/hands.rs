@@ -272,6 +272,17 @@ mod tests {
     }
 
     #[test]
+    fn without_a_heartbeat_file_the_agent_is_asked_and_with_an_empty_one_it_is_let_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("heartbeat.md");
+        assert!(asks(&path));
+        for (text, asked) in [("", false), ("# Heartbeat\n- [ ]\n", false), ("# Heartbeat\n- look\n", true)] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(asks(&path), asked, "{text}");
+        }
+    }
+
+    #[test]
     fn a_transcript_is_rotated_before_it_fills_the_disk() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.jsonl");

@@ -3,23 +3,22 @@
 use super::cron::{cron_rules, minded};
 use super::*;
 use pi_gateway::rules::{HeartbeatRules, Hours};
-use serde_json::json;
 
-const MIN: u64 = 60_000;
-const EVERY: u64 = 30 * MIN;
+pub(super) const MIN: u64 = 60_000;
+pub(super) const EVERY: u64 = 30 * MIN;
 
-fn heart_rules(h: HeartbeatRules) -> Rules {
+pub(super) fn heart_rules(h: HeartbeatRules) -> Rules {
     let mut rules = cron_rules();
     rules.heartbeats.insert("main".into(), h);
     rules
 }
 
-fn beating() -> Mind {
+pub(super) fn beating() -> Mind {
     minded(heart_rules(HeartbeatRules::default()))
 }
 
 /// What a heartbeat asks of the hands: copies that are made, files that are removed.
-fn copies(effects: &[Effect]) -> Vec<(PathBuf, PathBuf)> {
+pub(super) fn copies(effects: &[Effect]) -> Vec<(PathBuf, PathBuf)> {
     let of = |e: &Effect| match e {
         Effect::Job { job, .. } => match &**job {
             Job::BranchFile { from, to, .. } => Some((from.clone(), to.clone())),
@@ -30,7 +29,7 @@ fn copies(effects: &[Effect]) -> Vec<(PathBuf, PathBuf)> {
     effects.iter().filter_map(of).collect()
 }
 
-fn removed(effects: &[Effect]) -> Vec<PathBuf> {
+pub(super) fn removed(effects: &[Effect]) -> Vec<PathBuf> {
     let of = |e: &Effect| match e {
         Effect::Job { job, durable, .. } => match &**job {
             Job::RemoveFile { path } => {
@@ -45,13 +44,13 @@ fn removed(effects: &[Effect]) -> Vec<PathBuf> {
 }
 
 impl Mind {
-    fn talk(&mut self) {
+    pub(super) fn talk(&mut self) {
         let effects = self.say("hi");
         let (proc, cmd, _) = self.prompted(effects);
         self.finish(proc, cmd, "hello");
     }
     /// The hands say what stands in `core/heartbeat.md`.
-    fn reads(&mut self, effects: &[Effect], asks: bool) -> Vec<Effect> {
+    pub(super) fn reads(&mut self, effects: &[Effect], asks: bool) -> Vec<Effect> {
         let id = effects.iter().find_map(|e| match e {
             Effect::Job { id, job, .. } if matches!(**job, Job::ReadHeartbeat { .. }) => Some(*id),
             _ => None,
@@ -59,13 +58,13 @@ impl Mind {
         self.feed(Event::Job { id: id.expect("the file is looked at"), done: Box::new(JobDone::Asks(asks)) })
     }
     /// A whole heartbeat; gives its prompt and what came after its end.
-    fn beat(&mut self, effects: Vec<Effect>, text: &str) -> (String, Vec<Effect>) {
+    pub(super) fn beat(&mut self, effects: Vec<Effect>, text: &str) -> (String, Vec<Effect>) {
         let (proc, cmd, prompt) = self.prompted(effects);
         let effects = self.finish(proc, cmd, text);
         (prompt, self.lets_go(proc, effects))
     }
     /// pi turns away from the copy.
-    fn lets_go(&mut self, proc: ProcId, mut effects: Vec<Effect>) -> Vec<Effect> {
+    pub(super) fn lets_go(&mut self, proc: ProcId, mut effects: Vec<Effect>) -> Vec<Effect> {
         if let Some(id) = written(&effects, |c| matches!(c, PiCmd::SwitchSession { .. })) {
             effects.extend(self.answer(proc, id, PiData::Cancelled(false)));
         }
@@ -78,21 +77,21 @@ impl Mind {
         }
         effects
     }
-    fn ticks(&mut self) -> Vec<Effect> {
+    pub(super) fn ticks(&mut self) -> Vec<Effect> {
         let effects = self.wait(EVERY);
         self.reads(&effects, true)
     }
-    fn wake_up(&mut self, text: &str, now: bool) -> Vec<Effect> {
+    pub(super) fn wake_up(&mut self, text: &str, now: bool) -> Vec<Effect> {
         self.ask(Request::Wake { by: None, text: text.into(), now })
     }
-    fn file(&self, key: &str) -> PathBuf {
+    pub(super) fn file(&self, key: &str) -> PathBuf {
         self.state.as_ref().unwrap().store().session(key).unwrap().unwrap().file
     }
-    fn events(&self, key: &str) -> Vec<String> {
+    pub(super) fn events(&self, key: &str) -> Vec<String> {
         let all = self.state.as_ref().unwrap().store().events(key).unwrap();
         all.into_iter().map(|e| e.text).collect()
     }
-    fn pool(&mut self) -> usize {
+    pub(super) fn pool(&mut self) -> usize {
         let answer = self.ask(Request::Snapshot).into_iter().find_map(|e| match e {
             Effect::Answer { answer, .. } => Some(*answer.0),
             _ => None,
@@ -104,7 +103,7 @@ impl Mind {
     }
 }
 
-fn looked(effects: &[Effect]) -> bool {
+pub(super) fn looked(effects: &[Effect]) -> bool {
     effects.iter().any(|e| matches!(e, Effect::Job { job, .. } if matches!(**job, Job::ReadHeartbeat { .. })))
 }
 
@@ -333,140 +332,6 @@ fn a_heartbeat_that_hangs_is_stopped_by_its_own_limit_and_its_events_come_back()
 }
 
 #[test]
-fn a_woken_run_tries_again_while_the_session_is_busy_and_comes_at_last_when_it_is_not() {
-    let mut m = beating();
-    m.talk();
-    let effects = m.say("a long story");
-    let (proc, cmd, _) = m.prompted(effects);
-    assert!(copies(&m.wake_up("x", true)).is_empty());
-    for _ in 0..3 {
-        assert!(copies(&m.wait(5_000)).is_empty());
-    }
-    let dues = m.state.as_ref().unwrap().next_due().unwrap();
-    assert!(dues > m.now.mono + 5_000, "three times are enough");
-    assert_eq!(m.events(MAIN), ["[WAKE] x"]);
-    let effects = m.finish(proc, cmd, "the end");
-    let (prompt, _) = m.beat(effects, "HEARTBEAT_OK");
-    assert!(prompt.contains("[WAKE] x"));
-    // Free again when it is tried the first time.
-    let effects = m.say("another one");
-    let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.wake_up("y", true);
-    m.pi(proc, PiEvent::AgentStart);
-    m.pi(proc, PiEvent::Assistant(said("end", "stop")));
-    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
-    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-    let effects = m.answer(proc, id, PiData::State(PiState::default()));
-    let (prompt, _) = m.beat(effects, "HEARTBEAT_OK");
-    assert!(prompt.contains("[WAKE] y"));
-}
-
-#[test]
-fn at_most_twenty_events_wait_for_at_most_an_hour_and_a_reset_forgets_them() {
-    let mut m = minded(heart_rules(HeartbeatRules { every: 600 * MIN, ..HeartbeatRules::default() }));
-    m.talk();
-    for n in 0..25 {
-        m.wake_up(&format!("e{n}"), false);
-    }
-    let waiting = m.events(MAIN);
-    assert_eq!((waiting.len(), waiting[0].as_str(), waiting[19].as_str()), (20, "[WAKE] e5", "[WAKE] e24"));
-    m.wait(60 * MIN);
-    assert_eq!(m.events(MAIN).len(), 20);
-    m.wait(1);
-    assert!(m.events(MAIN).is_empty());
-    m.wake_up("a", false);
-    m.wake_up("b", false);
-    let answer = m.ask(Request::Reset { session: MAIN.into(), all: false });
-    let events = answer.iter().find_map(|e| match e {
-        Effect::Answer { answer, .. } => match *answer.0 {
-            Answer::Reset { events } => Some(events),
-            _ => None,
-        },
-        _ => None,
-    });
-    assert_eq!(events, Some(2));
-    assert!(m.events(MAIN).is_empty());
-}
-
-#[test]
-fn without_a_heartbeat_an_event_stands_before_the_next_message_and_comes_back_if_that_fails() {
-    let mut m = minded(cron_rules());
-    m.talk();
-    m.wake_up("the door bell rang", true);
-    let effects = m.say("what is new?");
-    let (proc, cmd, prompt) = m.prompted(effects);
-    let lines: Vec<&str> = prompt.lines().collect();
-    assert!(lines[0].starts_with("[msgId:") && lines[1] == "[System events]", "{prompt}");
-    assert!(lines[2].ends_with("[WAKE] the door bell rang") && lines[4] == "what is new?", "{prompt}");
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
-    m.pi(proc, PiEvent::Assistant(failed("401 no")));
-    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
-    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-    m.answer(proc, id, PiData::State(PiState::default()));
-    let effects = m.say("and now?");
-    let (proc, cmd, prompt) = m.prompted(effects);
-    assert!(prompt.contains("[WAKE]"));
-    m.finish(proc, cmd, "the door bell");
-    let effects = m.say("anything else?");
-    assert!(!m.prompted(effects).2.contains("[WAKE]"));
-}
-
-#[test]
-fn a_job_s_result_wakes_the_main_conversation_only_if_it_wants_that() {
-    let mut m = minded(heart_rules(HeartbeatRules { every: 600 * MIN, ..HeartbeatRules::default() }));
-    m.talk();
-    m.add(json!({"id": "quiet", "delivery": "silent"}));
-    m.add(
-        json!({"id": "loud", "delivery": "silent", "notifyMain": true, "schedule": {"kind": "every", "expr": "61m"}}),
-    );
-    let effects = m.wait(60 * MIN);
-    let (proc, cmd, _) = m.prompted(effects);
-    m.finish(proc, cmd, "seen");
-    assert!(m.events(MAIN).is_empty());
-    let effects = m.wait(MIN);
-    let (proc, cmd, _) = m.prompted(effects);
-    let effects = m.finish(proc, cmd, &"x".repeat(600));
-    let (prompt, _) = m.beat(effects, "HEARTBEAT_OK");
-    assert!(prompt.contains(&format!("[CRON_DONE:loud] {}\n", "x".repeat(500))), "{prompt}");
-}
-
-#[test]
-fn a_main_job_is_an_event_where_there_is_a_heartbeat_and_ends_with_its_turn() {
-    let mut m = minded(heart_rules(HeartbeatRules { every: 600 * MIN, ..HeartbeatRules::default() }));
-    m.talk();
-    m.add(json!({"mode": "main", "delivery": "direct"}));
-    let effects = m.wait(60 * MIN);
-    let (prompt, _) = m.beat(effects, "looked: all is well");
-    assert!(prompt.contains("[CRON:j] look"), "{prompt}");
-    assert_eq!(m.posted(), [(MAIN.to_owned(), "looked: all is well".to_owned())]);
-    let runs = m.runs("j");
-    assert_eq!((runs.len(), runs[0].status.as_str(), runs[0].delivery.as_deref()), (1, "completed", Some("sent")));
-    // One that nobody takes up is missed.
-    let effects = m.say("a long story");
-    m.prompted(effects);
-    m.wait(60 * MIN);
-    for _ in 0..70 {
-        m.wait(MIN);
-    }
-    assert!(m.statuses("j").contains(&"missed".to_owned()), "{:?}", m.statuses("j"));
-}
-
-#[test]
-fn a_result_that_reached_nobody_is_told_with_the_next_message() {
-    let mut m = minded(cron_rules());
-    m.add(json!({}));
-    let effects = m.wait(60 * MIN);
-    let (proc, cmd, _) = m.prompted(effects);
-    m.finish(proc, cmd, "sunny");
-    assert_eq!(m.runs("j")[0].delivery.as_deref(), Some("undeliverable"));
-    let effects = m.say_in("agent:main:main:main", "api", "hi");
-    let (_, _, prompt) = m.prompted(effects);
-    assert!(prompt.contains("[CRON_UNDELIVERED:j] sunny"), "{prompt}");
-}
-
-#[test]
 fn a_kill_during_a_heartbeat_leaves_neither_a_file_nor_an_event_behind() {
     let mut m = beating();
     m.talk();
@@ -563,4 +428,77 @@ fn a_heartbeat_takes_no_place_in_the_pool_while_somebody_waits() {
     let effects = m.feed(Event::Exit { proc, info: Box::default() });
     let (_, _, prompt) = m.prompted(effects);
     assert!(prompt.ends_with("hi"), "{prompt}");
+}
+
+#[test]
+fn without_a_copy_the_exchange_stays_in_the_conversation() {
+    let mut m = minded(heart_rules(HeartbeatRules { isolate: false, ..HeartbeatRules::default() }));
+    m.talk();
+    let file = m.file(MAIN);
+    let effects = m.ticks();
+    let (_, after) = m.beat(effects, "HEARTBEAT_OK");
+    assert!(removed(&after).is_empty() && m.posted().is_empty());
+    assert_eq!(m.file(MAIN), file);
+    let effects = m.say("hi again");
+    assert!(!m.prompted(effects).2.contains("heartbeat.md"));
+}
+
+#[test]
+fn in_interrupt_mode_a_message_ends_the_heartbeat_and_its_events_wait_again() {
+    let mut m = minded(Rules { mode: Mode::Interrupt, ..heart_rules(HeartbeatRules::default()) });
+    m.talk();
+    let file = m.file(MAIN);
+    let effects = m.wake_up("x", true);
+    let (proc, cmd, _) = m.prompted(effects);
+    m.answer(proc, cmd, PiData::None);
+    m.pi(proc, PiEvent::AgentStart);
+    assert!(written(&m.say("quick"), |c| *c == PiCmd::Abort).is_some());
+    m.pi(proc, PiEvent::Assistant(said("half", "aborted")));
+    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
+    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
+    let effects = m.answer(proc, id, PiData::State(PiState::default()));
+    let effects = m.lets_go(proc, effects);
+    let (proc, cmd, prompt) = m.prompted(effects);
+    assert!(prompt.contains("quick") && !prompt.contains("[WAKE]"), "{prompt}");
+    assert_eq!((m.file(MAIN), m.events(MAIN), m.posted()), (file, vec!["[WAKE] x".to_owned()], vec![]));
+    m.finish(proc, cmd, "yes");
+}
+
+#[test]
+fn a_reset_during_a_heartbeat_begins_the_conversation_anew_and_nothing_of_it_comes_back() {
+    let mut m = beating();
+    m.talk();
+    let effects = m.wake_up("x", true);
+    let made = copies(&effects);
+    let (proc, cmd, _) = m.prompted(effects);
+    m.answer(proc, cmd, PiData::None);
+    m.pi(proc, PiEvent::AgentStart);
+    m.ask(Request::Reset { session: MAIN.into(), all: false });
+    let fresh = m.file(MAIN);
+    m.pi(proc, PiEvent::Assistant(said("The disk is full.", "aborted")));
+    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
+    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
+    let effects = m.answer(proc, id, PiData::State(PiState::default()));
+    let effects = m.lets_go(proc, effects);
+    assert_eq!(removed(&effects), [made[0].1.clone()]);
+    assert_eq!((m.file(MAIN), m.events(MAIN), m.posted()), (fresh, vec![], vec![]));
+}
+
+#[test]
+fn every_agent_has_a_heartbeat_of_its_own_in_its_own_conversation() {
+    let mut rules = heart_rules(HeartbeatRules::default());
+    rules.routing.agents = vec!["main".into(), "garden".into()];
+    rules.heartbeats.insert("garden".into(), HeartbeatRules { every: 50 * MIN, ..HeartbeatRules::default() });
+    let mut m = minded(rules);
+    m.talk();
+    let tab = "agent:garden:webchat:g";
+    let effects = m.say_in(tab, "webchat", "hi");
+    let (proc, cmd, _) = m.prompted(effects);
+    m.finish(proc, cmd, "hello");
+    let effects = m.ticks();
+    m.beat(effects, "HEARTBEAT_OK");
+    let effects = m.wait(20 * MIN);
+    let effects = m.reads(&effects, true);
+    m.beat(effects, "Water the plants.");
+    assert_eq!(m.posted(), [(tab.to_owned(), "Water the plants.".to_owned())]);
 }
