@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::io::{Read, Write};
+
 use rusqlite::Connection;
 use serde_json::{json, Value};
 use support::bot_api::BotApi;
@@ -197,4 +199,79 @@ fn a_job_that_notifies_main_wakes_the_conversation() {
     g.wait_until("the task is done", |g| g.history(MAIN).iter().any(|l| l.1 == "from main"));
     let runs = g.get("/api/cron/jobs/main/runs").json()["runs"].clone();
     assert_eq!((&runs[0]["resultPreview"], &runs[0]["deliveryStatus"]), (&json!("from main"), &json!("sent")));
+}
+
+/// Wakes the agent; whether the gateway has said that it is stored before it died.
+fn wake_once(g: &Gateway, text: &str) -> bool {
+    let body = json!({"text": text, "mode": "now"}).to_string();
+    let said = || -> std::io::Result<String> {
+        let mut sock = std::net::TcpStream::connect(g.addr)?;
+        sock.set_read_timeout(Some(support::DEADLINE))?;
+        let head = format!(
+            "POST /api/wake HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
+            g.token,
+            body.len()
+        );
+        sock.write_all((head + &body).as_bytes())?;
+        let mut said = String::new();
+        sock.read_to_string(&mut said)?;
+        Ok(said)
+    };
+    said().is_ok_and(|said| said.starts_with("HTTP/1.1 200"))
+}
+
+/// Every point at which the gateway commits or acts while an agent is woken and has something to say.
+#[test]
+fn b14_a_kill_at_any_point_of_a_heartbeat_loses_and_repeats_nothing_and_leaves_one_file() {
+    for n in 1.. {
+        let pi = FakePi::new(if n % 2 == 0 { Flavour::New } else { Flavour::Old });
+        let mut g = gateway(&pi, json!({})).start();
+        assert_eq!(g.chat(MAIN, "[[say:hello]]"), "hello");
+        g.stop();
+        g.set_env("PI_GW_CRASH", Some(&n.to_string()));
+        g.launch();
+        let begun = std::time::Instant::now();
+        while std::net::TcpStream::connect(g.addr).is_err() && g.ended().is_none() {
+            assert!(begun.elapsed() < support::DEADLINE, "{}", g.log());
+            std::thread::sleep(std::time::Duration::from_millis(2)); // the port is the only sign there is
+        }
+        let stored = wake_once(&g, "[[say:the disk is full]]");
+        let quiet = "SELECT count(*) FROM inbox WHERE kind IN ('event', 'heartbeat') AND state IN ('pending', 'queued', 'in_turn')";
+        let open = |g: &Gateway| {
+            Connection::open(g.data().join("gateway.db")).and_then(|db| db.query_row(quiet, [], |r| r.get::<_, i64>(0)))
+        };
+        let mut crashed = false;
+        let begun = std::time::Instant::now();
+        while !(open(&g).is_ok_and(|n| n == 0) && files(&g).len() == 1) || !crashed && begun.elapsed().as_millis() < 300
+        {
+            if g.ended().is_some() {
+                assert!(!crashed, "point {n}: it ended again:\n{}", g.log());
+                crashed = true;
+                g.set_env("PI_GW_CRASH", None);
+                g.restart();
+            }
+            assert!(
+                begun.elapsed() < support::DEADLINE,
+                "point {n}: {:?} are open, {} files\n{}",
+                open(&g),
+                files(&g).len(),
+                g.log()
+            );
+            std::thread::sleep(std::time::Duration::from_millis(3)); // looks at files, for which there is no event
+        }
+        if !crashed {
+            g.kill9(); // whatever is asked next passes points too
+            g.set_env("PI_GW_CRASH", None);
+            g.restart();
+        }
+        let told: Vec<String> = g.history(MAIN).into_iter().skip(2).map(|l| l.1).collect();
+        assert!(told.len() <= 1 && (told.len() == 1 || !stored), "point {n}, stored: {stored}, told: {told:?}");
+        let kept = files(&g).remove(0);
+        assert!(kept.contains("hello") && kept.contains("[WAKE]") == (told.len() == 1), "point {n}: {kept}");
+        if !crashed {
+            println!("{n} points");
+            assert!(n > 20, "only {n} points were passed");
+            return;
+        }
+    }
 }

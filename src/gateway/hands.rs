@@ -150,12 +150,12 @@ fn perform(chores: &Chores, job: Job) -> JobDone {
             Err(e) => JobDone::Failed { why: e.to_string() },
         },
         Job::BranchFile { from, to, cwd } => session_file::branch(&from, &cwd, &to),
-        Job::RemoveFile { path } => match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+        Job::RemoveFile { path } => match session_file::remove(&path) {
+            Ok(()) => JobDone::Done,
+            Err(e) => {
                 log::warn!("{} stays: {e}", path.display());
                 JobDone::Failed { why: e.to_string() }
             }
-            _ => JobDone::Done,
         },
         Job::ReadHeartbeat { path } => JobDone::Asks(asks(&path)),
         chore => chores.perform(chore),
