@@ -442,6 +442,9 @@ impl State {
 
     /// A message of a session: injected, interrupting, or waiting; of a webhook always waiting.
     pub(super) fn enqueue(&mut self, s: &mut Session, item: InboxRow, kind: Kind) -> Result<()> {
+        if kind == Kind::Said && matches!(&s.stage, Stage::Turn(t) if t.is_beat()) {
+            self.begin_wait(&s.key, &item.source); // nobody sees what it waits for
+        }
         if item.solo.is_some() {
             s.queue.push(item);
             return match s.stage {

@@ -502,3 +502,13 @@ fn every_agent_has_a_heartbeat_of_its_own_in_its_own_conversation() {
     m.beat(effects, "Water the plants.");
     assert_eq!(m.posted(), [(tab.to_owned(), "Water the plants.".to_owned())]);
 }
+
+#[test]
+fn a_clock_that_is_set_back_makes_no_heartbeat_come_early() {
+    let mut m = beating();
+    m.talk();
+    m.now.wall -= 20 * MIN as i64;
+    assert!(!looked(&m.wait(EVERY)), "ten minutes by the clock");
+    assert!(!looked(&m.wait(20 * MIN - 1)));
+    assert!(looked(&m.wait(1)));
+}
