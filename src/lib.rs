@@ -14,6 +14,7 @@ pub mod delegation;
 pub mod fault;
 pub mod footprint;
 pub mod gateway;
+pub mod heartbeat;
 pub mod http;
 pub mod live;
 pub mod markdown;

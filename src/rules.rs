@@ -186,6 +186,69 @@ impl PartialEq for Address {
     }
 }
 
+/// Regular wake-ups of an agent (core.md 14). Milliseconds unless said otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeartbeatRules {
+    pub every: u64,
+    /// `None` = always.
+    pub hours: Option<Hours>,
+    pub prompt: String,
+    /// Characters beside the token that are not worth telling.
+    pub ack_max: usize,
+    pub skip_when_busy: bool,
+    /// A woken run that finds its session busy tries that often again,
+    pub retries: u32,
+    /// with that between.
+    pub retry_delay: u64,
+    /// Without any event of the turn.
+    pub inactivity: u64,
+    /// On a copy of the conversation's file, kept if something was told.
+    pub isolate: bool,
+}
+
+impl Default for HeartbeatRules {
+    fn default() -> HeartbeatRules {
+        HeartbeatRules {
+            every: 1_800_000,
+            hours: None,
+            prompt: HEARTBEAT_PROMPT.into(),
+            ack_max: 300,
+            skip_when_busy: true,
+            retries: 3,
+            retry_delay: 5_000,
+            inactivity: 60_000,
+            isolate: true,
+        }
+    }
+}
+
+/// What an agent is asked if the configuration has no words of its own and nothing has happened.
+pub const HEARTBEAT_PROMPT: &str =
+    "Heartbeat: read core/heartbeat.md if it exists and follow it strictly. Do not infer or \
+     repeat old tasks from this conversation. If nothing needs attention, answer exactly HEARTBEAT_OK.";
+
+/// A part of every day, in minutes since midnight; may cross midnight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hours {
+    pub start: i64,
+    /// Up to 1440.
+    pub end: i64,
+    /// `None`: that of the times in prompts.
+    pub zone: Option<jiff::tz::TimeZone>,
+}
+
+impl Hours {
+    /// `minute` of the day. A window that ends where it begins is the whole day.
+    pub fn hold(&self, minute: i64) -> bool {
+        match self.start.cmp(&(self.end % 1440)) {
+            _ if self.end - self.start == 1440 => true,
+            std::cmp::Ordering::Equal => true,
+            std::cmp::Ordering::Less => (self.start..self.end).contains(&minute),
+            std::cmp::Ordering::Greater => minute >= self.start || minute < self.end % 1440,
+        }
+    }
+}
+
 /// All of it. Milliseconds unless said otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
@@ -245,6 +308,8 @@ pub struct Rules {
     pub transcripts: bool,
     pub cron: CronRules,
     pub delegation: Delegation,
+    /// Of agents that are woken; the others have none.
+    pub heartbeats: BTreeMap<String, HeartbeatRules>,
     /// Zone of the times in prompts; `None` = UTC (tests).
     pub zone: Option<jiff::tz::TimeZone>,
     /// Rises when a reload changed what pi processes are started with.
@@ -300,6 +365,7 @@ impl Default for Rules {
             transcripts: true,
             cron: CronRules::default(),
             delegation: Delegation::default(),
+            heartbeats: BTreeMap::new(),
             zone: None,
             generation: 0,
         }

@@ -16,8 +16,12 @@ mod buttons;
 mod cron;
 #[path = "mind/delegate.rs"]
 mod delegate;
+#[path = "mind/events.rs"]
+mod events;
 #[path = "mind/fresh.rs"]
 mod fresh;
+#[path = "mind/heartbeat.rs"]
+mod heartbeat;
 #[path = "mind/views.rs"]
 mod views;
 
@@ -99,6 +103,10 @@ impl Mind {
                     Effect::Job { id, job, .. } => match *job {
                         Job::PrepareFile { path, .. } => {
                             let done = JobDone::FileReady { path, len: 0, notice: None };
+                            self.feed(Event::Job { id, done: Box::new(done) })
+                        }
+                        Job::BranchFile { to, .. } => {
+                            let done = JobDone::FileReady { path: to, len: 0, notice: None };
                             self.feed(Event::Job { id, done: Box::new(done) })
                         }
                         Job::FindMessages { .. } => {

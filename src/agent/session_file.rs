@@ -99,7 +99,7 @@ fn end_last_line(path: &Path, len: u64) -> io::Result<u64> {
 fn copy_to(fresh: &Path, mut session: Map<String, Value>, cwd: &Path, mut rest: impl Read) -> io::Result<()> {
     session.insert("cwd".into(), cwd.to_string_lossy().into());
     session.insert("id".into(), new_id()?.into());
-    let part = fresh.with_extension("part");
+    let part = part(fresh);
     let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
     writeln!(out, "{}", Value::Object(session))?;
     io::copy(&mut rest, &mut out)?;
@@ -121,6 +121,41 @@ pub fn copy(from: &Path, cwd: &Path, to: &Path) -> io::Result<()> {
     }
     copy_to(to, session, cwd, rest)?;
     end_last_line(to, fs::metadata(to)?.len()).map(drop)
+}
+
+/// A copy for a turn that may leave no trace. Without a history it is a name that pi may begin one under.
+pub fn branch(from: &Path, cwd: &Path, to: &Path) -> JobDone {
+    let made = || -> io::Result<JobDone> {
+        if let Some(folder) = to.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        DirBuilder::new().recursive(true).mode(0o700).create(cwd)?;
+        let there = fs::metadata(from).map_or(0, |m| m.len()) > 0;
+        if there {
+            copy(from, cwd, to)?;
+            to.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())?;
+            // its name lasts as its bytes do
+        }
+        let len = if there { fs::metadata(to)?.len() } else { 0 };
+        Ok(JobDone::FileReady { path: to.to_owned(), len, notice: None })
+    };
+    made().unwrap_or_else(|e| JobDone::Failed { why: format!("{}: {e}", from.display()) })
+}
+
+/// Removes a file that nothing works on, and what is left of a copy that a kill cut short.
+pub fn remove(path: &Path) -> io::Result<()> {
+    for path in [part(path), path.to_owned()] {
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A copy's name until it is whole.
+fn part(path: &Path) -> PathBuf {
+    path.with_extension("part")
 }
 
 /// A random id of the form that pi uses.

@@ -138,3 +138,21 @@ fn a_session_of_another_folder_is_copied_with_its_history() {
     assert_eq!((&new["version"], &new["timestamp"]), (&old["version"], &old["timestamp"]));
     assert!(read(&fresh, "abc", 0, false).unwrap().user);
 }
+
+#[test]
+fn a_copy_for_a_heartbeat_leaves_the_conversation_as_it_is_and_begins_one_where_there_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("a/main.jsonl"), dir.path().join("a/copy.jsonl"));
+    let cwd = dir.path().join("work");
+    assert_eq!(branch(&from, &cwd, &to), JobDone::FileReady { path: to.clone(), len: 0, notice: None });
+    assert!(!to.exists() && cwd.is_dir(), "pi makes it");
+    let text = format!("{{\"type\":\"session\",\"id\":\"x\",\"cwd\":\"{}\"}}\n{{\"id\":\"1\"}}\n", cwd.display());
+    fs::write(&from, &text).unwrap();
+    let JobDone::FileReady { path, len, .. } = branch(&from, &cwd, &to) else { panic!() };
+    assert_eq!((path, len), (to.clone(), fs::metadata(&to).unwrap().len()));
+    assert!(fs::read_to_string(&to).unwrap().ends_with("{\"id\":\"1\"}\n"));
+    assert_eq!(fs::read_to_string(&from).unwrap(), text);
+    fs::write(&from, "no session\n").unwrap();
+    assert!(matches!(branch(&from, &cwd, &to), JobDone::Failed { .. }));
+    assert_eq!(fs::read_to_string(&from).unwrap(), "no session\n", "what is damaged is for the next message to find");
+}

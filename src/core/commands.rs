@@ -22,6 +22,7 @@ impl State {
             Command::Help => return self.offer(s, &row, Menu::Help(0), help(&self.command_list())),
             Command::New { all } => {
                 self.done(s, &row, "Session reset.")?;
+                self.clear_events(&s.key, st::BY_COMMAND)?;
                 return self.reset(s, all);
             }
             Command::Stop { all } => {

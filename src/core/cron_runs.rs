@@ -1,5 +1,6 @@
 //! Runs of scheduled jobs: how they begin, wait, end, and who hears of it (core.md 13).
 
+use super::heartbeat::background;
 use super::intake::{Kind, Manner};
 use super::prompt;
 use super::reply::End;
@@ -16,7 +17,7 @@ pub(super) const CRON: &str = "cron";
 const STALE: i64 = 3_600_000;
 /// After so many failures in a row no due time counts for that long, ms.
 const PAUSES: [i64; 5] = [30_000, 60_000, 300_000, 900_000, 3_600_000];
-const PREVIEW: usize = 200;
+pub(super) const PREVIEW: usize = 200;
 /// Sessions that are looked through for somebody's last conversation.
 const LOOK_BACK: usize = 200;
 const WEBCHAT: &str = "webchat";
@@ -61,6 +62,12 @@ impl State {
             (None, Mode::Main) => self.main_key(&agent)?,
             (None, Mode::Isolated) => format!("cron:{id}"),
         };
+        if job.mode == Mode::Main && job.session.is_none() {
+            // Outside the heartbeat's hours it has its own time.
+            if self.rules.heartbeats.get(&agent).is_some_and(|rules| self.in_hours(rules)) {
+                return self.run_as_event(&job, &agent, &session, due);
+            }
+        }
         let heard = self.who_hears(&job, &agent)?;
         let nobody = || Source { channel: CRON.into(), chat: id.into(), ..Source::default() };
         let source = Source {
@@ -156,14 +163,14 @@ impl State {
 
     // ---- where it runs, who hears of it
 
-    fn agent_of_job(&self, job: &Job) -> String {
+    pub(super) fn agent_of_job(&self, job: &Job) -> String {
         let routing = &self.rules.routing;
         let known = |a: &&String| routing.agents.is_empty() || routing.agents.contains(*a);
         job.agent.as_ref().filter(known).unwrap_or(&routing.default).clone()
     }
 
     /// The conversation that is an agent's main one: the latest with a person (core.md 3.1).
-    fn main_key(&self, agent: &str) -> Result<String> {
+    pub(super) fn main_key(&self, agent: &str) -> Result<String> {
         let with_a_person = |s: &Source| s.chat_type == ChatType::Dm && self.reaches(s);
         let mut all = self.conversations_of(agent)?.into_iter();
         let found = all.find(|s| self.place_of(s).is_some_and(|place| with_a_person(&place)));
@@ -172,7 +179,7 @@ impl State {
 
     /// Where a result goes: the place that is named, where the job was asked for, the chat the agent is bound to, or its
     /// last conversation. For WebChat `chat` is the conversation's key.
-    fn who_hears(&self, job: &Job, agent: &str) -> Result<Option<Source>> {
+    pub(super) fn who_hears(&self, job: &Job, agent: &str) -> Result<Option<Source>> {
         let channel = job.delivery.channel.as_deref().filter(|c| *c != "last");
         let named = match (channel, job.delivery.to.as_deref()) {
             (Some(WEBCHAT), to) => {
@@ -193,8 +200,14 @@ impl State {
                 }
             });
         }
+        self.somebody(agent, job.origin.clone(), channel)
+    }
+
+    /// Where somebody hears of what an agent has to say: where it was asked for, the chat the agent is bound to, or its
+    /// last conversation.
+    pub(super) fn somebody(&self, agent: &str, asked: Option<Source>, channel: Option<&str>) -> Result<Option<Source>> {
         let fits = |s: &Source| channel.is_none_or(|c| s.channel == c) && self.reaches(s);
-        let asked = job.origin.clone().filter(|s| fits(s));
+        let asked = asked.filter(|s| fits(s));
         if asked.is_some() {
             return Ok(asked);
         }
@@ -228,6 +241,9 @@ impl State {
 
     /// The session's next message is a scheduled one that does not begin now: too many run, or it is too old.
     pub(super) fn holds_back(&mut self, s: &mut Session) -> Result<bool> {
+        if self.beat_is_stale(s, STALE)? {
+            return Ok(true);
+        }
         let Some(first) = s.next_message().filter(|m| is_cron(m)).map(|m| m.id) else { return Ok(false) };
         let Some(row) = self.store.inbox(first)? else { return Ok(false) };
         let old = self.now.wall - row.at > STALE;
@@ -256,7 +272,7 @@ impl State {
 
     /// A run that was cut off and is too old to go on.
     pub(super) fn too_late(&self, t: &Turn) -> bool {
-        let old = |m: &InboxRow| is_cron(m) && self.now.wall - m.at > STALE;
+        let old = |m: &InboxRow| background(m) && self.now.wall - m.at > STALE;
         self.clock_confirmed && t.members.iter().any(old)
     }
 
@@ -325,7 +341,7 @@ impl State {
                 error,
                 delivery: Some(delivery.into()),
             };
-            self.run_over(run)?;
+            self.run_over(run, &said)?;
         }
         self.kick_cron();
         Ok(())
@@ -338,7 +354,13 @@ impl State {
         }
         let Some(m) = self.store.inbox(row)?.filter(|m| st::terminal(&m.state)) else { return Ok(()) };
         let Some((job, due)) = self.cron.open.remove(&row) else { return Ok(()) };
-        self.run_over(RunInfo {
+        if m.state == st::MISSED {
+            let why = m.reason.unwrap_or_default();
+            self.missed(&job, due, why.clone(), false)?;
+            self.told_missed(&job, due, &why, None)?;
+            return self.switch_off(&job);
+        }
+        let run = RunInfo {
             job,
             due,
             started: m.at,
@@ -346,14 +368,16 @@ impl State {
             status: "error".into(),
             error: Some(m.reason.unwrap_or(m.state)),
             ..RunInfo::default()
-        })?;
+        };
+        self.run_over(run, "")?;
         self.kick_cron();
         Ok(())
     }
 
     /// Records a run's end, and what it means for its job.
-    fn run_over(&mut self, run: RunInfo) -> Result<()> {
+    pub(super) fn run_over(&mut self, run: RunInfo, said: &str) -> Result<()> {
         self.store.end_cron_run(&run)?;
+        self.tell_main(&run, said)?;
         let fine = run.status == "completed";
         let level = if fine { Level::Info } else { Level::Warn };
         let how = run.error.as_deref().map_or(String::new(), |why| format!(": {why}"));
@@ -385,7 +409,7 @@ impl State {
     }
 
     /// Sends a result. Gives what became of it.
-    fn tell_people(
+    pub(super) fn tell_people(
         &mut self,
         id: &str,
         manner: How,
@@ -405,6 +429,18 @@ impl State {
             How::Announce => format!("[CRON:{id}] {text}"),
             _ => text.to_owned(),
         };
+        self.tell_at(source, at, "cron", &text)?;
+        Ok("sent")
+    }
+
+    /// Puts a text into the conversation of those who write from there, and owes it to them.
+    pub(super) fn tell_at(
+        &mut self,
+        source: &Source,
+        at: Option<&Session>,
+        origin: &'static str,
+        text: &str,
+    ) -> Result<()> {
         let mailbox = self.rules.mailbox(&source.channel);
         let target = self.target_of(source);
         let key = if mailbox { source.chat.clone() } else { self.conversation(&target) };
@@ -412,8 +448,7 @@ impl State {
             let source = Source { agent: None, sender: "web".into(), sender_name: None, ..source.clone() };
             self.new_row(&key, &source)?; // nobody has written there yet
         }
-        self.announce(&key, &target, &text)?;
-        Ok("sent")
+        self.announce(&key, &target, origin, text)
     }
 }
 

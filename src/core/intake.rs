@@ -1,6 +1,6 @@
 //! What comes in: acceptance, duplicates, the queue and what happens when it is full (core.md 6, 22.2).
 
-use super::cron_runs::{is_cron, CRON};
+use super::cron_runs::CRON;
 use super::delegate::is_task;
 use super::early::{Join, Place};
 use super::edits::said_hash;
@@ -424,7 +424,8 @@ impl State {
         };
         let Some(victim) = victim else { return Ok(false) };
         self.with(&victim, |core, s| {
-            let people = (0..s.queue.len()).filter(|i| !is_cron(&s.queue[*i]) && !is_task(&s.queue[*i]));
+            let people =
+                (0..s.queue.len()).filter(|i| !super::heartbeat::background(&s.queue[*i]) && !is_task(&s.queue[*i]));
             let Some(at) = people.min_by_key(|i| (s.queue[*i].prio, s.queue[*i].id)) else { return Ok(()) };
             let row = s.queue.remove(at);
             if core.rules.drop_policy == DropPolicy::Summarize {
@@ -452,6 +453,9 @@ impl State {
 
     /// A message of a session: injected, interrupting, or waiting; of a webhook always waiting.
     pub(super) fn enqueue(&mut self, s: &mut Session, item: InboxRow, kind: Kind) -> Result<()> {
+        if kind == Kind::Said && matches!(&s.stage, Stage::Turn(t) if t.is_beat()) {
+            self.begin_wait(&s.key, &item.source); // nobody sees what it waits for
+        }
         if item.solo.is_some() {
             s.queue.push(item);
             return match s.stage {

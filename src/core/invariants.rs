@@ -40,7 +40,9 @@ impl State {
             if t.proc != Some(id) || p.file.as_ref() != Some(&t.row.file) {
                 return Some(format!("the turn of {} runs elsewhere than in process {}", s.key, id.0));
             }
-            if t.solo() && (t.members.len() > 1 || !t.injected.is_empty()) {
+            if t.solo()
+                && (t.members.iter().filter(|m| !super::events::is_event(m)).count() > 1 || !t.injected.is_empty())
+            {
                 return Some(format!("a message of {} shares the turn that it should have for itself", s.key));
             }
             let named = t.members.iter().find_map(|m| m.solo.as_ref()?.model.as_ref());

@@ -12,6 +12,7 @@ mod commands;
 mod concise;
 mod cron;
 mod cron_asks;
+mod cron_main;
 mod cron_runs;
 mod delegate;
 mod delegate_ends;
@@ -19,8 +20,11 @@ mod dialogs;
 mod drain;
 mod early;
 mod edits;
+mod events;
 pub mod failover;
 mod gate;
+mod heartbeat;
+mod heartbeat_turn;
 mod intake;
 mod invariants;
 mod keys;
@@ -94,6 +98,12 @@ enum Due {
     Cron,
     /// A task for another agent: by its message.
     Task(Row),
+    /// That agent's heartbeat.
+    Beat(String),
+    /// An agent's session may have time for an event.
+    Wake(String),
+    /// The oldest event is over.
+    Events,
 }
 
 /// Work that follows from an event and touches something else than the event did.
@@ -112,6 +122,10 @@ enum Todo {
     EndTask(Row),
     /// A delegated conversation may have come to its end.
     Retire(Key),
+    /// An agent is woken for an event.
+    Wake(String),
+    /// Copies of the session's file may go.
+    Tidy(Key),
 }
 
 /// The mind's state.
@@ -138,6 +152,7 @@ pub struct State {
     cron: cron::Cron,
     /// Tasks of agents for other agents.
     delegations: delegate::Delegations,
+    heart: heartbeat::Heart,
     /// Who waits for what was sent to be taken.
     posters: Vec<posts::Poster>,
     /// Reactions to be removed as soon as they are set.
@@ -237,6 +252,7 @@ impl State {
             strangers: BTreeMap::new(),
             cron: cron::Cron::default(),
             delegations: delegate::Delegations::default(),
+            heart: heartbeat::Heart::default(),
             posters: Vec::new(),
             unmarks: BTreeSet::new(),
             aliases: Vec::new(),
@@ -283,6 +299,8 @@ impl State {
         }
         state.aliases = state.store.aliases()?;
         state.load_cron()?;
+        state.load_scratch()?;
+        state.load_heart()?;
         state.recover_all()?;
         state.work()?;
         state.store.commit()?;
@@ -391,6 +409,9 @@ impl State {
         self.cron = cron::Cron::default();
         self.load_cron()?;
         self.heal_delegations()?;
+        self.heart = heartbeat::Heart::default();
+        self.load_scratch()?;
+        self.load_heart()?;
         if let Some(key) = self.current.take() {
             log::error!("rebuilding session {key} from the store after a panic");
             self.forget(&key);
@@ -435,6 +456,9 @@ impl State {
                 Due::Post(req) => self.poster_late(req),
                 Due::Cron => self.look_cron()?,
                 Due::Task(row) => self.task_due(row),
+                Due::Beat(agent) => self.tick(&agent)?,
+                Due::Wake(agent) => self.wake(&agent)?,
+                Due::Events => self.expire_events()?,
             }
         }
         Ok(())
@@ -453,6 +477,8 @@ impl State {
                 Todo::Run(job, at) => self.run_job(&job, at)?,
                 Todo::EndTask(row) => self.end_task(row)?,
                 Todo::Retire(key) => self.retire_child(&key),
+                Todo::Wake(agent) => self.wake(&agent)?,
+                Todo::Tidy(key) => self.tidy(&key)?,
             }
         }
         Ok(())
@@ -471,6 +497,9 @@ impl State {
         }
         if matches!(s.stage, Stage::Idle) {
             self.end_view(key); // whatever it was that people saw of it
+            if self.has_scratch(key) {
+                self.todo.push_back(Todo::Tidy(key.clone()));
+            }
         }
         if s.quiet() && fleeting(key) {
             self.todo.push_back(Todo::Fleeting(key.clone()));
@@ -539,7 +568,7 @@ impl State {
     }
 
     fn on_job(&mut self, id: JobId, done: JobDone) -> Result<()> {
-        if self.on_rendered(id, &done)? {
+        if self.on_rendered(id, &done)? || self.on_heartbeat_file(id, &done)? || self.on_removed(id, &done)? {
             return Ok(());
         }
         match self.jobs.remove(&id) {
@@ -552,8 +581,10 @@ impl State {
         if confirmed && !self.clock_confirmed {
             self.store.confirm_clock(self.now.wall, self.rules.max_age)?;
             self.clock_confirmed = true;
+            self.heart_confirmed()?;
             return self.cron_confirmed();
         }
+        self.heart_confirmed()?;
         self.look_cron() // it was set
     }
 
@@ -591,6 +622,8 @@ impl State {
                 again = 1_000;
             }
         }
+        let left: BTreeSet<Key> = self.heart.scratch_of().map(Key::from).collect();
+        self.todo.extend(left.into_iter().map(Todo::Tidy)); // what could not be removed
         self.arm(Due::Clean, self.now.mono + again);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::cron_runs::is_cron;
+use super::heartbeat::background;
 use super::session::{Key, Open, Session, Stage, Step, Who, Work};
 use super::{Due, State, Todo};
 use crate::delegation;
@@ -94,22 +94,27 @@ impl State {
     /// Starts to get a process ready for this work.
     pub(super) fn begin(&mut self, s: &mut Session, work: Work) -> Result<()> {
         if matches!(work, Work::Queue) && self.holds_back(s)? {
+            self.todo.push_back(Todo::Pool); // a process may have been got ready for it
             return Ok(());
         }
-        if let (Work::Queue, Some(first)) = (&work, s.next_message().filter(|m| !is_cron(m))) {
+        if let (Work::Queue, Some(first)) = (&work, s.next_message().filter(|m| !background(m))) {
             self.begin_wait(&s.key, &first.source);
         }
+        let copy = self.choose_file(s, &work)?;
         let wanted = self.wanted_for(s, &work);
         let bound = s.proc.and_then(|id| self.procs.get(&id));
         let same =
-            bound.is_some_and(|p| p.usable() && p.profile.same_hard(&wanted) && p.file.as_ref() == Some(&s.row.file));
+            bound.is_some_and(|p| p.usable() && p.profile.same_hard(&wanted) && p.file.as_ref() == Some(s.file()));
         let open = |step| Open { work, step, since: self.now.mono, told: false, file_len: 0 };
         if same {
             s.stage = Stage::Open(open(Step::Slot));
             return self.apply_model(s);
         }
         let fresh = self.fresh_file(&s.key)?;
-        let job = Job::PrepareFile { path: s.row.file.clone(), cwd: wanted.cwd, fresh };
+        let job = match copy {
+            Some(to) => Job::BranchFile { from: s.row.file.clone(), to, cwd: wanted.cwd },
+            None => Job::PrepareFile { path: s.file().clone(), cwd: wanted.cwd, fresh },
+        };
         s.stage = Stage::Open(open(Step::Slot));
         let id = self.job(&s.key, job, false);
         set_step(s, Step::File(id), self.now.mono);
@@ -123,9 +128,8 @@ impl State {
         match (&mut s.stage, done) {
             (Stage::Open(o), JobDone::FileReady { path, len, notice }) if o.step == Step::File(id) => {
                 o.file_len = len;
-                if path != s.row.file {
-                    s.row.file = path;
-                    self.save(s)?;
+                if path != *s.file() {
+                    self.file_is(s, path)?;
                 }
                 if let Some(text) = notice {
                     self.frame(Frame::Notice { session: s.key.to_string(), level: "warning".into(), message: text });
@@ -180,7 +184,8 @@ impl State {
         if self.drained {
             return Ok(()); // the next life goes on with it
         }
-        if self.procs.len() < self.rules.pool_max {
+        // What nobody waits for leaves the last place to somebody who waits.
+        if self.procs.len() < self.rules.pool_max && (!for_nobody(s) || !self.somebody_waits()) {
             return self.spawn_for(s, wanted);
         }
         if !waits_already {
@@ -211,7 +216,7 @@ impl State {
     }
 
     fn spawn_for(&mut self, s: &mut Session, profile: Profile) -> Result<()> {
-        let id = self.spawn(profile, s.row.file.clone(), Some(s.key.clone()))?;
+        let id = self.spawn(profile, s.file().clone(), Some(s.key.clone()))?;
         s.proc = Some(id);
         set_step(s, Step::Starting, self.now.mono);
         Ok(())
@@ -242,14 +247,20 @@ impl State {
 
     /// A process that is ready switches to the session's file.
     fn bind(&mut self, s: &mut Session, id: ProcId) -> Result<()> {
-        let cmd = self.write(id, PiCmd::SwitchSession { path: s.row.file.clone() });
+        let cmd = self.switch_file(id, s.file().clone());
+        set_step(s, Step::Binding(cmd), self.now.mono);
+        Ok(())
+    }
+
+    /// pi turns to another file, with the model and the level of its command line.
+    pub(super) fn switch_file(&mut self, id: ProcId, path: PathBuf) -> CmdId {
+        let cmd = self.write(id, PiCmd::SwitchSession { path });
         if let Some(p) = self.procs.get_mut(&id) {
             p.file = None; // until pi says so
             p.profile.model = p.flags.0.clone();
             p.profile.thinking = p.flags.1.clone();
         }
-        set_step(s, Step::Binding(cmd), self.now.mono);
-        Ok(())
+        cmd
     }
 
     /// Bound: model and level, then the work itself.
@@ -375,16 +386,23 @@ impl State {
         }
     }
 
+    /// People wait for a place.
+    fn somebody_waits(&self) -> bool {
+        let waits = |s: &Session| matches!(&s.stage, Stage::Open(o) if o.step == Step::Slot);
+        self.sessions.values().any(|s| waits(s) && !for_nobody(s))
+    }
+
     /// Gives free places to those who wait, or makes room.
     pub(super) fn pump_pool(&mut self) -> Result<()> {
         loop {
             let now = self.now.mono;
-            let mut waiting: Vec<(i64, Key)> = Vec::new();
+            let mut waiting: Vec<((bool, i64), Key)> = Vec::new();
             for s in self.sessions.values() {
                 if let Stage::Open(Open { step: Step::Slot, since, .. }) = &s.stage {
+                    let people = !for_nobody(s);
                     let prio = s.queue.iter().map(|r| r.prio).max().unwrap_or(self.rules.prio_dm);
                     let age = now.saturating_sub(*since);
-                    waiting.push((prio * 30_000 + age as i64, s.key.clone()));
+                    waiting.push(((people, prio * 30_000 + age as i64), s.key.clone()));
                 }
             }
             let Some((_, key)) = waiting.iter().max_by_key(|(p, _)| *p).cloned() else { return Ok(()) };
@@ -453,5 +471,14 @@ pub(super) fn set_step(s: &mut Session, step: Step, now: Mono) {
         }
         o.step = step;
         o.since = now;
+    }
+}
+
+/// The session opens for a heartbeat or a scheduled job.
+fn for_nobody(s: &Session) -> bool {
+    match &s.stage {
+        Stage::Open(Open { work: Work::Queue, .. }) => s.next_message().is_some_and(background),
+        Stage::Open(Open { work: Work::Resume(t), .. }) => t.members.iter().any(background),
+        _ => false,
     }
 }

@@ -148,14 +148,14 @@ impl State {
         Ok(())
     }
 
-    /// A scheduled job's result, in the conversation with those who hear of it.
-    pub(super) fn announce(&mut self, key: &str, target: &Target, text: &str) -> Result<()> {
+    /// A scheduled job's result, or what came of a heartbeat, in the conversation with those who hear of it.
+    pub(super) fn announce(&mut self, key: &str, target: &Target, origin: &'static str, text: &str) -> Result<()> {
         let inbox = self.store.newest_inbox(key)?;
         let segment = self.store.add_segment(&NewSegment {
             turn: None,
             session: key,
             n: None,
-            origin: "cron",
+            origin,
             inbox,
             text,
             media: None,

@@ -44,6 +44,9 @@ impl State {
         self.arm(Due::Warm, self.now.mono + back.min(300_000));
         self.todo.push_back(Todo::Pool);
         let Some(key) = p.session else { return Ok(()) };
+        if self.has_scratch(&key) {
+            self.todo.push_back(Todo::Tidy(key.clone()));
+        }
         if fleeting(&key) && !self.sessions.contains_key(&key) {
             self.todo.push_back(Todo::Fleeting(key)); // of an earlier state
             return Ok(());
@@ -184,7 +187,7 @@ impl State {
             (Stage::Open(o), PiEvent::Response { id: cmd, result }) => match (o.step, result) {
                 (Step::Binding(c), Ok(_)) if c == cmd => {
                     if let Some(p) = self.procs.get_mut(&id) {
-                        p.file = Some(s.row.file.clone());
+                        p.file = Some(s.file().clone());
                     }
                     self.apply_model(s)
                 }
@@ -221,7 +224,19 @@ impl State {
                 }
                 Ok(())
             }
-            (Stage::Clean { cmd, .. }, PiEvent::Response { id: got, .. }) if *cmd == got => {
+            (Stage::Clean { cmd, to, .. }, PiEvent::Response { id: got, result }) if *cmd == got => {
+                match (to.take(), result) {
+                    (Some(_), Err(why)) => {
+                        log::warn!("{}: switch_session failed: {why}", s.key);
+                        self.stop_proc(id);
+                    }
+                    (Some(to), Ok(_)) => {
+                        if let Some(p) = self.procs.get_mut(&id) {
+                            p.file = Some(to);
+                        }
+                    }
+                    (None, _) => {}
+                }
                 self.settled_down(s);
                 Ok(())
             }

@@ -82,6 +82,7 @@ impl State {
                     if core.orphan_s_fate(&turn).is_some() {
                         turn.aborting = Some((AbortWhy::Reset, 0)); // nobody is told of it
                     }
+                    s.copy = core.copy_of(&turn);
                     core.recover_turn(s, turn, true)
                 }
                 None => {
@@ -95,7 +96,8 @@ impl State {
     fn turn_of(&self, row: TurnRow) -> Result<Turn> {
         let ext = self.store.ext('t', row.id);
         let rows = self.store.inbox_of_turn(row.id)?;
-        let (injected, members): (Vec<_>, Vec<_>) = rows.into_iter().partition(|r| r.inj.is_some());
+        let (injected, mut members): (Vec<_>, Vec<_>) = rows.into_iter().partition(|r| r.inj.is_some());
+        members.sort_by_key(|m| !super::events::is_event(m)); // the answer is for what comes behind them
         let aborting = row.stop.as_deref().and_then(AbortWhy::parse);
         let mut t = Turn::new(row, ext, members, self.now.mono);
         t.aborting = aborting.map(|why| (why, 0));
@@ -226,7 +228,7 @@ impl State {
         }
         let late = self.now.wall - t.row.at > 3_600_000 && self.clock_confirmed && after_restart;
         if late {
-            if let Some(m) = t.members.last().filter(|m| !super::cron_runs::is_cron(m)).cloned() {
+            if let Some(m) = t.members.last().filter(|m| !super::heartbeat::background(m)).cloned() {
                 let at = super::prompt::local_time(m.at, self.rules.zone.as_ref());
                 let text = format!("I was offline; your message of {} was not answered. Answering now.", &at[11..16]);
                 self.remark(s, &m, &text)?;

@@ -1,6 +1,7 @@
 //! The end of a turn: reply, fates and what is owed, in one commit (core.md 22.3).
 
 use super::cron_runs::is_cron;
+use super::events::is_event;
 use super::presses::CALLBACK;
 use super::session::{Session, Verify};
 use super::turn::{AbortWhy, Turn};
@@ -62,7 +63,9 @@ impl State {
     pub(super) fn finish_as(&mut self, s: &mut Session, t: Turn, end: End, late: bool) -> Result<()> {
         let scheduled = t.members.iter().find(|m| is_cron(m)).cloned();
         // Of a scheduled turn what was sent is looked at where its result is told.
-        let end = if scheduled.is_some() { end } else { self.concise(&t, end)? };
+        let beat = t.is_beat();
+        let end = if scheduled.is_some() || beat { end } else { self.concise(&t, end)? };
+        let heard = if beat { self.beat_ended(s, &t, &end)? } else { None };
         let at = t.addressee().cloned();
         let code = end.failed.as_ref().map(|f| f.0);
         let orphan = self.orphan_s_fate(&t);
@@ -72,12 +75,13 @@ impl State {
             _ if orphan.is_some() => st::DROPPED,
             (Some(_), _) if late => st::MISSED,
             (Some(_), _) => st::FAILED,
+            _ if beat && heard != Some("sent") => st::SILENT,
             (None, true) => st::SILENT,
             (None, false) => st::ANSWERED,
         };
         // Before the reply: a turn that never ran gets its members only here.
         let last = t.members.last().map(|m| m.id);
-        for m in &t.members {
+        for m in t.members.iter().filter(|m| !is_event(m)) {
             let state = if Some(m.id) == last || code.is_some() { fate } else { st::MERGED };
             self.store.set_inbox(m.id, state, Some(t.row.id), None, reason)?;
         }
@@ -86,9 +90,12 @@ impl State {
         if let Some(proc) = t.proc {
             self.emit(Effect::Show { proc, live: None });
         }
-        self.frame(Frame::Typing { session: s.key.to_string(), run: run.clone(), on: false });
+        if !beat {
+            self.frame(Frame::Typing { session: s.key.to_string(), run: run.clone(), on: false });
+        }
         if let Some(m) = &scheduled {
             self.cron_ended(s, &t, &end, m, late)?;
+        } else if beat {
         } else if !end.text.trim().is_empty() {
             if let (Some((code, why)), Some(_)) = (&end.failed, &at) {
                 self.frame(Frame::Error { session: s.key.to_string(), run, code: *code, message: why.clone() });
@@ -96,6 +103,8 @@ impl State {
             self.add_reply(&t, at.as_ref(), &end.text, true)?;
         }
         self.task_ended(&t, &end);
+        let fine = if beat { heard.is_some() } else { code.is_none() };
+        self.end_events(s, &t, fine, heard.unwrap_or("sent"))?;
         self.remove_untold(t.row.id)?;
         self.end_view(&s.key);
         let mut back = Vec::new();
@@ -111,14 +120,14 @@ impl State {
         let stop = t.last.as_ref().map_or("", |m| m.stop.as_str());
         let stop = t.aborting.map_or(stop, |(why, _)| why.as_str());
         let model = t.last.as_ref().map_or(String::new(), |m| format!("{}/{}", m.provider, m.model));
-        let state = if code.is_some() { "failed" } else { "finished" };
+        let state = if fine { "finished" } else { "failed" };
         self.store.end_turn(t.row.id, state, stop, &model, &t.spent)?;
-        if code.is_some() {
-            self.counters.failed += 1;
-        } else {
-            self.counters.answered += 1;
+        match (beat, code.is_some()) {
+            (true, _) => {} // nobody asked
+            (false, true) => self.counters.failed += 1,
+            (false, false) => self.counters.answered += 1,
         }
-        for m in &t.members {
+        for m in t.members.iter().filter(|m| !is_event(m)) {
             self.settled(m.id)?;
         }
         if let Some(p) = t.proc.and_then(|proc| self.procs.get_mut(&proc)) {
@@ -127,7 +136,7 @@ impl State {
         self.end_turn_dialogs(&s.key)?;
         self.end_delegations_of(t.row.id);
         s.verify = match s.verify {
-            Verify::Clear if code.is_none() => {
+            Verify::Clear if code.is_none() && !beat => {
                 self.verified.insert(s.key.clone());
                 Verify::Off
             }
@@ -136,10 +145,18 @@ impl State {
         };
         s.stage = super::Stage::Idle;
         self.take_back(s, back, t.proc)?;
+        if beat {
+            self.leave_copy(s, t.proc)?;
+        }
+        if !beat || heard.is_some() {
+            self.wake_owed(&s.row.agent);
+        }
         if s.deleted {
             self.drop_waiting(s, st::DELETED)?;
         }
-        self.updated(s);
+        if !beat || heard == Some("sent") {
+            self.updated(s);
+        }
         self.todo.push_back(Todo::Kick(s.key.clone()));
         self.todo.push_back(Todo::Pool);
         self.arm_idle(t.proc);
@@ -171,7 +188,7 @@ impl State {
     fn covered(&self, t: &Turn) -> Result<Vec<String>> {
         let stored = if t.n == 0 { Vec::new() } else { self.store.segments_of(t.row.id)? };
         let before = stored.iter().filter_map(|g| g.n).filter(|n| *n < t.n).max();
-        let first = t.members.iter().filter(|_| before.is_none());
+        let first = t.members.iter().filter(|m| before.is_none() && !is_event(m));
         let later = t.injected.iter().filter(|i| i.seen && i.n <= t.n && before.is_none_or(|b| i.n > b));
         Ok(first.chain(later.map(|i| &i.row)).map(|m| self.store.ext('i', m.id)).collect())
     }

@@ -37,10 +37,12 @@ impl State {
             Request::Reset { session, all } => match self.load(&session, None)? {
                 Some(key) => {
                     self.with(&key, |core, s| core.reset(s, all))?;
-                    self.answer(id, Answer::Ok, true);
+                    let events = self.clear_events(&key, inbox_state::BY_COMMAND)?;
+                    self.answer(id, Answer::Reset { events }, true);
                 }
-                None => self.answer(id, Answer::Ok, false),
+                None => self.answer(id, Answer::Reset { events: 0 }, false),
             },
+            Request::Wake { by, text, now } => return self.on_wake(id, by, &text, now),
             Request::Delete { session } => {
                 self.delete(&session)?;
                 self.answer(id, Answer::Ok, true);
@@ -169,6 +171,7 @@ impl State {
             Request::Reload(rules) => {
                 self.reload(rules);
                 self.load_cron()?;
+                self.load_heart()?;
                 self.answer(id, Answer::Ok, false);
             }
             Request::Cursor { channel, account } => {
@@ -203,6 +206,7 @@ impl State {
         let Some(key) = self.load(session, None)? else { return Ok(()) };
         self.with(&key, |core, s| {
             core.drop_waiting(s, inbox_state::DELETED)?;
+            core.clear_events(&s.key, inbox_state::DELETED)?;
             core.reset(s, true)?;
             if matches!(s.stage, Stage::Turn(_)) {
                 core.abort_turn(s, AbortWhy::Reset)?;
@@ -266,6 +270,9 @@ impl State {
             .values()
             .filter(|o| matches!(&o.stage, Stage::Open(o) if o.step == super::session::Step::Slot))
             .count();
+        if s.next_message().is_some_and(super::heartbeat::is_beat) {
+            return Ok(());
+        }
         let message = format!("All agent processes are busy; you are next in line ({}).", ahead + 1);
         self.frame(Frame::Notice { session: s.key.to_string(), level: "info".into(), message: message.clone() });
         let mailbox = s.row.last.as_ref().is_none_or(|l| self.rules.mailbox(&l.channel));

@@ -17,6 +17,8 @@ pub type Key = Arc<str>;
 pub struct Session {
     pub key: Key,
     pub row: SessionRow,
+    /// The copy of its file that a heartbeat works on, or is about to.
+    pub copy: Option<std::path::PathBuf>,
     /// Rows in state `queued`, in order of arrival.
     pub queue: Vec<InboxRow>,
     /// Messages that are not complete yet, in order of arrival.
@@ -88,9 +90,10 @@ pub enum Stage {
         until: Mono,
         barrier: Option<CmdId>,
     },
-    /// pi's queue holds messages that went back to ours: it is being emptied.
+    /// pi's queue holds messages that went back to ours: it is being emptied. Or pi turns from a file to another one.
     Clean {
         cmd: CmdId,
+        to: Option<std::path::PathBuf>,
         until: Mono,
     },
     Compact {
@@ -234,6 +237,7 @@ impl State {
         let s = Session {
             key: key.clone(),
             row,
+            copy: None,
             queue,
             early,
             dropped: Vec::new(),

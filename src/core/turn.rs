@@ -2,6 +2,7 @@
 
 use super::asks::Asker;
 use super::cron_runs::is_cron;
+use super::events::is_event;
 use super::prompt::{self, Item};
 use super::session::{Session, Stage, Verify, Work};
 use super::steps::Steps;
@@ -194,7 +195,7 @@ impl Turn {
 impl State {
     /// The process is ready and bound: the turn begins, or goes on.
     pub(super) fn prompt_turn(&mut self, s: &mut Session, work: Work, proc: ProcId, len: u64) -> Result<()> {
-        if self.procs.get(&proc).is_none_or(|p| p.file.as_ref() != Some(&s.row.file)) {
+        if self.procs.get(&proc).is_none_or(|p| p.file.as_ref() != Some(s.file())) {
             return self.begin(s, work); // `/new` came in between
         }
         let mut t = match work {
@@ -209,7 +210,9 @@ impl State {
                     self.todo.push_back(Todo::Pool); // the process may be what somebody waits for
                     return Ok(());
                 }
-                Box::new(self.new_turn(s, members, None)?)
+                let mut all = self.events_for(s, &members)?;
+                all.extend(members);
+                Box::new(self.new_turn(s, all, None)?)
             }
             Work::Compact { who, instructions } => {
                 let cmd = self.write(proc, PiCmd::Compact { instructions });
@@ -226,7 +229,7 @@ impl State {
         t.reset_run(self.now.mono);
         t.proc = Some(proc);
         t.row.attempts += 1;
-        t.row.file = s.row.file.clone();
+        t.row.file = s.file().clone();
         t.row.file_len = len;
         t.row.proc = proc.0;
         t.row.pid = self.procs.get(&proc).map_or(0, |p| p.pid);
@@ -240,9 +243,12 @@ impl State {
         let images = if first { t.row.images.clone() } else { Vec::new() };
         let run = t.addressee().map(|m| self.store.ext('i', m.id)).unwrap_or_default();
         let live = LiveRef { session: s.key.clone(), run: run.clone(), fresh: true };
-        self.emit(Effect::Show { proc, live: Some(Box::new(live)) });
+        let beat = t.is_beat();
+        self.emit(Effect::Show { proc, live: (!beat).then(|| Box::new(live)) });
         // Viewers know of the run before pi can say anything.
-        self.frame(Frame::Typing { session: s.key.to_string(), run, on: true });
+        if !beat {
+            self.frame(Frame::Typing { session: s.key.to_string(), run, on: true });
+        }
         let cmd = self.write(proc, PiCmd::Prompt { message, images, inject: None });
         t.phase = Phase::Prompting { cmd, until: self.now.mono + PROMPT_WAIT };
         if let Some(p) = self.procs.get_mut(&proc) {
@@ -252,6 +258,7 @@ impl State {
         s.told_full = false;
         match t.members.iter().any(is_cron) {
             true => self.cron_prompted(&t)?,
+            false if beat => {}
             false => self.begin_view(&s.key, &t)?,
         }
         s.stage = Stage::Turn(t);
@@ -261,7 +268,8 @@ impl State {
     /// The process has the model and the level that the next turn is for.
     fn suits(&self, s: &Session, proc: ProcId) -> bool {
         let wanted = self.wanted_for(s, &Work::Queue);
-        s.queue.is_empty() || self.procs.get(&proc).is_some_and(|p| p.profile.same_soft(&wanted))
+        let on_its_file = self.next_is_apart(s) == s.copy.is_some();
+        s.queue.is_empty() || on_its_file && self.procs.get(&proc).is_some_and(|p| p.profile.same_soft(&wanted))
     }
 
     /// Makes the turn's row and its prompt. `id`: of a turn that the store forgot.
@@ -273,10 +281,19 @@ impl State {
             [one] => dropped.is_empty() && self.is_pi_command(&one.text),
             _ => false,
         };
+        let (events, said): (Vec<&InboxRow>, Vec<&InboxRow>) = members.iter().partition(|m| is_event(m));
         let ids: Vec<String> =
-            members.iter().map(|m| m.source.message_id.clone().unwrap_or_else(|| self.store.ext('i', m.id))).collect();
-        let texts: Vec<_> = members.iter().map(|m| prompt::body(&m.text, &m.tail, m.images.len())).collect();
-        let items: Vec<Item> = members
+            said.iter().map(|m| m.source.message_id.clone().unwrap_or_else(|| self.store.ext('i', m.id))).collect();
+        let mut texts: Vec<_> = said.iter().map(|m| prompt::body(&m.text, &m.tail, m.images.len())).collect();
+        if let ([one], [text]) = (&said[..], &mut texts[..]) {
+            if super::heartbeat::is_beat(one) {
+                *text = self.beat_text(&s.row.agent, &events).into();
+            }
+        }
+        if let Some(text) = texts.first_mut().filter(|_| !said.iter().any(|m| super::heartbeat::is_beat(m))) {
+            *text = self.with_events(&events, text).into();
+        }
+        let items: Vec<Item> = said
             .iter()
             .zip(ids.iter().zip(&texts))
             .map(|(m, (id, text))| Item { source: &m.source, msg_id: id, at: m.at, text, images: m.images.len() })
@@ -293,7 +310,7 @@ impl State {
             prompt: text,
             images: members.iter().flat_map(|m| m.images.clone()).collect(),
             plain,
-            file: s.row.file.clone(),
+            file: s.file().clone(),
             file_len: 0,
             proc: 0,
             pid: 0,
@@ -309,7 +326,7 @@ impl State {
         m.source.message_id.clone().unwrap_or_else(|| self.store.ext('i', m.id))
     }
 
-    fn is_pi_command(&self, text: &str) -> bool {
+    pub(super) fn is_pi_command(&self, text: &str) -> bool {
         let Some(rest) = text.trim_start().strip_prefix('/') else { return false };
         let name = rest.split_whitespace().next().unwrap_or("");
         self.pi_commands.as_ref().is_some_and(|list| list.iter().any(|(n, _)| n == name))
@@ -375,8 +392,9 @@ impl State {
 
     pub(super) fn turn_due(&self, t: &Turn) -> Mono {
         let mut due = Mono::MAX;
-        let limit = if t.tools_open > 0 { self.rules.inactivity.max(TOOL_LIMIT) } else { self.rules.inactivity };
-        if self.rules.inactivity > 0 {
+        let patience = self.patience(t);
+        let limit = if t.tools_open > 0 { patience.max(TOOL_LIMIT) } else { patience };
+        if patience > 0 {
             due = due.min(t.last_event + limit);
         }
         if self.rules.turn_max > 0 {
@@ -404,6 +422,7 @@ impl State {
         let rules = self.rules.clone();
         let Some(t) = s.turn() else { return Ok(()) };
         let timed_out = self.cron_limit(t).is_some_and(|limit| t.begun + limit <= now);
+        let patience = self.patience(t);
         if t.aborting.is_some_and(|(_, until)| until <= now) {
             t.give_up = Some(String::new());
             self.give_up_proc(s);
@@ -425,14 +444,14 @@ impl State {
             t_touch(s, now);
             return Ok(());
         }
-        let limit = if t.tools_open > 0 { rules.inactivity.max(TOOL_LIMIT) } else { rules.inactivity };
+        let limit = if t.tools_open > 0 { patience.max(TOOL_LIMIT) } else { patience };
         if timed_out {
             return self.abort_turn(s, AbortWhy::Timeout);
         }
         if rules.turn_max > 0 && t.begun + rules.turn_max <= now {
             return self.abort_turn(s, AbortWhy::TooLong);
         }
-        if rules.inactivity > 0 && t.last_event + limit <= now {
+        if patience > 0 && t.last_event + limit <= now {
             return self.abort_turn(s, AbortWhy::Inactive);
         }
         Ok(())
@@ -444,6 +463,7 @@ impl Turn {
     pub(super) fn answer_complete(&self) -> bool {
         self.compacting.as_deref() == Some("threshold")
             && self.pi_queue == 0
+            && !self.is_beat() // pi has to be idle before it turns to another file
             && !self.retrying
             && self.aborting.is_none()
             && self.injected.iter().all(|i| i.seen)
@@ -478,7 +498,7 @@ impl State {
         let Some(proc) = proc.filter(|p| self.procs.get(p).is_some_and(|p| p.usable())) else { return Ok(()) };
         let cmd = if self.new_pi { PiCmd::ClearQueue } else { PiCmd::SwitchSession { path: s.row.file.clone() } };
         let cmd = self.write(proc, cmd);
-        s.stage = Stage::Clean { cmd, until: self.now.mono + 30_000 };
+        s.stage = Stage::Clean { cmd, to: None, until: self.now.mono + 30_000 };
         Ok(())
     }
 

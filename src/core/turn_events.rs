@@ -56,7 +56,7 @@ impl State {
             PiEvent::RetryStart { attempt, max, .. } => {
                 t.retrying = true;
                 t.phase = Phase::Running;
-                if attempt == 2 {
+                if attempt == 2 && !t.is_beat() {
                     let text = format!("The model provider is overloaded, retrying ({attempt} of {max}).");
                     self.frame(Frame::Notice { session: s.key.to_string(), level: "info".into(), message: text });
                 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -14,6 +14,7 @@ use super::chores::Chores;
 use crate::agent::session_file;
 use crate::ask::Mind;
 use crate::fault;
+use crate::heartbeat;
 use crate::message::{Event, Job, JobDone, JobId};
 use crate::transcripts;
 
@@ -148,7 +149,26 @@ fn perform(chores: &Chores, job: Job) -> JobDone {
             Ok(()) => JobDone::Done,
             Err(e) => JobDone::Failed { why: e.to_string() },
         },
+        Job::BranchFile { from, to, cwd } => session_file::branch(&from, &cwd, &to),
+        Job::RemoveFile { path } => match session_file::remove(&path) {
+            Ok(()) => JobDone::Done,
+            Err(e) => {
+                log::warn!("{} stays: {e}", path.display());
+                JobDone::Failed { why: e.to_string() }
+            }
+        },
+        Job::ReadHeartbeat { path } => JobDone::Asks(asks(&path)),
         chore => chores.perform(chore),
+    }
+}
+
+/// Without a readable file the agent itself decides what there is to do.
+fn asks(path: &Path) -> bool {
+    let mut text = String::new();
+    let file = File::open(path).map(|file| file.take(heartbeat::MOST));
+    match file.and_then(|mut file| file.read_to_string(&mut text)) {
+        Ok(_) => heartbeat::asks_for_something(&text),
+        Err(_) => true,
     }
 }
 
@@ -250,6 +270,17 @@ mod tests {
             let Event::Job { id, done } = rx.recv_timeout(Duration::from_secs(30)).unwrap() else { panic!() };
             assert_eq!(*done, JobDone::FileRead(Default::default()));
             assert!(last.insert(id % 7, id).is_none_or(|before| before < id));
+        }
+    }
+
+    #[test]
+    fn without_a_heartbeat_file_the_agent_is_asked_and_with_an_empty_one_it_is_let_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("heartbeat.md");
+        assert!(asks(&path));
+        for (text, asked) in [("", false), ("# Heartbeat\n- [ ]\n", false), ("# Heartbeat\n- look\n", true)] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(asks(&path), asked, "{text}");
         }
     }
 

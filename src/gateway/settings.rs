@@ -1,5 +1,6 @@
 //! The configuration as each part of the house needs it.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,9 @@ use crate::cron::job::Job;
 use crate::delegation::{Delegation, Limits};
 use crate::http;
 use crate::message::{Additions, Profile};
-use crate::rules::{self, Address, AgentRules, ChannelRules, CronRules, Mode, Rules};
+use crate::rules::{
+    self, Address, AgentRules, ChannelRules, CronRules, HeartbeatRules, Hours, Mode, Rules, HEARTBEAT_PROMPT,
+};
 
 /// What the mind decides by. `generation` rises when pi processes have to be recycled.
 pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
@@ -88,6 +91,7 @@ pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
             address: Address(super::channels::address),
         },
         delegation: delegation(c),
+        heartbeats: heartbeats(c),
         zone: Some(zone(env)),
         generation,
     }
@@ -111,6 +115,42 @@ fn delegation(c: &Config) -> Delegation {
         usual: own(""), // nobody's own
         own: c.agents.list.iter().map(|a| (a.id.clone(), own(&a.id))).collect(),
         agents: c.agents.list.iter().map(|a| (a.id.clone(), a.description.clone())).collect(),
+    }
+}
+
+/// Is that agent woken regularly?
+fn heartbeat_on(c: &Config, agent: &str) -> bool {
+    c.heartbeat_of(agent).enabled && !c.plugins.disabled.iter().any(|name| name == "heartbeat")
+}
+
+fn heartbeats(c: &Config) -> BTreeMap<String, HeartbeatRules> {
+    let default = super::routes::routing(c).default;
+    let agents: Vec<&str> = match c.agents.list.is_empty() {
+        true => vec![&default],
+        false => c.agents.list.iter().map(|a| a.id.as_str()).collect(),
+    };
+    let on = agents.into_iter().filter(|agent| heartbeat_on(c, agent));
+    on.map(|agent| (agent.to_owned(), heartbeat(c.heartbeat_of(agent)))).collect()
+}
+
+fn heartbeat(h: &types::Heartbeat) -> HeartbeatRules {
+    let ms = |d: std::time::Duration| d.as_millis() as u64;
+    let hours = h.active_hours.as_ref().map(|a| Hours {
+        start: a.start.0.into(),
+        end: a.end.0.into(),
+        // A name that is no zone was refused when the configuration was read.
+        zone: a.timezone.as_deref().and_then(|name| TimeZone::get(name).ok()),
+    });
+    HeartbeatRules {
+        every: ms(h.every),
+        hours,
+        prompt: h.prompt.clone().unwrap_or_else(|| HEARTBEAT_PROMPT.to_owned()),
+        ack_max: h.ack_max_chars,
+        skip_when_busy: h.skip_when_busy,
+        retries: h.max_retries,
+        retry_delay: ms(h.retry_delay),
+        inactivity: ms(h.message_timeout),
+        isolate: h.isolate,
     }
 }
 
@@ -253,13 +293,13 @@ fn facts(c: &Config, profile: &Profile) -> segments::Facts {
         os: format!("{} {}", known(machine.sysname()), known(machine.machine())),
         people,
         concise: people && !concise(c).is_empty(),
+        heartbeat: people && (wanted.always_heartbeat || wanted.heartbeat.unwrap_or(heartbeat_on(c, &profile.agent))),
         cron: wanted.cron.unwrap_or(cron_on(c)),
         media: people && wanted.media.unwrap_or(channels),
         delegates: if wanted.delegation.unwrap_or(true) { delegates } else { Vec::new() },
         at_once: limits.most,
         seconds: delegation.timeout / 1000,
         channels: if people && wanted.channel.unwrap_or(channels) { here } else { Vec::new() },
-        heartbeat: false,
     }
 }
 

@@ -46,6 +46,7 @@ mod throttle;
 mod tools;
 mod transcripts;
 mod turn;
+mod wake;
 mod wire;
 mod ws;
 

@@ -7,7 +7,7 @@ use super::port::Port;
 use super::settings::Limits;
 use super::{
     agent, channels, chat, cron, hooks, inlet, keyboard, lists, media, memory, observability, openai, operate, page,
-    send, status, tools, transcripts, ws,
+    send, status, tools, transcripts, wake, ws,
 };
 
 /// Who may call a route.
@@ -132,6 +132,7 @@ pub static PUBLIC: &[Route] = &[
     route("POST", "/api/cron/jobs/{}/run", Door::Key, cron::run),
     route("GET", "/api/cron/jobs/{}/runs", Door::Key, cron::runs),
     route("GET", "/api/cron/status", Door::Key, cron::status),
+    route("POST", "/api/wake", Door::Key, wake::wake),
     hook("{hooks}/wake", hooks::wake),
     hook("{hooks}/event", hooks::event),
     route("GET", "/api/media/*", Door::Open, media::unsigned),
@@ -169,6 +170,7 @@ pub static AGENT: &[Route] = &[
     tool("POST", "/api/cron/jobs/{}/run", cron::run),
     tool("GET", "/api/cron/jobs/{}/runs", cron::runs),
     tool("GET", "/api/cron/status", cron::status),
+    tool("POST", "/api/wake", wake::wake),
 ];
 
 /// The `{}` parts of a path that fits the pattern, not yet decoded.
@@ -192,16 +194,6 @@ fn fits<'a>(pattern: &str, path: &'a str) -> Option<Vec<&'a str>> {
     }
 }
 
-/// Why there is nothing at a path. pi's cron tool shows the text to the model, which must learn that the feature is
-/// off and not that it asked in a wrong way.
-fn absent(path: &str) -> Fault {
-    let off = |why| Fault::new(404, "not_found", why);
-    match path {
-        "/api/wake" => off("Wake events are not enabled"),
-        _ => Fault::not_found(),
-    }
-}
-
 /// The route and its arguments; 404, 405 with `Allow`, or 400 for an argument that is not percent-encoded.
 pub fn find(routes: &'static [Route], method: &str, path: &str) -> Result<(&'static Route, Vec<String>), Fault> {
     let method = if method == "HEAD" { "GET" } else { method };
@@ -222,7 +214,7 @@ pub fn find(routes: &'static [Route], method: &str, path: &str) -> Result<(&'sta
         }
     }
     if allow.is_empty() {
-        return Err(absent(path));
+        return Err(Fault::not_found());
     }
     allow.push("OPTIONS");
     let mut fault = Fault::new(405, "method_not_allowed", format!("{path} knows only {}", allow.join(", ")));

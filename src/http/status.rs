@@ -281,13 +281,6 @@ fn members(port: &Port, ex: &mut dyn Exchange) -> Result<(Members, String), Faul
     Ok((m, key))
 }
 
-fn ask_ok(port: &Port, request: Request) -> Result<(), Fault> {
-    match port.mind.ask(request, port.settings.get().times.ask) {
-        Answer::Ok => Ok(()),
-        other => Err(Fault::from_answer(other)),
-    }
-}
-
 /// A choice of model or level: does it apply at once, or from the next turn on (R77)?
 fn choose(port: &Port, request: Request, mut body: Value) -> Handled {
     match port.mind.ask(request, port.settings.get().times.ask) {
@@ -309,14 +302,18 @@ pub fn applied(now: bool) -> &'static str {
 
 pub fn reset(port: &Port, ex: &mut dyn Exchange) -> Handled {
     let (m, session) = members(port, ex)?;
-    ask_ok(port, Request::Reset { session: session.clone(), all: m.flag("all")? })?;
-    Ok(Reply::json(&was_reset(&session)))
+    let request = Request::Reset { session: session.clone(), all: m.flag("all")? };
+    match port.mind.ask(request, port.settings.get().times.ask) {
+        Answer::Reset { events } => Ok(Reply::json(&was_reset(&session, events))),
+        other => Err(Fault::from_answer(other)),
+    }
 }
 
 /// What a reset answers, as a route and as a method.
-pub fn was_reset(session: &str) -> Value {
+pub fn was_reset(session: &str, events: usize) -> Value {
     json!({
-        "ok": true, "sessionKey": session, "rpcReset": true, "stateReset": true, "queueCleared": 0, "eventsCleared": 0,
+        "ok": true, "sessionKey": session, "rpcReset": true, "stateReset": true, "queueCleared": 0,
+        "eventsCleared": events,
     })
 }
 

@@ -317,6 +317,12 @@ pub enum Job {
     ForgetFiles { dir: PathBuf },
     /// The history of another session, for this one's working directory. Result: `Done`.
     CopySession { from: PathBuf, to: PathBuf, cwd: PathBuf },
+    /// The same, for a turn that may leave no trace; without a history the copy is a name. Result: `FileReady`.
+    BranchFile { from: PathBuf, to: PathBuf, cwd: PathBuf },
+    /// A session file that nothing works on. Result: `Done`.
+    RemoveFile { path: PathBuf },
+    /// Does an agent's `core/heartbeat.md` ask for something? Without one: yes. Result: `Asks`.
+    ReadHeartbeat { path: PathBuf },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -334,6 +340,7 @@ pub enum JobDone {
     Fetched(Vec<Fetched>),
     Roles(Vec<String>),
     Text(String),
+    Asks(bool),
     Done,
     Failed {
         why: String,

@@ -21,7 +21,10 @@ pub enum Request {
     /// Its sender left: the message is taken out of the queue, or its turn is aborted if it answers nobody else.
     /// Answer: `Ok`, whatever became of it.
     Withdraw { row: Row },
-    /// `/new`. Answer: `Ok`.
+    /// A system event for the main conversation of the caller's agent, or of the default one; `now`: the agent is woken
+    /// for it. Answer: `Session`, with that conversation's key.
+    Wake { by: Option<ProcId>, text: String, now: bool },
+    /// `/new`. Answer: `Reset`.
     Reset { session: String, all: bool },
     /// Stops the process and forgets the session's row. Answer: `Ok`.
     Delete { session: String },
@@ -132,6 +135,10 @@ pub enum Answer {
     Stats {
         stats: Arc<str>,
         state: Arc<str>,
+    },
+    /// How many system events were forgotten.
+    Reset {
+        events: usize,
     },
     /// `None`: there is no such process, or it waits for a session.
     Session(Option<String>),

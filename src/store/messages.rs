@@ -167,7 +167,8 @@ impl Store {
     /// The newest turn of a session, if it failed. The messages of a session's newest turn are among its newest.
     pub fn last_failed_turn(&self, session: &str) -> Result<Option<TurnRow>> {
         let sql = format!(
-            "SELECT {TURN} FROM turn WHERE id = (SELECT max(turn) FROM (SELECT turn FROM inbox WHERE session = ? ORDER BY id DESC LIMIT 200))"
+            "SELECT {TURN} FROM turn WHERE id = (SELECT max(turn) FROM (SELECT turn FROM inbox WHERE session = ?
+             AND kind NOT IN ('heartbeat', 'event') ORDER BY id DESC LIMIT 200))"
         );
         let row = self.db()?.prepare_cached(&sql)?.query_row([session], turn).optional()?;
         Ok(row.filter(|t| t.state == "failed"))

@@ -9,6 +9,7 @@ mod chats;
 mod cron;
 mod cron_original;
 mod early;
+mod events;
 mod letters;
 mod messages;
 pub mod original;

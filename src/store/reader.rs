@@ -135,14 +135,14 @@ impl Reader {
                 HistoryLine {
                     id: external_id(&self.id, 's', s.id),
                     user: false,
-                    notice: !matches!(s.origin.as_str(), "reply" | "tool" | "cron"),
+                    notice: !matches!(s.origin.as_str(), "reply" | "tool" | "cron" | "heartbeat"),
                     text: s.text,
                     at: s.at,
                     run: external_id(&self.id, 'i', inbox),
                     key: None,
                     images: Vec::new(),
                     file,
-                    failed: failed && !matches!(s.origin.as_str(), "tool" | "cron"),
+                    failed: failed && !matches!(s.origin.as_str(), "tool" | "cron" | "heartbeat"),
                 },
             ));
         }

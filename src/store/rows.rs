@@ -17,6 +17,8 @@ pub mod inbox_state {
     /// Said with another row, whose fate becomes its own.
     pub const JOINED: &str = "joined";
     pub const QUEUED: &str = "queued";
+    /// A system event that no turn has taken up yet.
+    pub const PENDING: &str = "pending";
     pub const IN_TURN: &str = "in_turn";
     pub const EXECUTING: &str = "executing";
     pub const ANSWERED: &str = "answered";
@@ -37,7 +39,7 @@ pub mod inbox_state {
 
     /// The row's fate is recorded.
     pub fn terminal(s: &str) -> bool {
-        !matches!(s, ACCEPTED | HELD | JOINED | QUEUED | IN_TURN | EXECUTING)
+        !matches!(s, ACCEPTED | HELD | JOINED | QUEUED | PENDING | IN_TURN | EXECUTING)
     }
 }
 
@@ -357,6 +359,7 @@ mod tests {
         let files = [
             include_str!("actions.rs"),
             include_str!("early.rs"),
+            include_str!("events.rs"),
             include_str!("messages.rs"),
             include_str!("outgoing.rs"),
             include_str!("people.rs"),

@@ -329,7 +329,7 @@ impl Copy {
         }
         // Their turn is gone: they wait again, and pi's file tells whether it has seen them (core.md 22.4).
         self.new.db.execute_batch(
-            "UPDATE inbox SET state = 'queued', turn = NULL, inj = NULL WHERE state = 'in_turn'
+            "UPDATE inbox SET state = iif(kind = 'event', 'pending', 'queued'), turn = NULL, inj = NULL WHERE state = 'in_turn'
                  AND NOT EXISTS (SELECT 1 FROM turn WHERE turn.id = inbox.turn AND turn.state = 'prompting');",
         )?;
         // A turn whose messages are gone still owes its answer to whoever wrote last: the prompt stands for them.

@@ -102,6 +102,11 @@ CREATE TABLE cron_run(
 CREATE UNIQUE INDEX cron_run_due ON cron_run(job, due);
 CREATE INDEX cron_run_finished ON cron_run(finished);
 ",
+    "
+CREATE INDEX inbox_event ON inbox(session, id) WHERE state = 'pending';
+CREATE TABLE heartbeat(agent TEXT PRIMARY KEY, last INTEGER NOT NULL, clock_ok INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE scratch(file TEXT PRIMARY KEY, session TEXT NOT NULL) WITHOUT ROWID;
+",
 ];
 
 /// Brings the store to the newest version. Returns the version found (0: new).

@@ -146,6 +146,10 @@ impl Store {
             [at],
         )?;
         self.db()?.execute(
+            "UPDATE inbox INDEXED BY inbox_event SET at = ?, clock_ok = 1 WHERE state = 'pending' AND clock_ok = 0",
+            [at],
+        )?;
+        self.db()?.execute(
             "UPDATE outbox INDEXED BY outbox_open SET at = ?1, clock_ok = 1, expires_at = ?1 + ?2 WHERE state IN ('raw', 'ready', 'sending') AND clock_ok = 0",
             [at, lifetime],
         )?;
@@ -184,7 +188,7 @@ impl Store {
         let n = db.execute(
             "DELETE FROM inbox WHERE id IN (SELECT id FROM (SELECT id, state, at FROM inbox
              WHERE id < (SELECT max(id) - ?2 FROM inbox) ORDER BY id LIMIT 400)
-             WHERE at < ?1 AND state NOT IN ('queued', 'in_turn', 'executing', 'accepted', 'held', 'joined') LIMIT 200)",
+             WHERE at < ?1 AND state NOT IN ('queued', 'in_turn', 'executing', 'accepted', 'held', 'joined', 'pending') LIMIT 200)",
             [gone.min(before), keep_keys],
         )?;
         db.execute(

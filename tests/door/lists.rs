@@ -177,7 +177,7 @@ fn what_is_asked_of_a_part_that_is_not_there_is_refused_by_its_name() {
         ),
         ("/api/plugins/reload", json!({"pluginId": "p"}), 404, "Plugin not found: p"),
         ("/api/cron/jobs", json!({"id": "a"}), 404, "Cron not enabled"),
-        ("/api/wake", json!({"text": "a"}), 404, "Wake events are not enabled"),
+        ("/api/wake", json!({"text": " "}), 400, "text is required"),
     ] {
         let r = ask(h.addr, "POST", path, "", &body.to_string());
         assert_eq!((r.status, r.json()["error"].as_str()), (status, Some(error)), "{path}");

@@ -140,7 +140,6 @@ fn what_is_off_says_so_to_pis_tools() {
         ("PATCH", "/api/cron/jobs/a", "Cron not enabled"),
         ("DELETE", "/api/cron/jobs/a", "Cron not enabled"),
         ("GET", "/api/cron/status", "Cron not enabled"),
-        ("POST", "/api/wake", "Wake events are not enabled"),
         ("POST", "/api/cronjobs", "Not Found"),
     ] {
         let fields = format!("Authorization: Bearer {}\r\n", d.token);

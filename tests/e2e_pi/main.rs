@@ -12,6 +12,7 @@ mod commands;
 mod delegate;
 mod dialogs;
 mod failures;
+mod heartbeat;
 mod limits;
 mod midrun;
 mod openai;
@@ -79,6 +80,9 @@ on_both! {
         in_concise_mode_what_was_sent_is_the_answer, a_job_made_with_the_cron_tool_is_answered_where_it_was_asked_for,
         the_model_knows_its_tools_and_where_it_is, the_other_tools_work_on_the_page,
         a_job_of_the_model_outlives_a_kill_across_its_time, an_extension_with_a_tool_of_ours_goes_first;
+    heartbeat:
+        b14_a_heartbeat_without_news_leaves_no_trace_and_an_alert_is_in_the_next_context,
+        an_agent_that_wakes_itself_is_heard_on_telegram;
     telegram:
         on_telegram_a_long_answer_grows_over_several_messages_and_its_code_is_whole,
         on_telegram_a_message_during_a_tool_steers_and_stop_ends_the_turn,

@@ -8,7 +8,7 @@ use serde_json::{json, Value};
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
 
-fn cron_rules() -> Rules {
+pub(super) fn cron_rules() -> Rules {
     let mut rules = Rules { pool_idle: 1 << 40, ..rules() }; // no process goes by itself
                                                              // Places are written `account/chat/thread` here.
     let address = Address(|channel, to, _| {
@@ -26,7 +26,7 @@ fn cron_rules() -> Rules {
 }
 
 /// With a clock that is known to be right.
-fn minded(rules: Rules) -> Mind {
+pub(super) fn minded(rules: Rules) -> Mind {
     let mut m = Mind::new(rules);
     m.feed(Event::Clock { confirmed: true });
     m
@@ -49,7 +49,7 @@ impl Mind {
         let effects = self.ask(Request::Cron(Box::new(req)));
         cron_answer(&effects)
     }
-    fn add(&mut self, job: Value) {
+    pub(super) fn add(&mut self, job: Value) {
         let mut all = json!({"id": "j", "schedule": {"kind": "every", "expr": "1h"}, "task": "look"});
         for (key, value) in job.as_object().unwrap() {
             all[key] = value.clone();
@@ -57,13 +57,13 @@ impl Mind {
         let job = Box::new(Job::from_json(&all).unwrap());
         self.cron(CronRequest::Add { job, by: None, again: false }).unwrap();
     }
-    fn runs(&mut self, id: &str) -> Vec<RunInfo> {
+    pub(super) fn runs(&mut self, id: &str) -> Vec<RunInfo> {
         match self.cron(CronRequest::Runs { id: id.into(), limit: 100 }) {
             Ok(CronAnswer::Runs(runs)) => runs,
             other => panic!("{other:?}"),
         }
     }
-    fn statuses(&mut self, id: &str) -> Vec<String> {
+    pub(super) fn statuses(&mut self, id: &str) -> Vec<String> {
         self.runs(id).into_iter().map(|r| r.status).collect()
     }
     fn jobs(&mut self) -> Vec<JobInfo> {
@@ -72,7 +72,7 @@ impl Mind {
             other => panic!("{other:?}"),
         }
     }
-    fn posted(&self) -> Vec<(String, String)> {
+    pub(super) fn posted(&self) -> Vec<(String, String)> {
         let text = |f: &Frame| match f {
             Frame::Posted(p) => Some((p.session.clone(), p.post.text.clone())),
             _ => None,
@@ -80,7 +80,7 @@ impl Mind {
         self.frames.iter().filter_map(text).collect()
     }
     /// The clock goes on while nothing runs here; then the next life begins.
-    fn down(&mut self, ms: i64) -> Vec<Effect> {
+    pub(super) fn down(&mut self, ms: i64) -> Vec<Effect> {
         self.state = None;
         self.now.mono += ms as u64;
         self.now.wall += ms;

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod delegations;
+mod hearts;
 mod model_pi;
 mod platform;
 mod presses;
@@ -15,7 +16,7 @@ mod world;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use world::{World, API, BUTTONS, CRON, DELEGATE};
+use world::{World, API, BUTTONS, CRON, DELEGATE, HEART};
 
 /// Seeds that once failed, each with the fault it found.
 const KEPT: &str = include_str!("../simulation.seeds");
@@ -127,6 +128,18 @@ fn scheduled_jobs_keep_the_promise() {
 #[test]
 fn delegations_keep_the_promise() {
     for seed in DELEGATE..DELEGATE + number("PI_GW_SEEDS").unwrap_or(4000) / 8 {
+        if let Err(why) = run(seed, false) {
+            panic!("seed {seed}: {why}\n  repeat it with: make simulate SEED={seed}");
+        }
+    }
+}
+
+/// An agent is woken by itself and for events, on copies of its conversation's file. No event is lost while it counts, none
+/// is dealt with twice, no file goes that a conversation or a process has, none stays that nobody has, and what people
+/// wrote is answered as ever.
+#[test]
+fn heartbeats_keep_the_promise() {
+    for seed in HEART..HEART + number("PI_GW_SEEDS").unwrap_or(4000) / 4 {
         if let Err(why) = run(seed, false) {
             panic!("seed {seed}: {why}\n  repeat it with: make simulate SEED={seed}");
         }

@@ -50,6 +50,8 @@ struct Run {
     errors_left: u32,
     retry: bool,
     in_tool: bool,
+    /// Nobody wrote: it may have nothing to say.
+    beat: bool,
 }
 
 /// Tokens `mN;` in a text, in order, each once.
@@ -249,6 +251,7 @@ impl ModelPi {
             errors_left: if rng.one_in(6) { 1 + rng.below(2) as u32 } else { 0 },
             retry: false,
             in_tool: false,
+            beat: false,
         });
         self.out.push(PiEvent::AgentStart);
         self.user(message, files);
@@ -257,6 +260,13 @@ impl ModelPi {
     fn user(&mut self, message: String, files: &mut Files) {
         let head: String = message.chars().take(500).collect();
         self.out.push(PiEvent::UserStart { head });
+        if message.contains("\nHeartbeat:") {
+            if let Some(r) = &mut self.run {
+                r.beat = true; // what people wrote is none of its business
+            }
+            self.append(files, Entry::User(message));
+            return;
+        }
         let known: Vec<String> = ModelPi::unanswered(files, &self.file);
         let mine: Vec<String> =
             self.unwritten.iter().flat_map(|e| if let Entry::User(t) = e { tokens(t) } else { Vec::new() }).collect();
@@ -312,7 +322,11 @@ impl ModelPi {
             self.out.push(PiEvent::ToolStart { name: "bash".into() });
             return;
         }
-        let text = made_token(made, "answer", &open);
+        let text = match r.beat {
+            true if rng.one_in(2) => "HEARTBEAT_OK".into(),
+            true => made_token(made, "alert", &[]),
+            false => made_token(made, "answer", &open),
+        };
         let m = AssistantMessage { text, stop: "stop".into(), ..AssistantMessage::default() };
         r.open.clear();
         self.append(files, Entry::Assistant(m.clone()));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pi_gateway::cron::job::Job;
+use pi_gateway::cron::job::{Job, Mode};
 use pi_gateway::message::*;
 use pi_gateway::rules::{Address, CronRules};
 use rusqlite::Connection;
@@ -61,6 +61,8 @@ impl Schedules {
 
     /// What must be so when everything has come to rest.
     pub fn judge(&self, db: &Connection, store: &str, files: &Files, now: Wall, power_cuts: u32) -> Result<(), String> {
+        // What several events have led to is told once.
+        let together = "SELECT count(*) FROM inbox WHERE kind = 'event'";
         let count = |sql: &str| db.query_row(sql, [], |r| r.get::<_, i64>(0)).map_err(|e| e.to_string());
         if count("SELECT count(*) FROM cron_run WHERE finished IS NULL")? > 0 {
             return Err("a run of a job has no end".into());
@@ -89,7 +91,7 @@ impl Schedules {
                 return Err(format!("the agent never saw {dkey}, which is {state}"));
             }
         }
-        if power_cuts == 0 && self.jobs.iter().all(|j| !j.removed) {
+        if power_cuts == 0 && count(together)? == 0 && self.jobs.iter().all(|j| !j.removed) {
             let told = count("SELECT count(*) FROM segment WHERE origin = 'cron'")?;
             let sent = count("SELECT count(*) FROM cron_run WHERE delivery = 'sent'")?;
             let missed = count("SELECT count(*) FROM cron_run WHERE status = 'missed'")?;
@@ -154,7 +156,11 @@ impl World {
         let id = format!("c{n}");
         let job = json!({"id": id, "schedule": {"kind": kind, "expr": expr}, "task": "look", "delivery": to,
             "timeoutMs": timeout, "deleteAfterRun": self.rng.one_in(6)});
-        let job = Box::new(Job::from_json(&job)?);
+        let mut job = Box::new(Job::from_json(&job)?);
+        if self.hearts.is_some() {
+            job.mode = if self.rng.one_in(3) { Mode::Main } else { Mode::Isolated };
+            job.notify_main = self.rng.one_in(3);
+        }
         let delete = job.delete_after_run;
         if let Some(c) = &mut self.cron {
             c.jobs.push(Made { id, once, acked: false, removed: delete, paused: false });

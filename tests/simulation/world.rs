@@ -13,6 +13,7 @@ use pi_gateway::rules::{
 use pi_gateway::store::{inbox_state, Store};
 
 use super::delegations::{self, Delegations};
+use super::hearts::{self, Hearts};
 use super::model_pi::{tokens, Entry, Files, ModelPi};
 use super::platform::Platforms;
 use super::presses::Presses;
@@ -87,6 +88,8 @@ pub const BUTTONS: u64 = 2_000_000_000;
 pub const CRON: u64 = 3_000_000_000;
 /// Seeds from here on have agents that hand work to others.
 pub const DELEGATE: u64 = 4_000_000_000;
+/// Seeds from here on have heartbeats and system events.
+pub const HEART: u64 = 5_000_000_000;
 /// How sessions of single requests begin.
 const FLEETING: &str = "agent:main:api:req:";
 
@@ -96,7 +99,7 @@ pub struct World {
     log: VecDeque<String>,
     hash: u64,
     pub(super) now: Now,
-    rules: Arc<Rules>,
+    pub(super) rules: Arc<Rules>,
     new_pi: bool,
     dir: tempfile::TempDir,
     lives: u32,
@@ -106,21 +109,21 @@ pub struct World {
     pub(super) power_cuts: u32,
     durable: Vec<Effect>,
     calls: Vec<(CallId, Call)>,
-    jobs: Vec<(JobId, Job)>,
+    pub(super) jobs: Vec<(JobId, Job)>,
     sweeps: Vec<ProcId>,
     spawns: Vec<(ProcId, PathBuf)>,
     /// What each process was started with.
     profiles: BTreeMap<ProcId, Profile>,
     pub(super) procs: BTreeMap<ProcId, ModelPi>,
     exits: Vec<ProcId>,
-    files: Files,
+    pub(super) files: Files,
     made: Vec<String>,
     /// Roles made by `/role create`.
     roles: Vec<String>,
     msgs: Vec<Msg>,
     asks: BTreeMap<ReqId, Vec<usize>>,
     /// `/api/chat` callers that wait.
-    waits: BTreeSet<ReqId>,
+    pub(super) waits: BTreeSet<ReqId>,
     pub(super) next_req: u64,
     pub(super) platforms: Platforms,
     pub(super) may_repeat: BTreeSet<String>,
@@ -135,6 +138,7 @@ pub struct World {
     pub(super) presses: Option<Presses>,
     pub(super) cron: Option<Schedules>,
     pub(super) delegations: Option<Delegations>,
+    pub(super) hearts: Option<Hearts>,
     /// Files of a single request may stay: nobody removed them in time.
     unforgotten: bool,
     /// What tools send, and who waits for which of it.
@@ -156,7 +160,9 @@ fn fnv(hash: u64, text: &str) -> u64 {
 impl World {
     /// `pool`: so many processes at most, else whatever the seed says.
     pub fn new(seed: u64, trace: bool, pool: Option<usize>) -> World {
-        let mut rng = Rng(seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
+        // The one that is kept was found when these began at 4,000,000,000.
+        let stream = if seed >= HEART { seed - 1_000_000_000 } else { seed };
+        let mut rng = Rng(stream.wrapping_mul(0x2545_f491_4f6c_dd1d));
         let allow = SENDERS.iter().map(|s| s.to_string()).collect::<Vec<_>>();
         let mut rules = Rules {
             sessions_dir: "/s".into(),
@@ -204,7 +210,10 @@ impl World {
             };
             rules.accounts.insert((name.to_string(), String::new()), account);
         }
-        if seed >= DELEGATE {
+        if seed >= HEART {
+            rules.heartbeats.insert("main".into(), hearts::rules(&mut rng));
+        }
+        if (DELEGATE..HEART).contains(&seed) {
             delegations::rules(&mut rng, &mut rules);
         } else if seed >= CRON {
             rules.cron = schedules::rules(&mut rng);
@@ -251,8 +260,9 @@ impl World {
             crash_now: false,
             api: (API..BUTTONS).contains(&seed),
             presses: (BUTTONS..CRON).contains(&seed).then(Presses::default),
-            cron: (CRON..DELEGATE).contains(&seed).then(Schedules::default),
-            delegations: (seed >= DELEGATE).then(Delegations::default),
+            cron: ((CRON..DELEGATE).contains(&seed) || seed >= HEART).then(Schedules::default),
+            delegations: (DELEGATE..HEART).contains(&seed).then(Delegations::default),
+            hearts: (seed >= HEART).then(Hearts::default),
             unforgotten: false,
             sends: Vec::new(),
             sending: BTreeMap::new(),
@@ -391,6 +401,9 @@ impl World {
         if let Some(d) = &mut self.delegations {
             d.die();
         }
+        if let Some(h) = &mut self.hearts {
+            h.die();
+        }
         for m in &mut self.msgs {
             m.asked = None;
         }
@@ -403,6 +416,9 @@ impl World {
     pub(super) fn feed(&mut self, event: Event) -> Result<(), String> {
         self.note(format!("> {}", short(&event)));
         let now = self.now;
+        if let Some(h) = &mut self.hearts {
+            h.saw(now.wall);
+        }
         let Some(state) = self.state.as_mut() else { return Ok(()) };
         let done = || -> pi_gateway::store::Result<Vec<Effect>> {
             state.store().begin()?;
@@ -474,6 +490,9 @@ impl World {
                         p.held = false;
                     }
                 }
+                if let Some(h) = &mut self.hearts {
+                    h.told(id, &answer.0);
+                }
                 self.answered(id, *answer.0);
             }
             Effect::Call { id, call, .. } => {
@@ -514,6 +533,9 @@ impl World {
                     if others.count() > 0 {
                         return Err(format!("two processes work on {file:?}"));
                     }
+                    if file.as_ref().is_some_and(|f| self.is_removed(f)) {
+                        return Err(format!("a prompt goes to {file:?}, which was removed"));
+                    }
                     self.at_home(proc)?;
                 }
                 if let Some(p) = self.procs.get_mut(&proc) {
@@ -539,7 +561,9 @@ impl World {
             return Ok(());
         };
         let sessions = state.store().sessions(1000).map_err(|e| e.to_string())?;
-        let mine: Vec<_> = sessions.iter().filter(|s| s.file == p.file).collect();
+        let copies = state.store().scratch_files().map_err(|e| e.to_string())?;
+        let copied = |key: &str| copies.iter().any(|(file, of)| *file == p.file && of == key);
+        let mine: Vec<_> = sessions.iter().filter(|s| s.file == p.file || copied(&s.key)).collect();
         let [session] = &mine[..] else {
             return Err(format!("{} sessions own {:?}, the file of process {}", mine.len(), p.file, proc.0));
         };
@@ -599,6 +623,9 @@ impl World {
         if self.delegations.is_some() && self.rng.one_in(6) {
             return self.delegate();
         }
+        if self.hearts.is_some() && self.rng.one_in(4) {
+            return self.heart();
+        }
         match self.rng.below(100) {
             0..=11 if self.msgs.len() < if self.delegations.is_some() { 5 } else { 14 } => self.somebody_writes(),
             12..=19 => self.deliver(),
@@ -644,6 +671,7 @@ impl World {
         self.deliver_presses()?;
         self.end_schedules()?;
         self.tell_gone()?;
+        self.end_hearts()?;
         self.sync()?;
         self.finish_job()?;
         self.outcome()?;
@@ -883,6 +911,7 @@ impl World {
             return Ok(());
         }
         let at = self.rng.below(self.jobs.len() as u64) as usize;
+        let at = self.before_removal(at);
         if self.faults && self.rng.one_in(40) {
             let (_, job) = self.jobs.remove(at); // hangs for ever
             self.unforgotten |= matches!(job, Job::ForgetFiles { .. });
@@ -924,6 +953,11 @@ impl World {
                 });
                 JobDone::Fetched(fetched.collect())
             }
+            Job::BranchFile { .. } if self.faults && self.rng.one_in(12) => JobDone::Failed { why: "ENOSPC".into() },
+            Job::BranchFile { from, to, .. } => self.branch(&from, to),
+            Job::RemoveFile { .. } if self.faults && self.rng.one_in(12) => JobDone::Failed { why: "EIO".into() },
+            Job::RemoveFile { path } => self.remove(path)?,
+            Job::ReadHeartbeat { .. } => JobDone::Asks(!self.rng.one_in(4)),
             Job::Transcript { .. } | Job::CopySession { .. } | Job::ForgetTranscript => JobDone::Done,
             Job::ForgetFiles { dir } => {
                 if let Some((id, _)) = self.procs.iter().find(|(_, p)| p.file.starts_with(&dir)) {
@@ -1148,6 +1182,9 @@ impl World {
         if let Some(d) = &mut self.delegations {
             d.rebuilt();
         }
+        if let Some(h) = &mut self.hearts {
+            h.die();
+        }
         self.jobs.clear(); // answers to the old state's jobs find nobody
         self.boot(legacy)
     }
@@ -1229,6 +1266,10 @@ impl World {
         }
         if self.delegations.as_ref().is_some_and(Delegations::waits) {
             self.leap()?;
+            return Ok(false);
+        }
+        if self.something_left() {
+            self.leap()?; // all of that ends within the hour
             return Ok(false);
         }
         if self.msgs.iter().any(|m| !m.acked && !m.refused) || !self.durable.is_empty() {
@@ -1421,6 +1462,9 @@ impl World {
         let id = store.id.clone();
         drop(store);
         let db = rusqlite::Connection::open(&self.path).map_err(|e| e.to_string())?;
+        if let Some(h) = &self.hearts {
+            h.judge(&db, &self.files, self.power_cuts)?;
+        }
         if let Some(c) = &self.cron {
             c.judge(&db, &id, &self.files, self.now.wall, self.power_cuts)?;
         }
@@ -1460,6 +1504,11 @@ impl World {
     fn switched(&self, m: &Msg) -> bool {
         self.msgs.iter().any(|o| o.session == m.session && o.text == "/role set boss")
             || self.presses.as_ref().is_some_and(|p| p.switched.contains(&m.session))
+    }
+
+    /// Its conversation may have begun anew.
+    pub(super) fn was_reset(&self, session: &str) -> bool {
+        self.msgs.iter().any(|m| m.session == session && m.text == "/new")
     }
 
     fn retried(&self, m: &Msg) -> bool {

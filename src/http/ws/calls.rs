@@ -11,7 +11,7 @@ use crate::bell::Bell;
 use crate::http::fault::Fault;
 use crate::http::images::Stored;
 use crate::http::paging::{self, Page};
-use crate::http::status::applied;
+use crate::http::status::{applied, was_reset};
 use crate::http::{cron, lists, roles, shapes, tools};
 use crate::message::{Answer, Code, Dialog, Request};
 
@@ -23,6 +23,8 @@ const BACKLOG: usize = 64;
 pub enum Finish {
     /// This payload, if the answer is `Ok`.
     Ok(Value),
+    /// Of that session.
+    Reset(String),
     /// `chat.send`: events waited for this. `elsewhere`: the session of the agent that the message named.
     Send {
         images: Stored,
@@ -179,6 +181,7 @@ impl Started {
 pub fn payload(finish: Finish, answer: Answer) -> Result<Value, Fault> {
     match (finish, answer) {
         (Finish::Ok(value), Answer::Ok) => Ok(value),
+        (Finish::Reset(session), Answer::Reset { events }) => Ok(was_reset(&session, events)),
         (Finish::Send { mut images, elsewhere }, Answer::Accepted { run, replayed, .. }) => {
             if !replayed {
                 images.keep(); // a repeat has its pictures already

@@ -35,8 +35,7 @@ impl Session {
             }
             "sessions.reset" => {
                 let (session, all) = (self.web_session(m)?, m.flag("all")?);
-                let payload = status::was_reset(&session);
-                self.ask(id, Request::Reset { session, all }, Finish::Ok(payload), false)
+                self.ask(id, Request::Reset { session: session.clone(), all }, Finish::Reset(session), false)
             }
             "sessions.rename" => {
                 let (session, title) = (needed(m, "sessionKey required")?, title(m)?);
