@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::events::{self, is_event};
 use super::heartbeat::is_beat;
+use super::pool::Proc;
 use super::reply::End;
 use super::session::{Key, Session, Stage, Work};
 use super::turn::{AbortWhy, Turn};
@@ -244,6 +245,14 @@ impl State {
         let procs = self.procs.values().filter(|p| p.session.as_ref() == Some(key));
         if procs.clone().any(|p| p.file.is_none()) {
             return Ok(()); // it is just changing from one file to another
+        }
+        // One that was started for a heartbeat which never came to its prompt.
+        let copy = |p: &Proc| p.file.as_ref().is_some_and(|file| self.heart.scratch.contains_key(file));
+        let on_a_copy = |p: &&Proc| p.usable() && p.file != own && copy(p);
+        let stranded: Vec<ProcId> = procs.clone().filter(on_a_copy).map(|p| p.id).collect();
+        if !stranded.is_empty() {
+            stranded.into_iter().for_each(|id| self.stop_proc(id));
+            return Ok(()); // its end brings us back
         }
         let now = self.now.mono;
         let gone: Vec<PathBuf> = self

@@ -155,6 +155,9 @@ impl World {
     /// A copy is on its way to be removed, or a job's run is an event that nobody will take up.
     pub fn something_left(&self) -> bool {
         let Some(store) = self.hearts.as_ref().and(self.state.as_ref()).map(|s| s.store()) else { return false };
+        if self.trace {
+            println!("          left: {:?} {:?}", store.scratch_files(), store.open_cron_runs());
+        }
         store.scratch_files().is_ok_and(|f| !f.is_empty()) || store.open_cron_runs().is_ok_and(|r| !r.is_empty())
     }
 

@@ -95,7 +95,7 @@ const FLEETING: &str = "agent:main:api:req:";
 
 pub struct World {
     pub(super) rng: Rng,
-    trace: bool,
+    pub(super) trace: bool,
     log: VecDeque<String>,
     hash: u64,
     pub(super) now: Now,
