@@ -1268,10 +1268,6 @@ impl World {
             self.leap()?;
             return Ok(false);
         }
-        if self.something_left() {
-            self.leap()?; // all of that ends within the hour
-            return Ok(false);
-        }
         if self.msgs.iter().any(|m| !m.acked && !m.refused) || !self.durable.is_empty() {
             return Ok(false);
         }
@@ -1282,6 +1278,10 @@ impl World {
             && self.exits.is_empty()
             && self.procs.values().all(|p| p.dying || p.hung || p.stdin.is_empty()))
         {
+            return Ok(false);
+        }
+        if self.something_left() {
+            self.leap()?; // all of that ends within the hour
             return Ok(false);
         }
         let id = ReqId(self.next_req);
