@@ -60,6 +60,7 @@ bench: ## measure latency, throughput, memory (static build if its target is ins
 		$(CARGO) build --release --bin pi-gw --target $(MUSL) && \
 		export PI_GW_BENCH_BINARY='$(CURDIR)/target/$(MUSL)/release/pi-gw'; \
 	fi && $(CARGO) bench --bench gateway
+	@benches/footprint-of target/release/pi-gw $(wildcard target/static/*/release/pi-gw)
 
 simulate: ## run the mind under random faults: SEEDS=n fresh seeds, or SEED=n to replay one with its trace
 	PI_GW_SEED='$(SEED)' PI_GW_SEEDS='$(SEEDS)' $(CARGO) test --test simulation -- --nocapture
