@@ -31,7 +31,8 @@ impl Machine {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/dist/build-static");
         fs::copy(script, m.at("repo/.ci/dist/build-static")).unwrap();
         m.program("bin/rustc", &format!("echo '{}'", m.at("sysroot").display()));
-        let note = "echo \"$(basename \"$0\") $* | bootstrap=$RUSTC_BOOTSTRAP rustc=$RUSTC flags=$RUSTFLAGS\" >>../built\n\
+        let note =
+            "echo \"$(basename \"$0\") $* | bootstrap=$RUSTC_BOOTSTRAP rustc=$RUSTC flags=$RUSTFLAGS\" >>../built\n\
                     mkdir -p target/static/$TRIPLE/release && cp ../result target/static/$TRIPLE/release/pi-gw";
         m.program("bin/cargo", note);
         m.program("zig/bin/cargo-zigbuild", note);
