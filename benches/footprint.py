@@ -108,7 +108,7 @@ def below(pid):
 
 
 def memory(pid):
-    """RSS and PSS in MB, and threads; nothing if it ended."""
+    """RSS, PSS and what of RSS is no file's, in MB, and threads; nothing if it ended."""
     try:
         with open(f"/proc/{pid}/smaps_rollup") as f:
             rollup = dict(re.findall(r"^(\w+):\s+(\d+) kB", f.read(), re.M))
@@ -116,7 +116,8 @@ def memory(pid):
             threads = int(re.search(r"^Threads:\s+(\d+)", f.read(), re.M).group(1))
     except OSError:
         return None
-    return {"rss": int(rollup["Rss"]) / 1024, "pss": int(rollup["Pss"]) / 1024, "threads": threads}
+    kinds = {"rss": "Rss", "pss": "Pss", "anonymous": "Anonymous"}
+    return {name: int(rollup[kind]) / 1024 for name, kind in kinds.items()} | {"threads": threads}
 
 
 def look(process):
@@ -170,7 +171,7 @@ def told(given, found):
     for key, name in names.items():
         if key in found:
             m = found[key]
-            text = f"{name:<28} RSS {m['rss']:.2f} MB, PSS {m['pss']:.2f} MB, {m['threads']} threads"
+            text = f"{name:<28} RSS {m['rss']:.2f} MB ({m['anonymous']:.2f} anonymous), PSS {m['pss']:.2f} MB, {m['threads']} threads"
             if m["children"]:
                 text += f"; below it {m['children']} processes: RSS {m['childrenRss']:.1f} MB, PSS {m['childrenPss']:.1f} MB"
             yield text
