@@ -9,18 +9,41 @@ SEEDS   ?= 4000
 
 BINARY  := target/release/pi-gw
 MUSL    := $(shell uname -m)-unknown-linux-musl
+# What `make dist` packs.
+TRIPLES ?= x86_64-unknown-linux-musl aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-linux-musleabihf
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-deps bench simulate lint install clean
+.PHONY: help run build musl aarch64 armv7 armv6 zig check-static dist test test-deps bench simulate lint install clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## build and start the gateway here; without pi it runs a demo agent
 	./$(BINARY) gateway --allow-defaults --demo-if-no-pi
 
 build: ## build the release binary (target/release/pi-gw)
 	$(CARGO) build --release --bin pi-gw
+
+musl: ## a static binary for this machine's architecture (target/static/TRIPLE/release/pi-gw)
+	.ci/dist/build-static $(MUSL)
+
+aarch64: ## a static binary for a 64-bit Raspberry Pi OS
+	.ci/dist/build-static aarch64-unknown-linux-musl
+
+armv7: ## a static binary for 32-bit ARM from the Pi 2 on
+	.ci/dist/build-static armv7-unknown-linux-musleabihf
+
+armv6: ## a static binary for every 32-bit ARM of the Pi family, Zero and 1 included
+	.ci/dist/build-static arm-unknown-linux-musleabihf
+
+zig: ## install the compiler and linker of the static builds (build/zig)
+	.ci/dist/install-zig
+
+check-static: ## run each static binary that was built here, ARM under qemu
+	.ci/dist/check-static target/static/*/release/pi-gw
+
+dist: ## the downloads: static binaries of all targets, packed, with checksums (target/dist)
+	.ci/dist/pack $(TRIPLES)
 
 test-deps: ## install what tests run against: the real pi, old and new (build/pi), OpenAI's clients, and Chromium
 	tests/install-pi.sh
@@ -37,6 +60,7 @@ bench: ## measure latency, throughput, memory (static build if its target is ins
 		$(CARGO) build --release --bin pi-gw --target $(MUSL) && \
 		export PI_GW_BENCH_BINARY='$(CURDIR)/target/$(MUSL)/release/pi-gw'; \
 	fi && $(CARGO) bench --bench gateway
+	@benches/footprint-of target/release/pi-gw $(wildcard target/static/*/release/pi-gw)
 
 simulate: ## run the mind under random faults: SEEDS=n fresh seeds, or SEED=n to replay one with its trace
 	PI_GW_SEED='$(SEED)' PI_GW_SEEDS='$(SEEDS)' $(CARGO) test --test simulation -- --nocapture

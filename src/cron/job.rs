@@ -212,7 +212,7 @@ impl Job {
 
     pub fn from_stored(text: &str) -> Result<Job, String> {
         let value: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
-        let origin = value.get("origin").and_then(|origin| serde_json::from_value(origin.clone()).ok());
+        let origin = value.get("origin").and_then(|origin| serde_json::from_str(&origin.to_string()).ok());
         Ok(Job { origin, ..Job::from_json(&value)? })
     }
 
