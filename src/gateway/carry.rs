@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
@@ -17,10 +18,14 @@ use crate::agent::profile::{self, Instance};
 use crate::ask::{Answers, Mind};
 use crate::children::{ChildId, ChildrenHandle};
 use crate::config::{Config, Env, Paths};
+use crate::footprint;
 use crate::http::PiTokens;
 use crate::live::Board;
 use crate::message::*;
 use crate::roles;
+
+/// After the end of a pi, until all is quiet.
+const REST: Duration = Duration::from_secs(3);
 
 /// The configuration that is in force; a reload puts another one in its place.
 pub type SharedConfig = Arc<RwLock<Arc<Config>>>;
@@ -231,6 +236,9 @@ impl Carrier {
                 p.join();
             }
             this.mind.tell(Event::Exit { proc, info: Box::new(info) });
+            // What its end needed of the program is not needed soon again.
+            std::thread::sleep(REST);
+            footprint::release_code();
         };
         let thread = std::thread::Builder::new().name(format!("pi-{}-end", proc.0)).stack_size(256 << 10);
         if let Err(e) = thread.spawn(end) {
