@@ -7,56 +7,24 @@
 mod direct;
 mod goal;
 mod keys;
+mod order;
 mod through;
 
-use std::io::{self, IsTerminal, Read};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::io;
 
 use serde_json::{json, Value};
 
 use super::pairing::{usage, Failed};
 use super::{exit, instance, written, Call, Io};
-use crate::config::{self, Config, Env, Examined, Options, Paths};
-use crate::message::{Content, Form, OutFile, Target};
+use crate::config::Env;
+use crate::message::{Content, Target};
 use crate::spool::{self, Note};
 use crate::store::{random_id, Beside};
 use crate::{clock, gateway};
 
 use goal::Goal;
 use keys::Claim;
-
-/// Longest text, bytes.
-const LONGEST: u64 = 1 << 20;
-const RETRIES: u32 = 3;
-const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Which way a message takes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Via {
-    Auto,
-    Direct,
-    Gateway,
-}
-
-/// What is sent, and how.
-struct Order {
-    config: Config,
-    paths: Paths,
-    text: String,
-    files: Vec<OutFile>,
-    caption: String,
-    form: Form,
-    reply_to: Option<String>,
-    silent: bool,
-    via: Via,
-    retries: u32,
-    deadline: Instant,
-    timeout: Duration,
-    spool: bool,
-    key: Option<String>,
-    dry: bool,
-}
+use order::{Order, Via};
 
 /// How far it came.
 #[derive(Debug, Default, PartialEq)]
@@ -93,7 +61,7 @@ pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
         io.tell("--to is missing: where to?");
         return usage(call, io);
     }
-    let order = match order(call, env) {
+    let order = match order::read(call, env) {
         Ok(Some(order)) => order,
         // A pipe that had nothing to say, as in a crontab.
         Ok(None) if call.value("--message") == Some("-") => {
@@ -156,96 +124,6 @@ fn worse(a: u8, b: u8) -> u8 {
     } else {
         a
     }
-}
-
-/// Reads the options; `Ok(None)`: there is nothing to send.
-fn order(call: &Call, env: &Env) -> Result<Option<Order>, Failed> {
-    let wrong = |why: String| (exit::USAGE, why);
-    let number = |name: &str, otherwise: u64, most: u64| match call.value(name) {
-        None => Ok(otherwise),
-        Some(text) => match text.parse::<u64>() {
-            Ok(n) if n <= most => Ok(n),
-            _ => Err(wrong(format!("{name} must be a whole number from 0 to {most}, found \"{text}\""))),
-        },
-    };
-    let retries = number("--retries", u64::from(RETRIES), 100)? as u32;
-    let timeout = Duration::from_secs(number("--timeout", TIMEOUT.as_secs(), 86_400)?.max(1));
-    let deadline = Instant::now() + timeout;
-    let form = match call.value("--format") {
-        None | Some("markdown") => Form::Markdown,
-        Some("html") => Form::Html,
-        Some("plain") => Form::Plain,
-        Some(other) => return Err(wrong(format!("--format is markdown, html or plain, not \"{other}\""))),
-    };
-    let via = match call.value("--via") {
-        None | Some("auto") => Via::Auto,
-        Some("direct") => Via::Direct,
-        Some("gateway") => Via::Gateway,
-        Some(other) => return Err(wrong(format!("--via is auto, direct or gateway, not \"{other}\""))),
-    };
-    let files = call.all("--file").iter().map(|path| file(path)).collect::<Result<Vec<_>, _>>()?;
-    if call.has("--spool") && !files.is_empty() {
-        return Err(wrong("--spool keeps texts, not files".into()));
-    }
-    let text = match call.value("--message") {
-        Some("-") => standard_input()?,
-        Some(text) => text.to_owned(),
-        None if files.is_empty() && !io::stdin().is_terminal() => standard_input()?,
-        None => String::new(),
-    };
-    if text.trim().is_empty() && files.is_empty() {
-        return Ok(None);
-    }
-    let options = Options { file: call.config(), allow_missing: true, ..Options::default() };
-    let loaded = match config::examine(env, &options) {
-        Examined::Read(loaded) => *loaded,
-        Examined::Unreadable(issues) => {
-            let lines: Vec<String> = issues.iter().map(ToString::to_string).collect();
-            return Err((exit::CONFIG, lines.join("\n")));
-        }
-    };
-    Ok(Some(Order {
-        paths: loaded.paths(env),
-        config: loaded.config,
-        text,
-        files,
-        caption: call.value("--caption").unwrap_or_default().to_owned(),
-        form,
-        reply_to: call.value("--reply-to").map(str::to_owned),
-        silent: call.has("--silent"),
-        via,
-        retries,
-        deadline,
-        timeout,
-        spool: call.has("--spool"),
-        key: call.value("--dedupe-key").map(str::to_owned),
-        dry: call.has("--dry-run"),
-    }))
-}
-
-/// A file that is there, by its full path.
-fn file(path: &str) -> Result<OutFile, Failed> {
-    let bad = |why: String| (exit::DATA, format!("{path}: {why}"));
-    let full: PathBuf = std::path::absolute(path).map_err(|e| bad(e.to_string()))?;
-    let data = std::fs::metadata(&full).map_err(|e| bad(e.to_string()))?;
-    if !data.is_file() {
-        return Err(bad("this is no file".into()));
-    }
-    let at = full.into_os_string().into_string().map_err(|_| bad("its path is not UTF-8".into()))?;
-    Ok(OutFile { at, size: data.len(), ..OutFile::default() })
-}
-
-fn standard_input() -> Result<String, Failed> {
-    let mut bytes = Vec::new();
-    let read = io::stdin().lock().take(LONGEST + 1).read_to_end(&mut bytes);
-    read.map_err(|e| (exit::DATA, format!("standard input: {e}")))?;
-    if bytes.len() as u64 > LONGEST {
-        return Err((exit::DATA, "standard input: more than 1 MiB".into()));
-    }
-    let text = String::from_utf8(bytes).map_err(|e| {
-        (exit::DATA, format!("standard input is not UTF-8: byte {} is wrong", e.utf8_error().valid_up_to() + 1))
-    })?;
-    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
 /// The messages that go to a platform, in order.

@@ -4,8 +4,10 @@
 //! connection, never waits and knows no thread. The loop around it is [`run`]. What lasts is in the store;
 //! what is here can be built from it at any moment ([`State::open`]): start and recovery are the same path.
 
+mod agenda;
 mod answers;
 mod asks;
+mod basics;
 mod chats;
 pub mod command_list;
 mod commands;
@@ -59,16 +61,13 @@ mod turn_events;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::session_dir_name;
-use crate::delegation;
 use crate::message::*;
 use crate::store::{random_id, Alias, Result, Store};
 
-use crate::routing::fleeting;
 use crate::rules::Rules;
+use agenda::{Due, Todo};
 use asks::PendingAsk;
 use failover::Health;
 use lanes::{Account, Chat, Lane, Passing};
@@ -78,55 +77,6 @@ use session::{Session, Stage};
 use view::ViewState;
 
 pub use session::Key;
-
-/// What a due time belongs to; each has at most one.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
-    Session(Key),
-    Proc(ProcId),
-    Lane(Target),
-    View(Key),
-    Dialog(String),
-    Question(String),
-    Ask(CmdId),
-    Warm,
-    Clean,
-    Drain,
-    /// Who waits for a platform is told.
-    Post(ReqId),
-    /// Scheduled jobs are looked at.
-    Cron,
-    /// A task for another agent: by its message.
-    Task(Row),
-    /// That agent's heartbeat.
-    Beat(String),
-    /// An agent's session may have time for an event.
-    Wake(String),
-    /// The oldest event is over.
-    Events,
-}
-
-/// Work that follows from an event and touches something else than the event did.
-#[derive(Debug)]
-enum Todo {
-    /// The pool may have room for somebody who waits.
-    Pool,
-    /// The session may begin a turn.
-    Kick(Key),
-    Lane(Target),
-    /// The session of a single request may be over.
-    Fleeting(Key),
-    /// Somebody runs a job by hand; its key is that moment.
-    Run(String, Wall),
-    /// A task for another agent is to end.
-    EndTask(Row),
-    /// A delegated conversation may have come to its end.
-    Retire(Key),
-    /// An agent is woken for an event.
-    Wake(String),
-    /// Copies of the session's file may go.
-    Tidy(Key),
-}
 
 /// The mind's state.
 pub struct State {
@@ -421,152 +371,6 @@ impl State {
         Ok(std::mem::take(&mut self.out))
     }
 
-    // ---- timers
-
-    fn arm(&mut self, due: Due, at: Mono) {
-        if let Some(old) = self.dues.insert(due.clone(), at) {
-            self.timers.remove(&(old, due.clone()));
-        }
-        self.timers.insert((at, due));
-    }
-
-    fn disarm(&mut self, due: &Due) {
-        if let Some(old) = self.dues.remove(due) {
-            self.timers.remove(&(old, due.clone()));
-        }
-    }
-
-    fn on_due(&mut self) -> Result<()> {
-        while let Some((at, due)) = self.timers.first().cloned() {
-            if at > self.now.mono {
-                break;
-            }
-            self.disarm(&due);
-            match due {
-                Due::Session(key) => self.with(&key, |core, s| core.on_session_due(s))?,
-                Due::Proc(id) => self.on_proc_due(id)?,
-                Due::Lane(target) => self.todo.push_back(Todo::Lane(target)),
-                Due::View(key) => self.tick_view(&key),
-                Due::Dialog(id) => self.close_dialog(&id, UiAnswer::Cancelled, Ended::TimedOut)?,
-                Due::Question(id) => self.question_late(&id)?,
-                Due::Ask(cmd) => self.ask_late(cmd)?,
-                Due::Warm => self.keep_warm()?,
-                Due::Clean => self.clean()?,
-                Due::Drain => {}
-                Due::Post(req) => self.poster_late(req),
-                Due::Cron => self.look_cron()?,
-                Due::Task(row) => self.task_due(row),
-                Due::Beat(agent) => self.tick(&agent)?,
-                Due::Wake(agent) => self.wake(&agent)?,
-                Due::Events => self.expire_events()?,
-            }
-        }
-        Ok(())
-    }
-
-    fn work(&mut self) -> Result<()> {
-        while let Some(todo) = self.todo.pop_front() {
-            match todo {
-                Todo::Pool => self.pump_pool()?,
-                Todo::Kick(key) => self.with(&key, |core, s| core.kick(s))?,
-                Todo::Lane(target) => {
-                    self.pump_lane(&target)?;
-                    self.tell_posters()?;
-                }
-                Todo::Fleeting(key) => self.end_fleeting(&key)?,
-                Todo::Run(job, at) => self.run_job(&job, at)?,
-                Todo::EndTask(row) => self.end_task(row)?,
-                Todo::Retire(key) => self.retire_child(&key),
-                Todo::Wake(agent) => self.wake(&agent)?,
-                Todo::Tidy(key) => self.tidy(&key)?,
-            }
-        }
-        Ok(())
-    }
-
-    // ---- small things everybody needs
-
-    /// Runs `f` on a session that is in memory, then sets its due time.
-    fn with(&mut self, key: &Key, f: impl FnOnce(&mut State, &mut Session) -> Result<()>) -> Result<()> {
-        let Some(mut s) = self.sessions.remove(key) else { return Ok(()) };
-        self.current = Some(key.clone());
-        let done = f(self, &mut s);
-        match self.due_of(&s) {
-            Some(at) => self.arm(Due::Session(key.clone()), at),
-            None => self.disarm(&Due::Session(key.clone())),
-        }
-        if matches!(s.stage, Stage::Idle) {
-            self.end_view(key); // whatever it was that people saw of it
-            if self.has_scratch(key) {
-                self.todo.push_back(Todo::Tidy(key.clone()));
-            }
-        }
-        if s.quiet() && fleeting(key) {
-            self.todo.push_back(Todo::Fleeting(key.clone()));
-        }
-        if s.quiet() && s.proc.is_some() && delegation::is_delegated(key) {
-            self.todo.push_back(Todo::Retire(key.clone()));
-        }
-        let keep = !s.quiet() || s.proc.is_some();
-        if keep {
-            self.sessions.insert(key.clone(), s);
-        }
-        done
-    }
-
-    fn emit(&mut self, effect: Effect) {
-        self.out.push(effect);
-    }
-
-    fn frame(&mut self, frame: Frame) {
-        self.out.push(Effect::Frame(Box::new(frame)));
-    }
-
-    /// For the operator's list of what happened.
-    fn observe(&mut self, level: Level, category: Area, action: &'static str, message: String, session: &str) {
-        let seen = Observation::new(level, category, action, message);
-        let seen = if session.is_empty() { seen } else { seen.of(session) };
-        self.emit(Effect::Observed(Box::new(seen)));
-    }
-
-    /// pi did not answer a command in time.
-    fn rpc_late(&mut self, session: &str) {
-        self.counters.rpc_timeouts += 1;
-        self.observe(Level::Warn, Area::Rpc, "timeout", "pi did not answer in time".into(), session);
-    }
-
-    fn answer(&mut self, id: ReqId, answer: Answer, durable: bool) {
-        let durable = durable && self.rules.durable;
-        self.out.push(Effect::Answer { id, answer: AnswerBox(Box::new(answer)), durable });
-    }
-
-    fn refuse(&mut self, id: ReqId, code: Code, message: impl Into<String>) {
-        self.answer(id, Answer::Error { code, message: message.into() }, false);
-    }
-
-    /// Writes a command to pi; its response comes with the returned number.
-    fn write(&mut self, proc: ProcId, cmd: PiCmd) -> CmdId {
-        let id = self.next_cmd;
-        self.next_cmd += 1;
-        self.out.push(Effect::Write { proc, id, cmd: Box::new(cmd) });
-        id
-    }
-
-    fn job(&mut self, key: &Key, job: Job, durable: bool) -> JobId {
-        let id = self.next_job;
-        self.next_job += 1;
-        self.jobs.insert(id, key.clone());
-        self.out.push(Effect::Job { id, session: key.clone(), job: Box::new(job), durable });
-        id
-    }
-
-    /// A new session file's path.
-    fn fresh_file(&self, key: &str) -> Result<PathBuf> {
-        let n = self.store.next_counter()?;
-        let name = self.store.ext('f', n as i64);
-        Ok(self.rules.sessions_dir.join(session_dir_name(key)).join(format!("{name}.jsonl")))
-    }
-
     fn on_job(&mut self, id: JobId, done: JobDone) -> Result<()> {
         if self.on_rendered(id, &done)? || self.on_heartbeat_file(id, &done)? || self.on_removed(id, &done)? {
             return Ok(());
@@ -607,24 +411,6 @@ impl State {
             self.arm(Due::Warm, self.now.mono + 1_000);
             self.look_cron()?;
         }
-        Ok(())
-    }
-
-    fn clean(&mut self) -> Result<()> {
-        let mut again = 3_600_000;
-        if self.clock_confirmed {
-            let day = 86_400_000;
-            let before = self.now.wall - self.rules.keep_days * day;
-            self.store.clean_actions(self.now.wall)?;
-            self.store.clean_cron_runs(before)?;
-            self.forget_delegations()?;
-            if self.store.clean(before, self.now.wall - 2 * day, self.rules.keep_keys)? {
-                again = 1_000;
-            }
-        }
-        let left: BTreeSet<Key> = self.heart.scratch_of().map(Key::from).collect();
-        self.todo.extend(left.into_iter().map(Todo::Tidy)); // what could not be removed
-        self.arm(Due::Clean, self.now.mono + again);
         Ok(())
     }
 }
