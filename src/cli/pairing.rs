@@ -12,7 +12,7 @@ use super::{exit, help, written, Call, Io};
 use crate::channels::telegram;
 use crate::clock;
 use crate::config::types::DEFAULT_ACCOUNT;
-use crate::config::{self, Config, Env, Examined, Options, Paths};
+use crate::config::{self, Config, Env, Examined, Loaded, Options, Paths};
 use crate::store::{Approval, Asked, Beside, Error, Store, Which};
 
 /// Channels whose strangers can ask to be let in.
@@ -27,15 +27,20 @@ pub(super) struct Place {
 
 pub(super) type Failed = (u8, String);
 
-pub(super) fn place(call: &Call, env: &Env) -> Result<Place, Failed> {
+/// The configuration, as far as it can be read; the defaults without one.
+pub(super) fn configured(call: &Call, env: &Env) -> Result<Loaded, Failed> {
     let options = Options { file: call.config(), allow_missing: true, ..Options::default() };
-    let loaded = match config::examine(env, &options) {
-        Examined::Read(loaded) => *loaded,
+    match config::examine(env, &options) {
+        Examined::Read(loaded) => Ok(*loaded),
         Examined::Unreadable(issues) => {
             let lines: Vec<String> = issues.iter().map(ToString::to_string).collect();
-            return Err((exit::CONFIG, lines.join("\n")));
+            Err((exit::CONFIG, lines.join("\n")))
         }
-    };
+    }
+}
+
+pub(super) fn place(call: &Call, env: &Env) -> Result<Place, Failed> {
+    let loaded = configured(call, env)?;
     let paths = loaded.paths(env);
     let store = Beside::open(&paths.store()).map_err(|e| failed(&paths, &e))?;
     Ok(Place { config: loaded.config, paths, store })

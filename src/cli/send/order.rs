@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::{exit, Call, Failed};
-use crate::config::{self, Config, Env, Examined, Options, Paths};
+use crate::cli::pairing::configured;
+use crate::config::{Config, Env, Paths};
 use crate::message::{Form, OutFile};
 
 /// Longest text, bytes.
@@ -78,14 +79,7 @@ pub fn read(call: &Call, env: &Env) -> Result<Option<Order>, Failed> {
     if text.trim().is_empty() && files.is_empty() {
         return Ok(None);
     }
-    let options = Options { file: call.config(), allow_missing: true, ..Options::default() };
-    let loaded = match config::examine(env, &options) {
-        Examined::Read(loaded) => *loaded,
-        Examined::Unreadable(issues) => {
-            let lines: Vec<String> = issues.iter().map(ToString::to_string).collect();
-            return Err((exit::CONFIG, lines.join("\n")));
-        }
-    };
+    let loaded = configured(call, env)?;
     Ok(Some(Order {
         paths: loaded.paths(env),
         config: loaded.config,
