@@ -21,7 +21,7 @@ impl State {
         let row = self.store.add_inbox(&NewInbox {
             dkey: None,
             dkey2: None,
-            kind: "event", // nobody said it: it is no part of the conversation
+            kind: "renew", // nobody said it: it is no part of the conversation
             session: &s.key,
             agent: &s.row.agent,
             state: st::QUEUED,
