@@ -6,6 +6,7 @@
 //! migration.
 
 mod check;
+pub mod edit;
 mod env;
 pub mod files;
 mod forms;

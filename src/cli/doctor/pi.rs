@@ -14,6 +14,8 @@ use crate::message::{ProcId, Profile};
 
 /// A Raspberry Pi needs some seconds for a first start.
 const ANSWER: Duration = Duration::from_secs(20);
+/// A model may think, and a provider be slow.
+const MODEL: Duration = Duration::from_secs(60);
 /// If there is no PATH; the gateway's own.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -62,6 +64,26 @@ pub fn check(context: &Context) -> Vec<Check> {
             .details(failure.stderr),
     });
     checks
+}
+
+/// Whether the model answers a short question, in how many seconds. Costs a few tokens.
+pub fn answers(context: &Context) -> Check {
+    let settings = settings_of(context);
+    let path: OsString = context.env.var("PATH").unwrap_or(PATH).into();
+    let program = match profile::find(&settings, &path) {
+        Ok(program) => program,
+        Err(error) => return Check::error("model", error.to_string()).remedy("set agent.piCliPath"),
+    };
+    let words = settings.command.iter().skip(1).map(OsString::from);
+    let command: Vec<OsString> = std::iter::once(program.clone().into()).chain(words).collect();
+    let model = context.loaded.config.agent.model.as_deref();
+    let env = environment(&settings, &program);
+    match probe::question(&command, profile::model_arguments(model), env, MODEL) {
+        Ok(took) => Check::ok("model", format!("{} answered after {:.1} s", model.unwrap_or("it"), took.as_secs_f64())),
+        Err(failure) => Check::error("model", format!("no answer: {}", failure.text))
+            .remedy("run pi and ask it something; its login, key or model name may be wrong")
+            .details(failure.stderr),
+    }
 }
 
 /// What counts for finding and starting pi.

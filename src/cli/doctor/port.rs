@@ -46,7 +46,8 @@ pub fn check(context: &Context) -> Vec<Check> {
     }
 }
 
-fn address(bind: Bind) -> IpAddr {
+/// Where a gateway with that setting listens first.
+pub fn address(bind: Bind) -> IpAddr {
     match bind {
         Bind::Loopback => Ipv4Addr::LOCALHOST.into(),
         Bind::All => Ipv4Addr::UNSPECIFIED.into(),
@@ -97,7 +98,7 @@ fn running(context: &Context, pid: i32, url: &str) -> Check {
 }
 
 /// Whether a gateway could listen there.
-fn free(at: SocketAddr) -> Check {
+pub fn free(at: SocketAddr) -> Check {
     let port = at.port();
     match TcpListener::bind(at) {
         Ok(_) => Check::ok("port", format!("{at} is free")),
@@ -108,10 +109,8 @@ fn free(at: SocketAddr) -> Check {
                 Ok((_, body)) if body.contains("\"uptime\"") => "another gateway with its own data directory",
                 _ => "another program",
             };
-            let next = (1..=100).filter_map(|n| port.checked_add(n));
-            let next = next.into_iter().find(|port| TcpListener::bind((at.ip(), *port)).is_ok());
             let hint =
-                next.map_or("set gateway.port to a free one".into(), |n| format!("set gateway.port; {n} is free"));
+                next_free(at).map_or("set gateway.port to a free one".into(), |n| format!("set gateway.port; {n} is free"));
             Check::error("port", format!("{at} is used by {who}")).remedy(format!("stop it, or {hint}"))
         }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -123,6 +122,11 @@ fn free(at: SocketAddr) -> Check {
         }
         Err(error) => Check::error("port", format!("cannot listen on {at}: {error}")),
     }
+}
+
+/// The next port of that address, within 100, that nobody has.
+pub fn next_free(at: SocketAddr) -> Option<u16> {
+    (1..=100).filter_map(|n| at.port().checked_add(n)).find(|port| TcpListener::bind((at.ip(), *port)).is_ok())
 }
 
 /// Who may use the port.

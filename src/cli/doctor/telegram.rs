@@ -122,6 +122,17 @@ fn ask(bot: &Bot, method: &str, params: &Value, within: Duration) -> Result<Valu
     bot.call::<Value>(method, params, within)
 }
 
+/// The name of an account's bot, as the Bot API tells it; else what is wrong, and whether the token is.
+pub fn name_of(c: &crate::config::Config, id: &str, a: &TelegramAccount) -> Result<String, (bool, Check)> {
+    let fault = |why: String| (false, Check::error(NAME, format!("{id}: {why}")));
+    let net = Net::open(&c.network).map_err(fault)?;
+    let bot = bot(&net, c, a).map_err(fault)?;
+    match ask(&bot, "getMe", &json!({}), CALL) {
+        Ok(me) => Ok(me["username"].as_str().unwrap_or("?").to_owned()),
+        Err(fail) => Err((fail.is_unauthorized(), no_answer(id, a, &fail))),
+    }
+}
+
 fn of_bot(id: &str, a: &TelegramAccount, bot: &Bot, own: bool) -> Vec<Check> {
     let me = match ask(bot, "getMe", &json!({}), CALL) {
         Ok(me) => me,
