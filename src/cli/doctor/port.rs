@@ -98,7 +98,7 @@ fn running(context: &Context, pid: i32, url: &str) -> Check {
 }
 
 /// Whether a gateway could listen there.
-pub fn free(at: SocketAddr) -> Check {
+fn free(at: SocketAddr) -> Check {
     let port = at.port();
     match TcpListener::bind(at) {
         Ok(_) => Check::ok("port", format!("{at} is free")),
@@ -122,6 +122,11 @@ pub fn free(at: SocketAddr) -> Check {
         }
         Err(error) => Check::error("port", format!("cannot listen on {at}: {error}")),
     }
+}
+
+/// Whether somebody listens there.
+pub fn taken(at: SocketAddr) -> bool {
+    TcpListener::bind(at).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
 /// The next port of that address, within 100, that nobody has.

@@ -1,0 +1,232 @@
+//! `pi-gw onboard`: from nothing to a configuration that works (config.md 10.2).
+//!
+//! What is wanted comes from the options and, on a terminal, from answers; it becomes a draft of the file, which is
+//! checked live and shown. Nothing is written before the last confirmation.
+
+mod checks;
+mod draft;
+mod env_file;
+mod given;
+mod write;
+
+use serde_json::json;
+
+use super::doctor::check::{Check, State};
+use super::instance::{self, Instance};
+use super::{exit, help, install, parse, written, Call, Io};
+use crate::config::redact::Redactor;
+use crate::config::types::AuthMode;
+use crate::config::{self, Env, Issue};
+use checks::Finding;
+use draft::{Base, Draft};
+use given::Given;
+
+const RISK: &str = "\
+Before you begin: the agent behind this gateway reads and writes files and runs commands with the rights of the user
+that the gateway runs as. Whoever may write to it, or slips text into what it reads, may make it do so. Let it run as a
+user that owns only what may be lost, keep the port to this machine, and let in only people you know.";
+
+const NO_TERMINAL: &str = "\
+there is no terminal to ask on; say everything with options: pi-gw onboard --non-interactive --accept-risk, and what you
+want to be different, such as --telegram-token TOKEN, --workspace PATH, --model MODEL (pi-gw help onboard)";
+
+/// Why the command ends early: an exit code and what to tell.
+type Stop = (u8, String);
+
+/// Runs the command.
+pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
+    match onboard(call, env, io) {
+        Ok(code) => code,
+        Err((code, why)) => {
+            io.tell(why);
+            if code == exit::USAGE {
+                io.tell(help::usage(&call.line, call.command));
+            }
+            code
+        }
+    }
+}
+
+fn onboard(call: &Call, env: &Env, io: &mut Io<'_>) -> Result<u8, Stop> {
+    let mut given = Given::read(call, env).map_err(|why| (exit::USAGE, why))?;
+    if call.value("--flow").is_some_and(|flow| flow != "quickstart" && flow != "advanced") {
+        return Err((exit::USAGE, "--flow must be quickstart or advanced".into()));
+    }
+    if !call.has("--non-interactive") {
+        return Err((exit::USAGE, NO_TERMINAL.into()));
+    }
+    let path = config::find(env, call.config().as_deref()).path;
+    let base = Base::new(&path, call.has("--reset"), env).map_err(|issues| broken(&issues, call))?;
+    if !call.has("--accept-risk") && !call.has("--dry-run") {
+        let text = "if that is what you want, say so with --accept-risk";
+        return Err((exit::USAGE, format!("{RISK}\n\n{text}")));
+    }
+    needs(&given, &base)?;
+    let draft = settled(&base, &mut given, env, io)?;
+    let fine = check(call, &draft, io);
+    if let Some(code) = fine.filter(|_| !call.has("--force")) {
+        let text = "nothing was written; --force writes it all the same, --offline does not try";
+        return Err((code, text.into()));
+    }
+    if call.has("--dry-run") {
+        return Ok(written(shown(&draft, io), io));
+    }
+    finish(call, &base, &draft, env, io)
+}
+
+/// What an existing file's errors mean here.
+fn broken(issues: &[Issue], call: &Call) -> Stop {
+    let lines: Vec<String> = issues.iter().map(ToString::to_string).collect();
+    let text = match call.has("--reset") {
+        true => String::new(),
+        false => "\nmend it, or begin anew with --reset (the old file is kept as .bak)".into(),
+    };
+    (exit::CONFIG, lines.join("\n") + &text)
+}
+
+/// What only a person could tell.
+fn needs(given: &Given, base: &Base) -> Result<(), Stop> {
+    if given.auth == Some(AuthMode::Password)
+        && given.password.is_none()
+        && base.loaded.config.gateway.auth.password.is_none()
+    {
+        return Err((exit::USAGE, "--auth password needs --password".into()));
+    }
+    Ok(())
+}
+
+/// The draft, on a port that is free.
+fn settled(base: &Base, given: &mut Given, env: &Env, io: &mut Io<'_>) -> Result<Draft, Stop> {
+    let wrong = |issues: Vec<Issue>| {
+        let lines: Vec<String> = issues.iter().map(ToString::to_string).collect();
+        (exit::CONFIG, format!("the file would be wrong, nothing was written:\n{}", lines.join("\n")))
+    };
+    let draft = base.draft(given, env).map_err(wrong)?;
+    match checks::port(&draft) {
+        (_, None) => Ok(draft),
+        (at, Some(free)) => {
+            io.tell(format_args!("port {} is taken: {free} is free and will be used", at.port()));
+            given.port = Some(free);
+            base.draft(given, env).map_err(wrong)
+        }
+    }
+}
+
+/// Tries what can be tried; gives the exit code of the first failure.
+fn check(call: &Call, draft: &Draft, io: &mut Io<'_>) -> Option<u8> {
+    if call.has("--offline") {
+        return None;
+    }
+    let mut code = None;
+    let mut tell = |finding: Finding, io: &mut Io<'_>| {
+        say(&finding.check, draft, io);
+        if finding.bad() {
+            code = code.or(Some(finding.code));
+        }
+        !finding.bad()
+    };
+    for finding in checks::bots(draft) {
+        tell(finding, io);
+    }
+    let well = checks::pi(draft).into_iter().fold(true, |well, finding| tell(finding, io) && well);
+    if well {
+        tell(checks::model(draft), io);
+    }
+    code
+}
+
+/// A line about a check, and what to do about it.
+fn say(check: &Check, draft: &Draft, io: &mut Io<'_>) {
+    let mut check = check.clone();
+    check.redact(&Redactor::new(draft.loaded.config.secrets()));
+    let (word, colour) = match check.state {
+        State::Ok => ("ok", "32"),
+        State::Warning => ("warning", "33"),
+        State::Error => ("error", "31"),
+    };
+    let word = io.painted(colour, word);
+    io.tell(format_args!("{word}: {}: {}", check.name, check.text));
+    check.details.iter().for_each(|line| io.tell(format_args!("    {line}")));
+    if let Some(remedy) = &check.remedy {
+        io.tell(format_args!("  -> {remedy}"));
+    }
+}
+
+/// The file as it would be, without secrets.
+fn shown(draft: &Draft, io: &mut Io<'_>) -> std::io::Result<u8> {
+    let redactor = Redactor::new(draft.loaded.config.secrets());
+    write!(io.out, "{}", redactor.text(&draft.text))?;
+    draft.notes.iter().for_each(|note| io.tell(note));
+    if !draft.vars.is_empty() {
+        let names: Vec<&str> = draft.vars.iter().map(|(name, _)| name.as_str()).collect();
+        let file = draft.loaded.paths(&draft.env).data_root().join("env");
+        io.tell(format_args!("and {} would get: {}", file.display(), names.join(", ")));
+    }
+    Ok(exit::OK)
+}
+
+/// Writes it all and says what comes next.
+fn finish(call: &Call, base: &Base, draft: &Draft, env: &Env, io: &mut Io<'_>) -> Result<u8, Stop> {
+    let done = write::write(base, draft)
+        .map_err(|(path, error)| (exit::CANNOT_WRITE, format!("cannot write {}: {error}", path.display())))?;
+    let path = base.path.display();
+    match (&done.backup, base.old.as_deref() == Some(draft.text.as_bytes())) {
+        (_, true) => io.tell(format_args!("{path} stays as it is")),
+        (Some(backup), _) => io.tell(format_args!("wrote {path}; the old one is {}", backup.display())),
+        (None, _) => io.tell(format_args!("wrote {path}")),
+    }
+    draft.notes.iter().for_each(|note| io.tell(note));
+    let mut code = exit::OK;
+    if call.has("--install-daemon") {
+        let words = ["install-daemon", "--config"].map(Into::into).into_iter().chain([base.path.clone().into()]);
+        let install = parse::parse(words.collect()).map_err(|wrong| (exit::INTERNAL, wrong.text))?;
+        code = install::run(&install, &draft.env, io);
+    }
+    next(call, base, draft, &done, env, io);
+    if call.has("--json") {
+        let said = io.say(json!({
+            "path": base.path.to_string_lossy(),
+            "backup": done.backup.map(|path| path.to_string_lossy().into_owned()),
+            "changed": draft.changed,
+            "port": draft.loaded.config.gateway.port,
+            "envFile": done.env_file.map(|path| path.to_string_lossy().into_owned()),
+            "tokenFile": done.token_file.map(|path| path.to_string_lossy().into_owned()),
+            "notes": draft.notes,
+        }));
+        return Ok(written(said.map(|()| code), io));
+    }
+    Ok(code)
+}
+
+/// What to type now.
+fn next(call: &Call, base: &Base, draft: &Draft, done: &write::Written, env: &Env, io: &mut Io<'_>) {
+    let c = &draft.loaded.config;
+    let named = match config::find(env, None).path == base.path {
+        true => String::new(),
+        false => format!(" --config '{}'", base.path.display()),
+    };
+    let running = matches!(instance::find(&draft.loaded.paths(&draft.env).pid_file()), Ok(Instance::Running { .. }));
+    let mut steps = Vec::new();
+    if let Some(file) = done.env_file.as_ref().filter(|_| !running && !call.has("--install-daemon")) {
+        steps.push(format!("secrets for this shell:  set -a; . '{}'; set +a", file.display()));
+    }
+    match running {
+        true => steps.push("the running gateway reads the file by itself; port and bind need a restart".into()),
+        false => steps.push(format!("start the gateway:       pi-gw gateway{named}")),
+    }
+    let port = c.gateway.port;
+    let secret = match (c.gateway.auth.mode, &done.token_file) {
+        (AuthMode::Off, _) => String::new(),
+        (AuthMode::Password, _) => "  (log in with the password)".into(),
+        (AuthMode::Token, Some(file)) => format!("  (the token is in {})", file.display()),
+        (AuthMode::Token, None) => "  (log in with the token)".into(),
+    };
+    steps.push(format!("open its page:           http://localhost:{port}{secret}"));
+    if c.channels.telegram.active().next().is_some() {
+        steps.push("write to your bot: it answers with a code; then".into());
+        steps.push(format!("let yourself in:         pi-gw pairing approve CODE{named}"));
+    }
+    steps.push(format!("if something is wrong:   pi-gw doctor --online{named}"));
+    io.tell("\nWhat comes next:");
+    steps.iter().for_each(|step| io.tell(format_args!("  {step}")));
+}
