@@ -3,11 +3,16 @@
 //! What is wanted comes from the options and, on a terminal, from answers; it becomes a draft of the file, which is
 //! checked live and shown. Nothing is written before the last confirmation.
 
+mod ask;
 mod checks;
 mod draft;
 mod env_file;
+mod flow;
 mod given;
+mod terminal;
 mod write;
+
+use std::io::IsTerminal;
 
 use serde_json::json;
 
@@ -16,9 +21,11 @@ use super::instance::{self, Instance};
 use super::{exit, help, install, parse, written, Call, Io};
 use crate::config::redact::Redactor;
 use crate::config::types::AuthMode;
-use crate::config::{self, Env, Issue};
+use crate::config::{self, Env, Issue, Loaded, Severity};
+use ask::Ask;
 use checks::Finding;
 use draft::{Base, Draft};
+use flow::Outcome;
 use given::Given;
 
 const RISK: &str = "\
@@ -38,7 +45,9 @@ pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
     match onboard(call, env, io) {
         Ok(code) => code,
         Err((code, why)) => {
-            io.tell(why);
+            if !why.is_empty() {
+                io.tell(why);
+            }
             if code == exit::USAGE {
                 io.tell(help::usage(&call.line, call.command));
             }
@@ -48,30 +57,50 @@ pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
 }
 
 fn onboard(call: &Call, env: &Env, io: &mut Io<'_>) -> Result<u8, Stop> {
-    let mut given = Given::read(call, env).map_err(|why| (exit::USAGE, why))?;
+    let given = Given::read(call, env).map_err(|why| (exit::USAGE, why))?;
     if call.value("--flow").is_some_and(|flow| flow != "quickstart" && flow != "advanced") {
         return Err((exit::USAGE, "--flow must be quickstart or advanced".into()));
     }
-    if !call.has("--non-interactive") {
+    if call.has("--non-interactive") {
+        return unasked(call, env, given, io);
+    }
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err((exit::USAGE, NO_TERMINAL.into()));
     }
+    let ask = Ask::new(env).map_err(|error| (exit::FAILED, format!("the terminal: {error}")))?;
+    let Outcome { base, draft, daemon } = flow::run(call, env, given, &ask, io)?;
+    ask.terminal.writing();
+    drop(ask);
+    match call.has("--dry-run") {
+        true => Ok(written(shown(&draft, io), io)),
+        false => finish(call, daemon, &base, &draft, env, io),
+    }
+}
+
+/// Everything is said by the options.
+fn unasked(call: &Call, env: &Env, mut given: Given, io: &mut Io<'_>) -> Result<u8, Stop> {
     let path = config::find(env, call.config().as_deref()).path;
     let base = Base::new(&path, call.has("--reset"), env).map_err(|issues| broken(&issues, call))?;
     if !call.has("--accept-risk") && !call.has("--dry-run") {
         let text = "if that is what you want, say so with --accept-risk";
         return Err((exit::USAGE, format!("{RISK}\n\n{text}")));
     }
-    needs(&given, &base)?;
+    if given.auth == Some(AuthMode::Password)
+        && given.password.is_none()
+        && base.loaded.config.gateway.auth.password.is_none()
+    {
+        return Err((exit::USAGE, "--auth password needs --password".into()));
+    }
     let draft = settled(&base, &mut given, env, io)?;
-    let fine = check(call, &draft, io);
-    if let Some(code) = fine.filter(|_| !call.has("--force")) {
+    let failed = check(call, &draft, io);
+    if let Some(code) = failed.filter(|_| !call.has("--force")) {
         let text = "nothing was written; --force writes it all the same, --offline does not try";
         return Err((code, text.into()));
     }
     if call.has("--dry-run") {
         return Ok(written(shown(&draft, io), io));
     }
-    finish(call, &base, &draft, env, io)
+    finish(call, call.has("--install-daemon"), &base, &draft, env, io)
 }
 
 /// What an existing file's errors mean here.
@@ -84,30 +113,24 @@ fn broken(issues: &[Issue], call: &Call) -> Stop {
     (exit::CONFIG, lines.join("\n") + &text)
 }
 
-/// What only a person could tell.
-fn needs(given: &Given, base: &Base) -> Result<(), Stop> {
-    if given.auth == Some(AuthMode::Password)
-        && given.password.is_none()
-        && base.loaded.config.gateway.auth.password.is_none()
-    {
-        return Err((exit::USAGE, "--auth password needs --password".into()));
-    }
-    Ok(())
+/// The draft of what is wanted.
+fn drafted(base: &Base, given: &Given, env: &Env) -> Result<Draft, Stop> {
+    base.draft(given, env).map_err(|issues| {
+        let errors = issues.iter().filter(|issue| issue.severity == Severity::Error);
+        let lines: Vec<String> = errors.map(ToString::to_string).collect();
+        (exit::CONFIG, format!("that file would be wrong, nothing was written:\n{}", lines.join("\n")))
+    })
 }
 
 /// The draft, on a port that is free.
 fn settled(base: &Base, given: &mut Given, env: &Env, io: &mut Io<'_>) -> Result<Draft, Stop> {
-    let wrong = |issues: Vec<Issue>| {
-        let lines: Vec<String> = issues.iter().map(ToString::to_string).collect();
-        (exit::CONFIG, format!("the file would be wrong, nothing was written:\n{}", lines.join("\n")))
-    };
-    let draft = base.draft(given, env).map_err(wrong)?;
+    let draft = drafted(base, given, env)?;
     match checks::port(&draft) {
         (_, None) => Ok(draft),
         (at, Some(free)) => {
             io.tell(format_args!("port {} is taken: {free} is free and will be used", at.port()));
             given.port = Some(free);
-            base.draft(given, env).map_err(wrong)
+            drafted(base, given, env)
         }
     }
 }
@@ -119,7 +142,7 @@ fn check(call: &Call, draft: &Draft, io: &mut Io<'_>) -> Option<u8> {
     }
     let mut code = None;
     let mut tell = |finding: Finding, io: &mut Io<'_>| {
-        say(&finding.check, draft, io);
+        say(&finding.check, &draft.loaded, io);
         if finding.bad() {
             code = code.or(Some(finding.code));
         }
@@ -130,15 +153,17 @@ fn check(call: &Call, draft: &Draft, io: &mut Io<'_>) -> Option<u8> {
     }
     let well = checks::pi(draft).into_iter().fold(true, |well, finding| tell(finding, io) && well);
     if well {
-        tell(checks::model(draft), io);
+        checks::model(draft).into_iter().for_each(|finding| {
+            tell(finding, io);
+        });
     }
     code
 }
 
 /// A line about a check, and what to do about it.
-fn say(check: &Check, draft: &Draft, io: &mut Io<'_>) {
+fn say(check: &Check, loaded: &Loaded, io: &mut Io<'_>) {
     let mut check = check.clone();
-    check.redact(&Redactor::new(draft.loaded.config.secrets()));
+    check.redact(&Redactor::new(loaded.config.secrets()));
     let (word, colour) = match check.state {
         State::Ok => ("ok", "32"),
         State::Warning => ("warning", "33"),
@@ -153,9 +178,12 @@ fn say(check: &Check, draft: &Draft, io: &mut Io<'_>) {
 }
 
 /// The file as it would be, without secrets.
+fn shown_text(draft: &Draft) -> String {
+    Redactor::new(draft.loaded.config.secrets()).text(&draft.text).into_owned()
+}
+
 fn shown(draft: &Draft, io: &mut Io<'_>) -> std::io::Result<u8> {
-    let redactor = Redactor::new(draft.loaded.config.secrets());
-    write!(io.out, "{}", redactor.text(&draft.text))?;
+    write!(io.out, "{}", shown_text(draft))?;
     draft.notes.iter().for_each(|note| io.tell(note));
     if !draft.vars.is_empty() {
         let names: Vec<&str> = draft.vars.iter().map(|(name, _)| name.as_str()).collect();
@@ -166,7 +194,14 @@ fn shown(draft: &Draft, io: &mut Io<'_>) -> std::io::Result<u8> {
 }
 
 /// Writes it all and says what comes next.
-fn finish(call: &Call, base: &Base, draft: &Draft, env: &Env, io: &mut Io<'_>) -> Result<u8, Stop> {
+fn finish(
+    call: &Call,
+    daemon: bool,
+    base: &Base,
+    draft: &Draft,
+    env: &Env,
+    io: &mut Io<'_>,
+) -> Result<u8, Stop> {
     let done = write::write(base, draft)
         .map_err(|(path, error)| (exit::CANNOT_WRITE, format!("cannot write {}: {error}", path.display())))?;
     let path = base.path.display();
@@ -177,12 +212,12 @@ fn finish(call: &Call, base: &Base, draft: &Draft, env: &Env, io: &mut Io<'_>) -
     }
     draft.notes.iter().for_each(|note| io.tell(note));
     let mut code = exit::OK;
-    if call.has("--install-daemon") {
+    if daemon {
         let words = ["install-daemon", "--config"].map(Into::into).into_iter().chain([base.path.clone().into()]);
         let install = parse::parse(words.collect()).map_err(|wrong| (exit::INTERNAL, wrong.text))?;
         code = install::run(&install, &draft.env, io);
     }
-    next(call, base, draft, &done, env, io);
+    next(daemon, base, draft, &done, env, io);
     if call.has("--json") {
         let said = io.say(json!({
             "path": base.path.to_string_lossy(),
@@ -199,7 +234,7 @@ fn finish(call: &Call, base: &Base, draft: &Draft, env: &Env, io: &mut Io<'_>) -
 }
 
 /// What to type now.
-fn next(call: &Call, base: &Base, draft: &Draft, done: &write::Written, env: &Env, io: &mut Io<'_>) {
+fn next(daemon: bool, base: &Base, draft: &Draft, done: &write::Written, env: &Env, io: &mut Io<'_>) {
     let c = &draft.loaded.config;
     let named = match config::find(env, None).path == base.path {
         true => String::new(),
@@ -207,10 +242,11 @@ fn next(call: &Call, base: &Base, draft: &Draft, done: &write::Written, env: &En
     };
     let running = matches!(instance::find(&draft.loaded.paths(&draft.env).pid_file()), Ok(Instance::Running { .. }));
     let mut steps = Vec::new();
-    if let Some(file) = done.env_file.as_ref().filter(|_| !running && !call.has("--install-daemon")) {
+    if let Some(file) = done.env_file.as_ref().filter(|_| !running && !daemon) {
         steps.push(format!("secrets for this shell:  set -a; . '{}'; set +a", file.display()));
     }
-    match running {
+    match running || daemon {
+        true if daemon => {}
         true => steps.push("the running gateway reads the file by itself; port and bind need a restart".into()),
         false => steps.push(format!("start the gateway:       pi-gw gateway{named}")),
     }

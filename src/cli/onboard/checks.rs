@@ -50,11 +50,11 @@ pub fn pi(draft: &Draft) -> Vec<Finding> {
 }
 
 /// Does its model answer?
-pub fn model(draft: &Draft) -> Finding {
+pub fn model(draft: &Draft) -> Vec<Finding> {
     let context = context(draft);
     let check = doctor::limited(MODEL, move || pi::answers(&context));
     let late = || Check::error("model", format!("no result within {} s", MODEL.as_secs()));
-    Finding { check: check.unwrap_or_else(late), code: exit::UNAVAILABLE }
+    vec![Finding { check: check.unwrap_or_else(late), code: exit::UNAVAILABLE }]
 }
 
 /// Whose are the tokens?

@@ -17,7 +17,7 @@ pub enum Secrets {
 }
 
 /// Everything that was asked for. `None`: stays as it is.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Given {
     pub workspace: Option<String>,
     pub port: Option<u16>,
