@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod onboard;
+mod onboard_asks;
+mod pty;
 mod service;
 #[path = "../support/mod.rs"]
 mod support;

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crate::support::bot_api::BotApi;
 use crate::support::port::free_port;
+use crate::support::raw_http::Client;
 use crate::support::DEADLINE;
 use crate::{Home, Ran};
 
@@ -47,20 +48,16 @@ fn answers(home: &Home, port: u16, token: &str) {
     let mut command = home.command("gateway");
     let child = command.env("PI_GW_DEMO_DELAY_MS", "0").stdout(Stdio::null()).stderr(log).spawn().unwrap();
     let mut child = Killed(child);
-    let url = format!("http://127.0.0.1:{port}");
     let begun = Instant::now();
     while home.run("status").code != 0 {
         let ended = child.0.try_wait().unwrap();
         let log = || fs::read_to_string(home.path().join("gateway.log")).unwrap();
         assert!(ended.is_none() && begun.elapsed() < DEADLINE, "{ended:?}\n{}", log());
     }
-    let ask = std::process::Command::new("curl")
-        .args(["-sS", "-m", "30", "-H", &format!("Authorization: Bearer {token}"), "-H", "Content-Type: application/json"])
-        .args(["-d", r#"{"message": "hello there"}"#, &format!("{url}/api/chat")])
-        .output()
-        .unwrap();
-    let said = String::from_utf8(ask.stdout).unwrap();
-    assert!(said.contains("hello there"), "{said} {}", String::from_utf8_lossy(&ask.stderr));
+    let mut client = Client::new(([127, 0, 0, 1], port).into());
+    let fields = format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
+    let said = client.request("POST", "/api/chat", &fields, r#"{"message": "hello there"}"#).response();
+    assert!(said.status == 200 && said.text().contains("hello there"), "{said:?}");
 }
 
 #[test]
@@ -175,7 +172,7 @@ fn given_a_port_that_is_taken_then_the_next_free_one_is_announced_and_written() 
 }
 
 /// A file whose bot is asked at our Bot API.
-fn with_bot_api(home: &Home, api: &BotApi) {
+pub fn with_bot_api(home: &Home, api: &BotApi) {
     let text = format!(
         "{{\n  \"gateway\": {{ \"port\": {} }},\n  \"channels\": {{ \"telegram\": {{ \"enabled\": false, \"apiRoot\": \"{}\" }} }}\n}}\n",
         free_port(),

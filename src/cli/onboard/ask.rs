@@ -44,7 +44,10 @@ impl Ask {
 
     fn stop(&self, error: io::Error) -> Stop {
         match error.kind() {
-            io::ErrorKind::Interrupted | io::ErrorKind::UnexpectedEof => (exit::CANCELLED, self.terminal.cancelled()),
+            io::ErrorKind::Interrupted | io::ErrorKind::UnexpectedEof => {
+                let _ = writeln!(io::stderr()); // behind the question
+                self.cancel()
+            }
             _ => (exit::FAILED, format!("the terminal: {error}")),
         }
     }

@@ -64,13 +64,19 @@ impl Terminal {
     }
 }
 
-pub const CANCELLED: &str = "cancelled: nothing was written";
-/// Menus hide the cursor.
-const CURSOR: &str = "\x1b[?25h";
+const CANCELLED: &str = "cancelled: nothing was written";
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before); // it may be gone
+        give_back(&self.before);
+    }
+}
+
+/// The modes, and the cursor, which menus hide.
+fn give_back(before: &Termios) {
+    let _ = tcsetattr(io::stdin(), OptionalActions::Now, before); // it may be gone
+    if std::env::var_os("TERM").is_some_and(|term| term != "dumb") {
+        let _ = write!(io::stderr(), "\x1b[?25h"); // likewise
     }
 }
 
@@ -81,10 +87,9 @@ fn wait(read: OwnedFd, before: &Termios, state: &State) {
         if state.writing.load(Ordering::SeqCst) {
             continue;
         }
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, before); // it may be gone
+        give_back(before);
         if !state.told.swap(true, Ordering::SeqCst) {
-            let cursor = if std::env::var_os("TERM").is_some_and(|term| term == "dumb") { "" } else { CURSOR };
-            let _ = writeln!(io::stderr(), "{cursor}\n{CANCELLED}");
+            let _ = writeln!(io::stderr(), "\n{CANCELLED}"); // nobody may be there
         }
         std::process::exit(exit::CANCELLED.into());
     }
