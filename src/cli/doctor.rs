@@ -165,7 +165,10 @@ fn all(context: Context, online: bool) -> Vec<Check> {
 }
 
 /// The result of a job, if it comes in time.
-pub(in crate::cli) fn limited<T: Send + 'static>(limit: Duration, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub(in crate::cli) fn limited<T: Send + 'static>(
+    limit: Duration,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
     begin(job).recv_timeout(limit).ok()
 }
 

@@ -29,9 +29,12 @@ use flow::Outcome;
 use given::Given;
 
 const RISK: &str = "\
-Before you begin: the agent behind this gateway reads and writes files and runs commands with the rights of the user
-that the gateway runs as. Whoever may write to it, or slips text into what it reads, may make it do so. Let it run as a
-user that owns only what may be lost, keep the port to this machine, and let in only people you know.";
+Before you begin: the agent behind this gateway reads and writes files and runs commands with the rights of the user \
+that the gateway runs as. Whoever may write to it, or slips text into what it reads, may make it do so. Let it run as \
+a user that owns only what may be lost, keep the port to this machine, and let in only people you know.";
+
+/// Of prose, where no terminal says otherwise.
+const WIDTH: usize = 100;
 
 const NO_TERMINAL: &str = "\
 there is no terminal to ask on; say everything with options: pi-gw onboard --non-interactive --accept-risk, and what you
@@ -45,9 +48,7 @@ pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
     match onboard(call, env, io) {
         Ok(code) => code,
         Err((code, why)) => {
-            if !why.is_empty() {
-                io.tell(why);
-            }
+            io.tell(why);
             if code == exit::USAGE {
                 io.tell(help::usage(&call.line, call.command));
             }
@@ -69,7 +70,7 @@ fn onboard(call: &Call, env: &Env, io: &mut Io<'_>) -> Result<u8, Stop> {
     }
     let ask = Ask::new(env).map_err(|error| (exit::FAILED, format!("the terminal: {error}")))?;
     let Outcome { base, draft, daemon } = flow::run(call, env, given, &ask, io)?;
-    ask.terminal.writing();
+    ask.terminal.settle();
     drop(ask);
     match call.has("--dry-run") {
         true => Ok(written(shown(&draft, io), io)),
@@ -83,7 +84,7 @@ fn unasked(call: &Call, env: &Env, mut given: Given, io: &mut Io<'_>) -> Result<
     let base = Base::new(&path, call.has("--reset"), env).map_err(|issues| broken(&issues, call))?;
     if !call.has("--accept-risk") && !call.has("--dry-run") {
         let text = "if that is what you want, say so with --accept-risk";
-        return Err((exit::USAGE, format!("{RISK}\n\n{text}")));
+        return Err((exit::USAGE, format!("{}\n\n{text}", wrapped(RISK, WIDTH))));
     }
     if given.auth == Some(AuthMode::Password)
         && given.password.is_none()
@@ -101,6 +102,24 @@ fn unasked(call: &Call, env: &Env, mut given: Given, io: &mut Io<'_>) -> Result<
         return Ok(written(shown(&draft, io), io));
     }
     finish(call, call.has("--install-daemon"), &base, &draft, env, io)
+}
+
+/// The text in lines of so many columns, broken between words.
+fn wrapped(text: &str, columns: usize) -> String {
+    let (mut lines, mut line) = (String::new(), 0);
+    for word in text.split(' ') {
+        let letters = word.chars().count();
+        if line > 0 && line + 1 + letters > columns {
+            lines.push('\n');
+            line = 0;
+        } else if line > 0 {
+            lines.push(' ');
+            line += 1;
+        }
+        lines.push_str(word);
+        line += letters;
+    }
+    lines
 }
 
 /// What an existing file's errors mean here.
@@ -194,14 +213,7 @@ fn shown(draft: &Draft, io: &mut Io<'_>) -> std::io::Result<u8> {
 }
 
 /// Writes it all and says what comes next.
-fn finish(
-    call: &Call,
-    daemon: bool,
-    base: &Base,
-    draft: &Draft,
-    env: &Env,
-    io: &mut Io<'_>,
-) -> Result<u8, Stop> {
+fn finish(call: &Call, daemon: bool, base: &Base, draft: &Draft, env: &Env, io: &mut Io<'_>) -> Result<u8, Stop> {
     let done = write::write(base, draft)
         .map_err(|(path, error)| (exit::CANNOT_WRITE, format!("cannot write {}: {error}", path.display())))?;
     let path = base.path.display();
@@ -254,13 +266,15 @@ fn next(daemon: bool, base: &Base, draft: &Draft, done: &write::Written, env: &E
     let secret = match (c.gateway.auth.mode, &done.token_file) {
         (AuthMode::Off, _) => String::new(),
         (AuthMode::Password, _) => "  (log in with the password)".into(),
-        (AuthMode::Token, Some(file)) => format!("  (the token is in {})", file.display()),
+        (AuthMode::Token, Some(file)) => format!("\n    its token is in {}", file.display()),
         (AuthMode::Token, None) => "  (log in with the token)".into(),
     };
     steps.push(format!("open its page:           http://localhost:{port}{secret}"));
     if c.channels.telegram.active().next().is_some() {
         steps.push("write to your bot: it answers with a code; then".into());
         steps.push(format!("let yourself in:         pi-gw pairing approve CODE{named}"));
+    } else {
+        steps.push(format!("add a Telegram bot:      pi-gw onboard --flow advanced{named}"));
     }
     steps.push(format!("if something is wrong:   pi-gw doctor --online{named}"));
     io.tell("\nWhat comes next:");

@@ -1,8 +1,8 @@
 //! Every subcommand and option, once: reading the command line, help and "did you mean" follow from it.
 
 use super::{
-    config, cron, doctor, exit, gateway, help, install, instance, logs, man, media, onboard, outbox, pairing, send, sessions,
-    shells, status, version, Call, Io,
+    config, cron, doctor, exit, gateway, help, install, instance, logs, man, media, onboard, outbox, pairing, send,
+    sessions, shells, status, version, Call, Io,
 };
 use crate::config::Env;
 

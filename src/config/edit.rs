@@ -45,7 +45,7 @@ pub fn edit(path: &Path, bytes: Vec<u8>, changes: &[Change]) -> Result<String, B
         let source = Source::new(Arc::from(path), text);
         let root = source.parse()?;
         text = match &change.to {
-            Some(value) => insert(&root, &source.text, &change.path, &value.to_string(), &change.why),
+            Some(value) => insert(&root, &source.text, &change.path, &spaced(value), &change.why),
             None => remove(&root, &source.text, &change.path),
         };
     }
@@ -84,7 +84,7 @@ fn write_entries(node: &Node, changes: &[Change], path: &mut Vec<String>, text: 
                 if !why.is_empty() {
                     text.push_str(&format!("{indent}// {why}\n"));
                 }
-                text.push_str(&format!("{indent}{name}: {value},\n"));
+                text.push_str(&format!("{indent}{name}: {},\n", spaced(value)));
             }
             _ => {
                 text.push_str(&format!("{indent}{name}: {{\n"));
@@ -93,6 +93,18 @@ fn write_entries(node: &Node, changes: &[Change], path: &mut Vec<String>, text: 
             }
         }
         path.pop();
+    }
+}
+
+/// On one line, as a person would write it.
+fn spaced(value: &Value) -> String {
+    match value {
+        Value::Array(items) => format!("[{}]", items.iter().map(spaced).collect::<Vec<_>>().join(", ")),
+        Value::Object(object) if !object.is_empty() => {
+            let entry = |(name, value): (&String, &Value)| format!("{}: {}", Value::from(name.as_str()), spaced(value));
+            format!("{{ {} }}", object.iter().map(entry).collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
     }
 }
 
@@ -148,7 +160,7 @@ mod tests {
         );
         assert_eq!(
             text,
-            "// head\n{\n  \"gateway\": {\n    // the port\n    \"port\": 2,\n    \"bind\": \"lan\",\n  },\n  \"agents\": {\n    // who\n    \"list\": [{\"id\":\"main\"}],\n  },\n}\n"
+            "// head\n{\n  \"gateway\": {\n    // the port\n    \"port\": 2,\n    \"bind\": \"lan\",\n  },\n  \"agents\": {\n    // who\n    \"list\": [{ \"id\": \"main\" }],\n  },\n}\n"
         );
         assert_eq!(parsed(&text), json!({"gateway": {"port": 2, "bind": "lan"}, "agents": {"list": [{"id": "main"}]}}));
         assert_eq!(parsed(&fresh("", &[])), json!({}));

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use pi_gateway::store::Store;
-use support::port::free_port;
 use serde_json::Value;
+use support::port::free_port;
 
 /// A pi that says its version and answers `get_state`.
 const WELL: &str = r#"#!/bin/sh

@@ -16,7 +16,8 @@ use crate::{Home, Ran};
 /// A pi whose model answers: the demo agent in its place.
 pub fn with_pi() -> Home {
     let home = Home::new();
-    let script = format!("#!/bin/sh\nexec '{}' demo-agent \"$@\"\n", env!("CARGO_BIN_EXE_pi-gw"));
+    let script =
+        format!("#!/bin/sh\nexport PI_GW_DEMO_DELAY_MS=0\nexec '{}' demo-agent \"$@\"\n", env!("CARGO_BIN_EXE_pi-gw"));
     home.program("pi", &script);
     home
 }
@@ -121,7 +122,11 @@ fn given_an_invalid_file_then_its_errors_end_it_and_reset_begins_anew() {
     home.configure("{\n \"gateway\": {\"port\": \"x\"}}");
     let ran = onboard(&home, "");
     assert_eq!(ran.code, 78);
-    assert!(ran.err.contains("pi-gateway.jsonc:2:22: error: gateway.port") && ran.err.contains("--reset"), "{}", ran.err);
+    assert!(
+        ran.err.contains("pi-gateway.jsonc:2:22: error: gateway.port") && ran.err.contains("--reset"),
+        "{}",
+        ran.err
+    );
     home.configure("{\"gateway\" 1}");
     assert_eq!(onboard(&home, "").code, 78);
     assert_eq!(fs::read_to_string(home.file()).unwrap(), "{\"gateway\" 1}");
@@ -142,7 +147,10 @@ fn given_a_file_of_its_own_making_when_options_change_it_then_comments_and_unkno
     fs::write(home.path().join("tok"), "a-token-of-some-length").unwrap();
     fs::set_permissions(home.path().join("tok"), fs::Permissions::from_mode(0o600)).unwrap();
     home.configure(&old);
-    let ran = onboard(&home, "--model acme/big --pool-max 2 --pool-min 0 --workspace sub/dir --token another-token-of-length --offline");
+    let ran = onboard(
+        &home,
+        "--model acme/big --pool-max 2 --pool-min 0 --workspace sub/dir --token another-token-of-length --offline",
+    );
     assert_eq!(ran.code, 0, "{}", ran.err);
     let new = fs::read_to_string(home.file()).unwrap();
     for part in ["// my gateway\n", &format!("\"port\": {port}, // mine"), "\"myKey\": [1], /* kept */", "// the one"] {
@@ -268,6 +276,22 @@ fn secrets_may_go_to_the_services_environment() {
 }
 
 #[test]
+fn given_a_bot_whose_token_is_only_in_the_environment_then_the_file_is_no_error() {
+    let (mut home, api) = (with_pi(), BotApi::start());
+    home.configure(&format!(
+        "{{\"gateway\": {{\"port\": {}}}, \"channels\": {{\"telegram\": {{\"enabled\": true, \"apiRoot\": \"{}\"}}}}}}",
+        free_port(),
+        api.root()
+    ));
+    assert_eq!(onboard(&home, "").code, 78, "no token at all");
+    home.vars.push(("TELEGRAM_BOT_TOKEN", api.token()));
+    home.vars.push(("PI_GATEWAY_PORT", free_port().to_string()));
+    let ran = onboard(&home, "--model demo/echo");
+    assert!(ran.code == 0 && ran.err.contains("the bot is @"), "{}", ran.err);
+    assert!(!fs::read_to_string(home.file()).unwrap().contains(&api.token()));
+}
+
+#[test]
 fn a_dry_run_prints_the_file_without_secrets_and_writes_nothing() {
     let home = with_pi();
     let ran = home.run("onboard --non-interactive --dry-run --token hush-hush-hush-hush --bind lan");
@@ -281,10 +305,17 @@ fn channels_of_later_versions_are_written_down_switched_off_and_that_is_said() {
     let home = with_pi();
     let ran = onboard(
         &home,
-        &format!("--offline --port {} --discord-token a.b.c --feishu-app-id cli_x --feishu-app-secret s3cret", free_port()),
+        &format!(
+            "--offline --port {} --discord-token a.b.c --feishu-app-id cli_x --feishu-app-secret s3cret",
+            free_port()
+        ),
     );
     assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(ran.err.contains("Discord is not in this version yet") && ran.err.contains("Feishu is not in"), "{}", ran.err);
+    assert!(
+        ran.err.contains("Discord is not in this version yet") && ran.err.contains("Feishu is not in"),
+        "{}",
+        ran.err
+    );
     for channel in ["discord", "feishu"] {
         assert_eq!(home.run(&format!("config show --path channels.{channel}.enabled")).out, "false\n");
     }
@@ -297,10 +328,8 @@ fn auth_off_pi_elsewhere_and_the_service() {
     let log = home.path().join("asked");
     home.program("systemctl", &format!("#!/bin/sh\necho \"$*\" >> '{}'\n", log.display()));
     fs::rename(home.path().join("bin/pi"), home.path().join("my-agent")).unwrap();
-    let ran = onboard(
-        &home,
-        &format!("--port {} --auth off --bind lan --pi-cli ./my-agent --install-daemon", free_port()),
-    );
+    let ran =
+        onboard(&home, &format!("--port {} --auth off --bind lan --pi-cli ./my-agent --install-daemon", free_port()));
     assert_eq!(ran.code, 0, "{}", ran.err);
     let value = |path: &str| home.run(&format!("config show --path {path}")).out.trim().to_owned();
     assert_eq!((value("gateway.auth.mode"), value("gateway.auth.allowUnauthenticated")), ("off".into(), "lan".into()));

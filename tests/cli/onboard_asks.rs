@@ -9,6 +9,7 @@ use crate::pty::Pty;
 use crate::support::bot_api::BotApi;
 use crate::support::port::free_port;
 use crate::Home;
+use rustix::process::Signal;
 
 const DOWN: &str = "\x1b[B";
 const CTRL_C: &str = "\x03";
@@ -27,7 +28,7 @@ fn start(home: &Home, line: &str) -> Pty {
 fn a_quick_start_asks_little_tries_pi_and_its_model_and_writes_after_a_last_yes() {
     let home = with_pi();
     let mut pty = start(&home, &format!("--port {}", free_port()));
-    pty.see("runs commands").see("Is that what you want?").keys("y\r");
+    pty.see("make it do so").see("Is that what you want?").keys("y\r");
     pty.see("How?").see("quick start").keys("\r");
     pty.see("ok: pi:").see("ok: model:").see("will be:").see("\"port\": ").see("Write it?");
     assert!(!home.data().exists(), "nothing is written before");
@@ -64,6 +65,28 @@ fn every_no_and_every_ctrl_c_ends_it_with_130_and_nothing_written() {
 }
 
 #[test]
+fn a_signal_from_outside_cancels_like_ctrl_c_wherever_it_waits() {
+    let home = with_pi();
+    home.program("slow-pi", "#!/bin/sh\ncase \"$*\" in *--version*) echo 1; exit;; esac\nexec cat >/dev/null\n");
+    for (line, term, text) in [
+        ("", "xterm", "what you want?"),
+        ("", "dumb", "what you want?"),
+        ("--accept-risk", "xterm", "How?"),
+        ("--accept-risk --flow quickstart --pi-cli slow-pi", "xterm", "Looking for pi"),
+        ("--accept-risk --flow quickstart --auth password", "xterm", "not shown"),
+        ("--accept-risk --flow quickstart --auth password", "dumb", "not shown"),
+    ] {
+        for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+            let mut pty = Pty::start(command(&home, line, term), 80);
+            pty.see(text).signal(signal);
+            pty.see("cancelled: nothing was written");
+            assert_eq!(pty.ends(), 130, "{line} {term}");
+        }
+    }
+    assert!(!home.data().exists());
+}
+
+#[test]
 fn given_40_columns_a_resize_and_letters_of_all_kinds_when_everything_is_asked_then_the_answers_are_kept() {
     let (home, api) = (with_pi(), BotApi::start());
     with_bot_api(&home, &api);
@@ -82,7 +105,11 @@ fn given_40_columns_a_resize_and_letters_of_all_kinds_when_everything_is_asked_t
     pty.see("What protects it?").keys("\r").see("make one").keys("\r");
     pty.see("A Telegram bot?").keys("y\r");
     pty.see("@BotFather").see("Token").keys("not a token\r").see("is no bot token");
-    pty.see("Token").keys("123456:AAthisIsNoTokenOfAnyBotAtAll-pasted\r").see("error: telegram").see("What now?").keys("\r");
+    pty.see("Token")
+        .keys("123456:AAthisIsNoTokenOfAnyBotAtAll-pasted\r")
+        .see("error: telegram")
+        .see("What now?")
+        .keys("\r");
     pty.see("Token").keys(&format!("{}\r", api.token())).see("the bot is @");
     pty.see("Where do secrets go?").keys(DOWN).keys("\r");
     pty.see("Start it with the system?").keys("\r");
@@ -132,14 +159,24 @@ fn a_dumb_terminal_gets_plain_lines() {
 #[test]
 fn a_file_that_exists_is_kept_or_begun_anew_as_the_user_says() {
     let home = with_pi();
-    let old = format!("{{ // mine\n  \"gateway\": {{ \"port\": {} }}, \"agent\": {{ \"model\": \"demo/echo\" }}\n}}\n", free_port());
+    let old = format!(
+        "{{ // mine\n  \"gateway\": {{ \"port\": {} }}, \"agent\": {{ \"model\": \"demo/echo\" }}\n}}\n",
+        free_port()
+    );
     home.configure(&old);
     let mut pty = start(&home, "--accept-risk");
     pty.see("What about it?").keys("\r").see("ok: model").see("stays as it is");
     assert_eq!(pty.ends(), 0);
     assert_eq!(fs::read_to_string(home.file()).unwrap(), old);
     let mut pty = start(&home, &format!("--accept-risk --port {}", free_port()));
-    pty.see("What about it?").keys(DOWN).keys("\r").see("How?").keys("\r").see("Write it?").keys("\r").see("the old one is");
+    pty.see("What about it?")
+        .keys(DOWN)
+        .keys("\r")
+        .see("How?")
+        .keys("\r")
+        .see("Write it?")
+        .keys("\r")
+        .see("the old one is");
     assert_eq!(pty.ends(), 0);
     assert!(!fs::read_to_string(home.file()).unwrap().contains("mine"));
     assert_eq!(fs::read_to_string(home.path().join("pi-gateway.jsonc.bak")).unwrap(), old);

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use rustix::process::{ioctl_tiocsctty, setsid};
+use rustix::process::{ioctl_tiocsctty, kill_process, setsid, Pid, Signal};
 use rustix::pty::{grantpt, openpt, ptsname, unlockpt, OpenptFlags};
 use rustix::termios::{tcgetattr, tcsetwinsize, LocalModes, Winsize};
 
@@ -87,6 +87,10 @@ impl Pty {
     pub fn resize(&mut self, columns: u16) -> &mut Pty {
         resize(&self.master, columns);
         self
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Everything that was shown, control sequences included.

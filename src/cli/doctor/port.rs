@@ -109,8 +109,8 @@ fn free(at: SocketAddr) -> Check {
                 Ok((_, body)) if body.contains("\"uptime\"") => "another gateway with its own data directory",
                 _ => "another program",
             };
-            let hint =
-                next_free(at).map_or("set gateway.port to a free one".into(), |n| format!("set gateway.port; {n} is free"));
+            let hint = next_free(at)
+                .map_or("set gateway.port to a free one".into(), |n| format!("set gateway.port; {n} is free"));
             Check::error("port", format!("{at} is used by {who}")).remedy(format!("stop it, or {hint}"))
         }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {

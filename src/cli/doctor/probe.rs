@@ -157,11 +157,7 @@ impl Pi {
     }
 
     /// Reads both pipes until the answer, the end of the output or the deadline.
-    fn answer(
-        &mut self,
-        deadline: Instant,
-        heard: &mut dyn FnMut(Value) -> Option<Result<(), String>>,
-    ) -> Outcome {
+    fn answer(&mut self, deadline: Instant, heard: &mut dyn FnMut(Value) -> Option<Result<(), String>>) -> Outcome {
         let (mut line, mut block) = (Vec::new(), [0; 16 << 10]);
         loop {
             let (out, err) = match self.ready(deadline) {

@@ -6,8 +6,8 @@ use dialoguer::console::{Key, Term};
 use dialoguer::theme::{ColorfulTheme, SimpleTheme, Theme};
 use dialoguer::{Confirm, Input, Select};
 
-use super::terminal::Terminal;
-use super::Stop;
+use super::terminal::{Terminal, CANCELLED};
+use super::{Stop, WIDTH};
 use crate::cli::exit;
 use crate::config::Env;
 
@@ -44,17 +44,27 @@ impl Ask {
 
     fn stop(&self, error: io::Error) -> Stop {
         match error.kind() {
-            io::ErrorKind::Interrupted | io::ErrorKind::UnexpectedEof => {
-                let _ = writeln!(io::stderr()); // behind the question
-                self.cancel()
-            }
-            _ => (exit::FAILED, format!("the terminal: {error}")),
+            io::ErrorKind::Interrupted => self.terminal.leave(),
+            io::ErrorKind::UnexpectedEof => {}
+            _ => return (exit::FAILED, format!("the terminal: {error}")),
         }
+        self.cancel()
+    }
+
+    /// Room for prose in a line.
+    pub fn columns(&self) -> usize {
+        self.term.size_checked().map_or(WIDTH, |(_, columns)| WIDTH.min(usize::from(columns)))
     }
 
     /// The user does not want to go on.
     pub fn cancel(&self) -> Stop {
-        (exit::CANCELLED, self.terminal.cancelled())
+        self.terminal.settle();
+        (exit::CANCELLED, CANCELLED.into())
+    }
+
+    /// Does something that takes its time; Ctrl-C ends it all.
+    pub fn meanwhile<T>(&self, job: impl FnOnce() -> T) -> Result<T, Stop> {
+        self.terminal.away(false, job).map_err(|error| self.stop(error))
     }
 
     fn of<T>(&self, answer: dialoguer::Result<T>) -> Result<T, Stop> {
@@ -155,11 +165,9 @@ impl Ask {
 
     fn line(&self, prompt: &str, echo: bool) -> Result<String, Stop> {
         let read = || -> io::Result<String> {
-            self.terminal.echo(echo)?;
             write!(io::stderr(), "{prompt}")?;
             let mut line = String::new();
-            let n = io::stdin().lock().read_line(&mut line);
-            self.terminal.echo(false)?;
+            let n = self.terminal.away(echo, || io::stdin().lock().read_line(&mut line))?;
             if !echo {
                 writeln!(io::stderr())?;
             }

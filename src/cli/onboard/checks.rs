@@ -67,9 +67,7 @@ pub fn bots(draft: &Draft) -> Vec<Finding> {
     let late = || vec![Err((false, Check::error("telegram", format!("no answer within {} s", BOT.as_secs()))))];
     let finding = |answer: Result<String, (bool, Check)>| match answer {
         Ok(name) => Finding { check: Check::ok("telegram", format!("the bot is @{name}")), code: exit::OK },
-        Err((rejected, check)) => {
-            Finding { check, code: if rejected { exit::PERMISSION } else { exit::UNAVAILABLE } }
-        }
+        Err((rejected, check)) => Finding { check, code: if rejected { exit::PERMISSION } else { exit::UNAVAILABLE } },
     };
     found.unwrap_or_else(late).into_iter().map(finding).collect()
 }

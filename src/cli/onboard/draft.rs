@@ -14,8 +14,11 @@ use crate::config::{self, Env, Examined, Issue, Loaded, Options};
 pub const WORKSPACE: &str = "~/.pi/gateway/workspace";
 
 const HEAD: &str = "\
-// Configuration of pi-gateway, written by `pi-gw onboard`. What is not here has its default: `pi-gw config show` lists
-// everything, `pi-gw config check` says what is wrong. A running gateway reads this file again when it is saved.
+// Configuration of pi-gateway, written by `pi-gw onboard`.
+//
+// What is not here has its default: `pi-gw config show` lists everything,
+// `pi-gw config check` says what is wrong. A running gateway reads this file
+// again when it is saved.
 ";
 
 /// What the draft begins with.
@@ -53,7 +56,7 @@ impl Base {
     /// `Err`: the file's errors.
     pub fn new(path: &Path, reset: bool, env: &Env) -> Result<Base, Vec<Issue>> {
         let mut env = env.clone();
-        for name in ["PI_GATEWAY_PORT", "PI_GATEWAY_AUTH_TOKEN", "TELEGRAM_BOT_TOKEN"] {
+        for name in ["PI_GATEWAY_PORT", "PI_GATEWAY_AUTH_TOKEN"] {
             // Named in the file they count; by themselves they would hide what is in it.
             if !std::fs::read_to_string(path).is_ok_and(|text| text.contains(&format!("${{{name}"))) {
                 env.vars.remove(name);
@@ -91,9 +94,7 @@ impl Base {
         let mut env = self.env.clone();
         env.vars.extend(vars.iter().cloned());
         // A secret that stays with the environment is looked up there.
-        let named = |change: &Change| {
-            change.to.as_ref().and_then(Value::as_str).and_then(variable).map(str::to_owned)
-        };
+        let named = |change: &Change| change.to.as_ref().and_then(Value::as_str).and_then(variable).map(str::to_owned);
         for name in changes.iter().filter_map(named) {
             if let (false, Some(value)) = (env.vars.contains_key(&name), outer.vars.get(&name)) {
                 env.vars.insert(name, value.clone());
@@ -178,7 +179,11 @@ impl Pen<'_> {
             self.put(&["gateway", "port"], port, "where the page and the API are");
         }
         if let Some(bind) = &given.bind {
-            self.put(&["gateway", "bind"], bind.as_str(), "loopback: this machine only; lan: others too, put TLS in front");
+            self.put(
+                &["gateway", "bind"],
+                bind.as_str(),
+                "loopback: this machine only; lan: others too, put TLS in front",
+            );
         }
         let old = &self.base.loaded.config.gateway;
         match given.auth {

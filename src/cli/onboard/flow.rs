@@ -6,8 +6,8 @@ use super::ask::Ask;
 use super::checks::{self, Finding};
 use super::draft::{Base, Draft, WORKSPACE};
 use super::given::{self, absolute, command, weak, Given, Secrets};
-use super::{broken, say, shown_text, Stop, RISK};
-use crate::cli::{Call, Io};
+use super::{broken, say, shown_text, wrapped, Stop, RISK};
+use crate::cli::{install, Call, Io};
 use crate::config::types::{AuthMode, Bind};
 use crate::config::{self, Env};
 
@@ -23,7 +23,7 @@ pub fn run(call: &Call, env: &Env, given: Given, ask: &Ask, io: &mut Io<'_>) -> 
     let path = config::find(env, call.config().as_deref()).path;
     // Before anything is asked: a file that is wrong is not worth a question.
     let base = Base::new(&path, reset, env).map_err(|issues| broken(&issues, call))?;
-    io.tell(RISK);
+    io.tell(wrapped(RISK, ask.columns()));
     if !call.has("--accept-risk") && !ask.yes("Is that what you want?", false)? {
         return Err(ask.cancel());
     }
@@ -62,7 +62,7 @@ impl Flow<'_> {
     fn keep(mut self, io: &mut Io<'_>) -> Result<Outcome, Stop> {
         self.given = Given::default();
         let draft = self.draft()?;
-        self.all_checks(&draft, io);
+        self.all_checks(&draft, io)?;
         Ok(Outcome { base: self.base, draft, daemon: self.call.has("--install-daemon") })
     }
 
@@ -84,7 +84,7 @@ impl Flow<'_> {
             self.secrets()?;
         }
         let draft = super::settled(&self.base, &mut self.given, self.env, io)?;
-        if advanced && !daemon {
+        if advanced && !daemon && install::has_systemd(self.env) {
             daemon = self.ask.yes("Start it with the system?", false)?;
         }
         io.tell(format_args!("\n{} will be:\n", self.base.path.display()));
@@ -114,7 +114,8 @@ impl Flow<'_> {
             return Ok(());
         }
         let agents = &self.base.loaded.config.agents;
-        let now = agents.list.iter().find(|agent| agent.id == agents.default).and_then(|agent| agent.workspace.as_ref());
+        let now =
+            agents.list.iter().find(|agent| agent.id == agents.default).and_then(|agent| agent.workspace.as_ref());
         let default = now.map_or(WORKSPACE.to_owned(), |path| path.to_string_lossy().into_owned());
         let answer = self.ask.text("The agent works in", &default, &|_| Ok(()))?;
         if answer != default || now.is_none() {
@@ -136,7 +137,7 @@ impl Flow<'_> {
                 }
             }
             let draft = self.draft()?;
-            if self.try_out("Looking for pi ...", &draft, checks::pi, io) {
+            if self.try_out("Looking for pi ...", &draft, checks::pi, io)? {
                 return self.model(advanced, io);
             }
             match self.what_now("another program")? {
@@ -160,7 +161,7 @@ impl Flow<'_> {
                 }
             }
             let draft = self.draft()?;
-            if self.try_out("Asking the model ...", &draft, checks::model, io) {
+            if self.try_out("Asking the model ...", &draft, checks::model, io)? {
                 return Ok(());
             }
             match self.what_now("another model")? {
@@ -260,7 +261,8 @@ impl Flow<'_> {
                 }
                 1 => return self.password(io),
                 _ => {
-                    io.tell("Then everyone who reaches the port, every program and web page, commands the agent.");
+                    let text = "Then everyone who reaches the port, every program and web page, commands the agent.";
+                    io.tell(wrapped(text, self.ask.columns()));
                     if self.ask.yes("Is that meant?", false)? {
                         self.given.auth = Some(AuthMode::Off);
                         return Ok(());
@@ -297,7 +299,8 @@ impl Flow<'_> {
         }
         loop {
             if !asked {
-                io.tell("Write /newbot to @BotFather in Telegram; it gives you the token.");
+                let text = "Write /newbot to @BotFather in Telegram; it gives you the token.";
+                io.tell(wrapped(text, self.ask.columns()));
                 let test = |text: &str| match text.is_empty() || given::variable(text).is_some() {
                     true => Ok(()),
                     false => config::telegram_token(text),
@@ -309,7 +312,7 @@ impl Flow<'_> {
                 return Ok(());
             }
             let tried = match self.draft() {
-                Ok(draft) => self.try_out("Asking Telegram ...", &draft, checks::bots, io),
+                Ok(draft) => self.try_out("Asking Telegram ...", &draft, checks::bots, io)?,
                 Err((_, why)) => {
                     io.tell(why);
                     false
@@ -330,7 +333,8 @@ impl Flow<'_> {
         let given = &self.given;
         let own = [&given.token, &given.password, &given.telegram, &given.discord];
         let literal = own.into_iter().flatten().chain(given.feishu.as_ref().map(|(_, secret)| secret));
-        if self.call.value("--secrets").is_some() || literal.filter(|text| given::variable(text).is_none()).count() == 0 {
+        if self.call.value("--secrets").is_some() || literal.filter(|text| given::variable(text).is_none()).count() == 0
+        {
             return Ok(());
         }
         let items = ["in the file, for your eyes only", "apart, in the service's env file"];
@@ -343,21 +347,28 @@ impl Flow<'_> {
     // ---------------------------------------------------------------- checks
 
     /// Whether everything is well; says what it found. Without checks everything is.
-    fn try_out(&self, what: &str, draft: &Draft, check: fn(&Draft) -> Vec<Finding>, io: &mut Io<'_>) -> bool {
+    fn try_out(
+        &self,
+        what: &str,
+        draft: &Draft,
+        check: fn(&Draft) -> Vec<Finding>,
+        io: &mut Io<'_>,
+    ) -> Result<bool, Stop> {
         if self.call.has("--offline") {
-            return true;
+            return Ok(true);
         }
         io.tell(what);
-        let found = check(draft);
+        let found = self.ask.meanwhile(|| check(draft))?;
         found.iter().for_each(|finding| say(&finding.check, &draft.loaded, io));
-        !found.iter().any(Finding::bad)
+        Ok(!found.iter().any(Finding::bad))
     }
 
-    fn all_checks(&self, draft: &Draft, io: &mut Io<'_>) {
-        self.try_out("Asking Telegram ...", draft, checks::bots, io);
-        if self.try_out("Looking for pi ...", draft, checks::pi, io) {
-            self.try_out("Asking the model ...", draft, checks::model, io);
+    fn all_checks(&self, draft: &Draft, io: &mut Io<'_>) -> Result<(), Stop> {
+        self.try_out("Asking Telegram ...", draft, checks::bots, io)?;
+        if self.try_out("Looking for pi ...", draft, checks::pi, io)? {
+            self.try_out("Asking the model ...", draft, checks::model, io)?;
         }
+        Ok(())
     }
 
     fn what_now(&self, another: &str) -> Result<Now, Stop> {

@@ -158,14 +158,9 @@ mod tests {
 
     #[test]
     fn only_a_whole_variable_is_one() {
-        for (text, name) in [
-            ("${A_1}", Some("A_1")),
-            ("${}", None),
-            ("${1}", None),
-            ("x${A}", None),
-            ("${A:-b}", None),
-            ("$A", None),
-        ] {
+        for (text, name) in
+            [("${A_1}", Some("A_1")), ("${}", None), ("${1}", None), ("x${A}", None), ("${A:-b}", None), ("$A", None)]
+        {
             assert_eq!(variable(text), name, "{text}");
         }
     }

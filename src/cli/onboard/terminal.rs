@@ -1,14 +1,32 @@
 //! The terminal while questions are asked: no echo between two keys, and back to what it was however that ends.
+//!
+//! Two threads may change its modes: the one that asks, and the one that ends the process when a signal comes. Only who
+//! holds [`State`] does. While a question waits for keys the terminal makes no signals: Ctrl-C is a key like others,
+//! which the prompt library turns into SIGINT. While a check runs, Ctrl-C is a signal.
 
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::termios::{tcgetattr, tcsetattr, LocalModes, OptionalActions, Termios};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::exit;
+
+pub const CANCELLED: &str = "cancelled: nothing was written";
+
+/// Nobody changes the modes now.
+const FREE: u8 = 0;
+/// The questions do.
+const HELD: u8 = 1;
+/// A signal came: the process ends.
+const ENDING: u8 = 2;
+/// Signals are no longer listened to: the end is decided, or files are being written.
+const SETTLED: u8 = 3;
+
+type State = AtomicU8;
 
 /// Holds the terminal of standard input. Dropped, it leaves the terminal as it was.
 pub struct Terminal {
@@ -16,21 +34,13 @@ pub struct Terminal {
     state: Arc<State>,
 }
 
-#[derive(Default)]
-struct State {
-    /// From here on signals no longer end the process: files are being written.
-    writing: AtomicBool,
-    /// Somebody has said that it was cancelled.
-    told: AtomicBool,
-}
-
 impl Terminal {
     /// Takes the terminal. SIGINT, SIGTERM and SIGHUP then put it back and end the process with 130: only so can they
-    /// end a wait for a key, for pi and for a server alike. The gateway's own rule that a subcommand never ends the
-    /// process has this one exception.
+    /// end a wait for a key, for pi and for a server alike. The rule that a subcommand never ends the process has this
+    /// one exception.
     pub fn take() -> io::Result<Terminal> {
         let before = tcgetattr(io::stdin())?;
-        let state = Arc::new(State::default());
+        let state = Arc::new(State::new(HELD));
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
@@ -39,32 +49,52 @@ impl Terminal {
         // Not joined: it waits for signals until the process ends.
         std::thread::Builder::new().name("onboard-signals".into()).spawn(move || wait(read, &watch.0, &watch.1))?;
         let terminal = Terminal { before, state };
-        terminal.echo(false)?;
+        terminal.modes(false, false)?;
         Ok(terminal)
     }
 
-    /// Whether what is typed is shown by the terminal itself.
-    pub fn echo(&self, on: bool) -> io::Result<()> {
+    /// Whether what is typed is shown by the terminal itself, and whether Ctrl-C makes a signal.
+    fn modes(&self, echo: bool, signals: bool) -> io::Result<()> {
         let mut modes = self.before.clone();
-        modes.local_modes.set(LocalModes::ECHO, on && self.before.local_modes.contains(LocalModes::ECHO));
+        let had = |mode| self.before.local_modes.contains(mode);
+        modes.local_modes.set(LocalModes::ECHO, echo && had(LocalModes::ECHO));
+        modes.local_modes.set(LocalModes::ISIG, signals && had(LocalModes::ISIG));
         Ok(tcsetattr(io::stdin(), OptionalActions::Now, &modes)?)
     }
 
-    /// From now on a signal no longer cancels.
-    pub fn writing(&self) {
-        self.state.writing.store(true, Ordering::SeqCst);
+    /// Does something that takes its time and leaves the terminal alone; a signal may end the process meanwhile.
+    pub fn away<T>(&self, echo: bool, job: impl FnOnce() -> T) -> io::Result<T> {
+        self.modes(echo, true)?;
+        self.state.store(FREE, Ordering::SeqCst);
+        let done = job();
+        self.take_from(FREE, HELD);
+        self.modes(false, false)?;
+        Ok(done)
     }
 
-    /// What to say of a cancel: nothing if a signal said it.
-    pub fn cancelled(&self) -> String {
-        match self.state.told.swap(true, Ordering::SeqCst) {
-            true => String::new(),
-            false => CANCELLED.into(),
+    /// From now on a signal no longer cancels.
+    pub fn settle(&self) {
+        self.take_from(HELD, SETTLED);
+    }
+
+    fn take_from(&self, from: u8, to: u8) {
+        if self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst) == Err(ENDING) {
+            wait_for_the_end();
+        }
+    }
+
+    /// Ctrl-C was read as a key, and its signal is under way: that says so and ends the process.
+    pub fn leave(&self) {
+        if self.state.compare_exchange(HELD, FREE, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            wait_for_the_end();
         }
     }
 }
 
-const CANCELLED: &str = "cancelled: nothing was written";
+/// The other thread is about to end the process.
+fn wait_for_the_end() {
+    std::thread::sleep(Duration::from_secs(5));
+}
 
 impl Drop for Terminal {
     fn drop(&mut self) {
@@ -84,13 +114,22 @@ fn wait(read: OwnedFd, before: &Termios, state: &State) {
     let mut pipe = std::fs::File::from(read);
     let mut byte = [0];
     while pipe.read_exact(&mut byte).is_ok() {
-        if state.writing.load(Ordering::SeqCst) {
+        // The questions let go within a moment; in a wait for keys that does not end they change nothing.
+        let free = |_: &u32| {
+            let seen = state.compare_exchange(FREE, ENDING, Ordering::SeqCst, Ordering::SeqCst);
+            let held = seen == Err(HELD);
+            if held {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            !held
+        };
+        (0..50).find(free);
+        if state.load(Ordering::SeqCst) == SETTLED {
             continue;
         }
+        state.store(ENDING, Ordering::SeqCst);
         give_back(before);
-        if !state.told.swap(true, Ordering::SeqCst) {
-            let _ = writeln!(io::stderr(), "\n{CANCELLED}"); // nobody may be there
-        }
+        let _ = writeln!(io::stderr(), "\n{CANCELLED}"); // nobody may be there
         std::process::exit(exit::CANCELLED.into());
     }
 }
