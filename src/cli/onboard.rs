@@ -20,7 +20,7 @@ use super::doctor::check::{Check, State};
 use super::instance::{self, Instance};
 use super::{exit, help, install, parse, written, Call, Io};
 use crate::config::redact::Redactor;
-use crate::config::types::AuthMode;
+use crate::config::types::{AuthMode, Bind};
 use crate::config::{self, Env, Issue, Loaded, Severity};
 use ask::Ask;
 use checks::Finding;
@@ -159,24 +159,18 @@ fn check(call: &Call, draft: &Draft, io: &mut Io<'_>) -> Option<u8> {
     if call.has("--offline") {
         return None;
     }
-    let mut code = None;
-    let mut tell = |finding: Finding, io: &mut Io<'_>| {
-        say(&finding.check, &draft.loaded, io);
-        if finding.bad() {
-            code = code.or(Some(finding.code));
-        }
-        !finding.bad()
+    let mut found = checks::bots(draft);
+    let tell = |found: &[Finding], io: &mut Io<'_>| {
+        found.iter().for_each(|finding| say(&finding.check, &draft.loaded, io));
     };
-    for finding in checks::bots(draft) {
-        tell(finding, io);
-    }
-    let well = checks::pi(draft).into_iter().fold(true, |well, finding| tell(finding, io) && well);
-    if well {
-        checks::model(draft).into_iter().for_each(|finding| {
-            tell(finding, io);
-        });
-    }
-    code
+    tell(&found, io);
+    let pi = checks::pi(draft);
+    tell(&pi, io);
+    // A pi that is not well has no model to ask.
+    let model = if pi.iter().any(Finding::bad) { Vec::new() } else { checks::model(draft) };
+    tell(&model, io);
+    found.extend(pi.into_iter().chain(model));
+    found.iter().find(|finding| finding.bad()).map(|finding| finding.code)
 }
 
 /// A line about a check, and what to do about it.
@@ -263,13 +257,17 @@ fn next(daemon: bool, base: &Base, draft: &Draft, done: &write::Written, env: &E
         false => steps.push(format!("start the gateway:       pi-gw gateway{named}")),
     }
     let port = c.gateway.port;
+    let at = match c.gateway.bind {
+        Bind::Address(address) => std::net::SocketAddr::new(address, port).to_string(),
+        Bind::Loopback | Bind::All => format!("localhost:{port}"),
+    };
     let secret = match (c.gateway.auth.mode, &done.token_file) {
         (AuthMode::Off, _) => String::new(),
         (AuthMode::Password, _) => "  (log in with the password)".into(),
         (AuthMode::Token, Some(file)) => format!("\n    its token is in {}", file.display()),
         (AuthMode::Token, None) => "  (log in with the token)".into(),
     };
-    steps.push(format!("open its page:           http://localhost:{port}{secret}"));
+    steps.push(format!("open its page:           http://{at}{secret}"));
     if c.channels.telegram.active().next().is_some() {
         steps.push("write to your bot: it answers with a code; then".into());
         steps.push(format!("let yourself in:         pi-gw pairing approve CODE{named}"));

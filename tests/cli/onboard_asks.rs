@@ -43,21 +43,20 @@ fn every_no_and_every_ctrl_c_ends_it_with_130_and_nothing_written() {
     let home = with_pi();
     home.program("slow-pi", "#!/bin/sh\ncase \"$*\" in *--version*) echo 1; exit;; esac\nexec cat >/dev/null\n");
     let port = free_port();
-    let steps: [(&str, &str, &[(&str, &str)]); 8] = [
-        ("", "", &[("what you want?", "n\r")]),
-        ("", "", &[("what you want?", "\r")]),
-        ("", "", &[("what you want?", CTRL_C)]),
-        ("--accept-risk", "", &[("How?", CTRL_C)]),
-        ("--accept-risk --flow advanced", "", &[("works in", "/a/path"), ("/a/path", CTRL_C)]),
-        ("--accept-risk --flow quickstart", "--pi-cli slow-pi", &[("Looking for pi", CTRL_C)]),
-        ("--accept-risk --flow quickstart", "--offline", &[("Write it?", "n\r")]),
-        ("--accept-risk --flow quickstart", "--offline --auth password", &[("Password", "half a pass"), ("", CTRL_C)]),
+    let quick = "--accept-risk --flow quickstart";
+    let steps = [
+        ("", "", "what you want?", "n\r"),
+        ("", "", "what you want?", "\r"),
+        ("", "", "what you want?", CTRL_C),
+        ("--accept-risk", "", "How?", CTRL_C),
+        ("--accept-risk --flow advanced", "", "works in", "/a/path\x03"),
+        (quick, "--pi-cli slow-pi", "Looking for pi", CTRL_C),
+        (quick, "--offline", "Write it?", "n\r"),
+        (quick, "--offline --auth password", "Password", "half a pass\x03"),
     ];
-    for (line, more, keys) in steps {
+    for (line, more, text, keys) in steps {
         let mut pty = start(&home, &format!("{line} {more} --port {port}"));
-        for (text, key) in keys {
-            pty.see(text).keys(key);
-        }
+        pty.see(text).keys(keys);
         pty.see("cancelled: nothing was written");
         assert_eq!(pty.ends(), 130, "{line} {more}");
         assert!(!home.data().exists() && !pty.raw().contains("half a pass"), "{line} {more}");

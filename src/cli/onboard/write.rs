@@ -34,7 +34,10 @@ pub fn write(base: &Base, draft: &Draft) -> Result<Written, (PathBuf, io::Error)
         named(&file, write_atomic(&file, text.as_bytes()))?;
         written.env_file = Some(file);
     }
-    for dir in draft.loaded.config.agents.list.iter().filter_map(|agent| agent.workspace.as_ref()) {
+    // Only where that is news: other agents' directories are made on first use.
+    let agents = &draft.loaded.config.agents;
+    let own = agents.list.iter().find(|agent| agent.id == agents.default).and_then(|agent| agent.workspace.as_ref());
+    if let Some(dir) = own.filter(|_| draft.changed.iter().any(|key| key.starts_with("agents.list"))) {
         named(dir, create_dir(dir))?;
     }
     let auth = &draft.loaded.config.gateway.auth;
