@@ -13,6 +13,7 @@ mod dialogs;
 mod failures;
 mod limits;
 mod midrun;
+mod onboard;
 mod openai;
 mod recovery;
 mod telegram;
@@ -62,6 +63,8 @@ on_both! {
         the_answer_does_not_wait_for_the_compaction_behind_it_and_the_next_message_does,
         a_model_that_pi_does_not_know_is_told_and_pi_s_default_answers, retry_runs_the_failed_turn_again,
         stop_in_a_retry_wait, abort_before_pi_is_ready;
+    onboard:
+        onboard_asks_the_model_a_question, onboard_tells_why_a_model_does_not_answer;
     openai:
         a_model_of_one_request_is_for_its_turn_only, the_tokens_of_a_request_are_told,
         a_stateless_request_streams_and_leaves_nothing;
