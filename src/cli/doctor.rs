@@ -3,6 +3,7 @@
 //! Every check runs on a thread of its own and has a limit, so that a dead network mount or a pi that hangs costs
 //! time but never the report. Nothing is changed without `--fix`.
 
+mod channels;
 pub(in crate::cli) mod check;
 mod files;
 mod fix;
@@ -51,6 +52,7 @@ const STEPS: &[Step] = &[
     ("credentials", SHORT, people::check),
     ("port", SHORT, port::check),
     ("auth", SHORT, port::auth),
+    ("channels", SHORT, channels::check),
     ("telegram", SHORT, telegram::check),
     ("pi", PI, pi::check),
     ("pi settings", SHORT, pi::settings),

@@ -1,6 +1,7 @@
 //! The command line as its users meet it: the built binary, a clean environment, a home of its own.
 #![allow(clippy::unwrap_used)]
 
+mod doctor;
 mod onboard;
 mod onboard_asks;
 mod pty;
