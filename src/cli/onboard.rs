@@ -93,7 +93,7 @@ fn unasked(call: &Call, env: &Env, mut given: Given, io: &mut Io<'_>) -> Result<
         return Err((exit::USAGE, "--auth password needs --password".into()));
     }
     let draft = settled(&base, &mut given, env, io)?;
-    let failed = check(call, &draft, io);
+    let failed = check(call, &base, &given, &draft, io);
     if let Some(code) = failed.filter(|_| !call.has("--force")) {
         let text = "nothing was written; --force writes it all the same, --offline does not try";
         return Err((code, text.into()));
@@ -154,23 +154,26 @@ fn settled(base: &Base, given: &mut Given, env: &Env, io: &mut Io<'_>) -> Result
     }
 }
 
-/// Tries what can be tried; gives the exit code of the first failure.
-fn check(call: &Call, draft: &Draft, io: &mut Io<'_>) -> Option<u8> {
+/// Tries what can be tried; gives the exit code of the first failure of what is new. What was there before may fail:
+/// that is said, and no reason not to write.
+fn check(call: &Call, base: &Base, given: &Given, draft: &Draft, io: &mut Io<'_>) -> Option<u8> {
     if call.has("--offline") {
         return None;
     }
-    let mut found = checks::bots(draft);
-    let tell = |found: &[Finding], io: &mut Io<'_>| {
+    let mut tell = |found: &[Finding], new: bool| {
         found.iter().for_each(|finding| say(&finding.check, &draft.loaded, io));
+        found.iter().find(|finding| finding.bad() && new).map(|finding| finding.code)
     };
-    tell(&found, io);
+    let new = base.kept().is_none();
+    let bots = tell(&checks::bots(draft), new || given.telegram.is_some());
+    let new = new || given.pi.is_some() || given.model.is_some();
     let pi = checks::pi(draft);
-    tell(&pi, io);
-    // A pi that is not well has no model to ask.
-    let model = if pi.iter().any(Finding::bad) { Vec::new() } else { checks::model(draft) };
-    tell(&model, io);
-    found.extend(pi.into_iter().chain(model));
-    found.iter().find(|finding| finding.bad()).map(|finding| finding.code)
+    let failed = bots.or(tell(&pi, new));
+    match pi.iter().any(Finding::bad) {
+        // It has no model to ask.
+        true => failed,
+        false => failed.or(tell(&checks::model(draft), new)),
+    }
 }
 
 /// A line about a check, and what to do about it.

@@ -217,6 +217,29 @@ fn a_bots_token_is_tried_and_the_bots_name_is_shown() {
 }
 
 #[test]
+fn given_a_file_that_exists_then_only_what_is_new_must_work() {
+    let home = Home::new(); // without pi
+    let text = format!(
+        r#"{{"gateway": {{"port": {}}}, "channels": {{"telegram": {{"enabled": true, "apiRoot": "http://127.0.0.1:{}",
+            "accounts": {{"default": {{"enabled": false, "tokenFile": "gone"}}, "work": {{"botToken": "1:AAwork"}}}}}}}}}}"#,
+        free_port(),
+        free_port()
+    );
+    home.configure(&text);
+    let ran = onboard(&home, "--pool-max 3");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("error: telegram: work:") && ran.err.contains("error: pi:"), "{}", ran.err);
+    assert_eq!(onboard(&home, "--model acme/big").code, 69);
+    assert_eq!(onboard(&home, "--telegram-token 7:AAnew").code, 69);
+    assert_eq!(onboard(&home, "--telegram-token 7:AAnew --force").code, 0);
+    let value = |path: &str| home.run(&format!("config show --path channels.telegram.accounts.default.{path}")).out;
+    assert_eq!(
+        (value("enabled").as_str(), value("botToken").as_str(), value("tokenFile").as_str()),
+        ("true\n", "***\n", "\n")
+    );
+}
+
+#[test]
 fn given_no_pi_or_a_model_that_fails_then_it_ends_with_69_unless_forced() {
     let home = Home::new();
     let port = format!("--port {}", free_port());

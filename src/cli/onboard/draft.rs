@@ -82,7 +82,8 @@ impl Base {
         Ok(Base { path: path.to_owned(), old, reset, loaded, env })
     }
 
-    fn kept(&self) -> Option<&Vec<u8>> {
+    /// What stays of the file, if there is something.
+    pub fn kept(&self) -> Option<&Vec<u8>> {
         self.old.as_ref().filter(|_| !self.reset)
     }
 
@@ -264,8 +265,15 @@ impl Pen<'_> {
     fn channels(&mut self) {
         let given = self.given;
         if let Some(token) = &given.telegram {
-            self.put(&["channels", "telegram", "enabled"], true, "the bot; who writes to it needs your approval");
-            self.secret(&["channels", "telegram"], "botToken", "tokenFile", "TELEGRAM_BOT_TOKEN", token, "");
+            let top = ["channels", "telegram"];
+            let own = ["channels", "telegram", "accounts", "default"];
+            // What the account says for itself counts.
+            let parent = if self.written(&own) { &own[..] } else { &top };
+            self.put(&[top[0], top[1], "enabled"], true, "the bot; who writes to it needs your approval");
+            if parent.len() > top.len() && self.now(&own)["enabled"] == false {
+                self.put(&[own[0], own[1], own[2], own[3], "enabled"], true, "");
+            }
+            self.secret(parent, "botToken", "tokenFile", "TELEGRAM_BOT_TOKEN", token, "");
         }
         if let Some(token) = &given.discord {
             self.later("Discord", "discord");

@@ -294,7 +294,7 @@ impl Flow<'_> {
         if !asked && !advanced {
             return Ok(());
         }
-        if !asked && !self.ask.yes(if has { "Another bot's token?" } else { "A Telegram bot?" }, false)? {
+        if !asked && !self.ask.yes(if has { "Another token for the bot?" } else { "A Telegram bot?" }, false)? {
             return Ok(());
         }
         loop {
