@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
 use rustix::process::{ioctl_tiocsctty, kill_process, setsid, Pid, Signal};
@@ -52,10 +52,10 @@ impl Pty {
         std::thread::spawn(move || {
             let mut block = [0; 4096];
             while let Ok(n @ 1..) = from.read(&mut block) {
-                to.0.lock().unwrap().0.extend_from_slice(&block[..n]);
+                to.0.lock().unwrap_or_else(PoisonError::into_inner).0.extend_from_slice(&block[..n]);
                 to.1.notify_all();
             }
-            to.0.lock().unwrap().1 = true;
+            to.0.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
             to.1.notify_all();
         });
         Pty { master, _slave: slave, child, screen, seen: 0 }
@@ -95,7 +95,7 @@ impl Pty {
 
     /// Everything that was shown, control sequences included.
     pub fn raw(&self) -> String {
-        String::from_utf8_lossy(&self.screen.0.lock().unwrap().0).into_owned()
+        String::from_utf8_lossy(&self.screen.0.lock().unwrap_or_else(PoisonError::into_inner).0).into_owned()
     }
 
     /// Waits for the program's end; the terminal is as it was.

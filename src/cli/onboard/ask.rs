@@ -6,7 +6,7 @@ use dialoguer::console::{Key, Term};
 use dialoguer::theme::{ColorfulTheme, SimpleTheme, Theme};
 use dialoguer::{Confirm, Input, Select};
 
-use super::terminal::{Terminal, CANCELLED};
+use super::terminal::{Mode, Terminal, CANCELLED};
 use super::{Stop, WIDTH};
 use crate::cli::exit;
 use crate::config::Env;
@@ -64,7 +64,7 @@ impl Ask {
 
     /// Does something that takes its time; Ctrl-C ends it all.
     pub fn meanwhile<T>(&self, job: impl FnOnce() -> T) -> Result<T, Stop> {
-        self.terminal.away(false, job).map_err(|error| self.stop(error))
+        self.terminal.away(Mode::Busy, job).map_err(|error| self.stop(error))
     }
 
     fn of<T>(&self, answer: dialoguer::Result<T>) -> Result<T, Stop> {
@@ -167,7 +167,7 @@ impl Ask {
         let read = || -> io::Result<String> {
             write!(io::stderr(), "{prompt}")?;
             let mut line = String::new();
-            let n = self.terminal.away(echo, || io::stdin().lock().read_line(&mut line))?;
+            let n = self.terminal.away(Mode::Line { shown: echo }, || io::stdin().lock().read_line(&mut line))?;
             if !echo {
                 writeln!(io::stderr())?;
             }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::termios::{tcgetattr, tcsetattr, LocalModes, OptionalActions, Termios};
+use rustix::termios::{tcgetattr, tcsetattr, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::exit;
@@ -27,6 +27,18 @@ const ENDING: u8 = 2;
 const SETTLED: u8 = 3;
 
 type State = AtomicU8;
+
+/// How the terminal treats what is typed.
+#[derive(Clone, Copy)]
+pub enum Mode {
+    /// Between two keys of a question: everything is kept as it is typed, nothing is shown. The prompt library sets its
+    /// own mode for each key; if the terminal made lines meanwhile, a backspace that comes then would be lost.
+    Keys,
+    /// Nobody asks.
+    Busy,
+    /// The terminal itself makes lines.
+    Line { shown: bool },
+}
 
 /// Holds the terminal of standard input. Dropped, it leaves the terminal as it was.
 pub struct Terminal {
@@ -49,26 +61,35 @@ impl Terminal {
         // Not joined: it waits for signals until the process ends.
         std::thread::Builder::new().name("onboard-signals".into()).spawn(move || wait(read, &watch.0, &watch.1))?;
         let terminal = Terminal { before, state };
-        terminal.modes(false, false)?;
+        terminal.set(Mode::Keys)?;
         Ok(terminal)
     }
 
-    /// Whether what is typed is shown by the terminal itself, and whether Ctrl-C makes a signal.
-    fn modes(&self, echo: bool, signals: bool) -> io::Result<()> {
+    fn set(&self, mode: Mode) -> io::Result<()> {
         let mut modes = self.before.clone();
+        let (echo, lines, signals) = match mode {
+            Mode::Keys => (false, false, false),
+            Mode::Busy => (false, false, true),
+            Mode::Line { shown } => (shown, true, true),
+        };
         let had = |mode| self.before.local_modes.contains(mode);
-        modes.local_modes.set(LocalModes::ECHO, echo && had(LocalModes::ECHO));
-        modes.local_modes.set(LocalModes::ISIG, signals && had(LocalModes::ISIG));
+        for (mode, on) in [(LocalModes::ECHO, echo), (LocalModes::ICANON, lines), (LocalModes::ISIG, signals)] {
+            modes.local_modes.set(mode, on && had(mode));
+        }
+        if !lines {
+            modes.special_codes[SpecialCodeIndex::VMIN] = 1;
+            modes.special_codes[SpecialCodeIndex::VTIME] = 0;
+        }
         Ok(tcsetattr(io::stdin(), OptionalActions::Now, &modes)?)
     }
 
     /// Does something that takes its time and leaves the terminal alone; a signal may end the process meanwhile.
-    pub fn away<T>(&self, echo: bool, job: impl FnOnce() -> T) -> io::Result<T> {
-        self.modes(echo, true)?;
+    pub fn away<T>(&self, mode: Mode, job: impl FnOnce() -> T) -> io::Result<T> {
+        self.set(mode)?;
         self.state.store(FREE, Ordering::SeqCst);
         let done = job();
         self.take_from(FREE, HELD);
-        self.modes(false, false)?;
+        self.set(Mode::Keys)?;
         Ok(done)
     }
 
