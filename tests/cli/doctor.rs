@@ -56,6 +56,8 @@ fn keys_that_wait_for_a_restart_are_named_until_they_are_as_at_the_start() {
         }
     };
     wait_until(true);
+    let status = home.run("status").out;
+    assert!(status.contains("\nrestart   takes effect only after one: gateway.limits.maxConnections\n"), "{status}");
     home.configure(&first);
     wait_until(false);
 }
