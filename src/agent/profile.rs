@@ -131,15 +131,8 @@ pub fn spawn_spec(
 /// pi's arguments behind its command.
 fn arguments(profile: &Profile, settings: &LaunchSettings, session_file: &Path) -> Vec<OsString> {
     let mut args: Vec<OsString> = vec!["--mode".into(), "rpc".into()];
+    args.extend(model_arguments(profile.model.as_deref()));
     let mut push = |flag: &str, value: &OsStr| args.extend([flag.into(), value.to_owned()]);
-    match profile.model.as_deref().map(|m| m.split_once('/').ok_or(m)) {
-        Some(Ok((provider, model))) => {
-            push("--provider", provider.as_ref());
-            push("--model", model.as_ref());
-        }
-        Some(Err(pattern)) => push("--model", pattern.as_ref()),
-        None => {}
-    }
     if !profile.thinking.is_empty() {
         push("--thinking", profile.thinking.as_ref());
     }
@@ -173,6 +166,16 @@ fn arguments(profile: &Profile, settings: &LaunchSettings, session_file: &Path) 
     }
     args.extend(tools(&settings.tools));
     args
+}
+
+/// What tells pi its model: `provider/id`, or a pattern.
+pub fn model_arguments(model: Option<&str>) -> Vec<OsString> {
+    let words = match model.map(|m| m.split_once('/').ok_or(m)) {
+        Some(Ok((provider, model))) => vec!["--provider", provider, "--model", model],
+        Some(Err(pattern)) => vec!["--model", pattern],
+        None => vec![],
+    };
+    words.into_iter().map(OsString::from).collect()
 }
 
 /// `--tools` and its relatives; nothing for pi's default.

@@ -3,17 +3,18 @@
 //! Every check runs on a thread of its own and has a limit, so that a dead network mount or a pi that hangs costs
 //! time but never the report. Nothing is changed without `--fix`.
 
-mod check;
+mod channels;
+pub(in crate::cli) mod check;
 mod files;
 mod fix;
 mod machine;
 mod people;
-mod pi;
-mod port;
+pub(in crate::cli) mod pi;
+pub(in crate::cli) mod port;
 mod probe;
 mod report;
 mod store;
-mod telegram;
+pub(in crate::cli) mod telegram;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,12 +28,12 @@ use crate::config::{self, has_errors, Env, Examined, Issue, Loaded, Options, Pat
 use check::{Check, State};
 
 /// What the checks look at.
-struct Context {
-    env: Env,
-    loaded: Loaded,
-    paths: Paths,
+pub(in crate::cli) struct Context {
+    pub env: Env,
+    pub loaded: Loaded,
+    pub paths: Paths,
     /// The gateway that runs, if one does.
-    instance: Result<Instance, String>,
+    pub instance: Result<Instance, String>,
 }
 
 /// One check: what it is called, how long it may take, what it does.
@@ -51,6 +52,7 @@ const STEPS: &[Step] = &[
     ("credentials", SHORT, people::check),
     ("port", SHORT, port::check),
     ("auth", SHORT, port::auth),
+    ("channels", SHORT, channels::check),
     ("telegram", SHORT, telegram::check),
     ("pi", PI, pi::check),
     ("pi settings", SHORT, pi::settings),
@@ -165,7 +167,10 @@ fn all(context: Context, online: bool) -> Vec<Check> {
 }
 
 /// The result of a job, if it comes in time.
-fn limited<T: Send + 'static>(limit: Duration, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub(in crate::cli) fn limited<T: Send + 'static>(
+    limit: Duration,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
     begin(job).recv_timeout(limit).ok()
 }
 

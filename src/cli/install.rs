@@ -123,7 +123,7 @@ fn carry_out(line: &[String]) -> Result<(), String> {
 }
 
 /// Whether systemd may look after this machine.
-fn has_systemd(env: &Env) -> bool {
+pub fn has_systemd(env: &Env) -> bool {
     let mut dirs = env.var("PATH").into_iter().flat_map(std::env::split_paths);
     Path::new("/run/systemd/system").exists() || dirs.any(|dir| dir.join("systemctl").is_file())
 }

@@ -15,6 +15,7 @@ mod instance;
 mod logs;
 mod man;
 mod media;
+mod onboard;
 mod outbox;
 mod pairing;
 mod parse;

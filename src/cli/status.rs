@@ -80,6 +80,11 @@ fn print(io: &mut Io<'_>, health: &Value, channels: &Value, owed: &Value) -> io:
     for problem in health["problems"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         io.say(format_args!("problem   {problem}"))?;
     }
+    let waiting: Vec<&str> =
+        health["restartNeeded"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !waiting.is_empty() {
+        io.say(format_args!("restart   takes effect only after one: {}", waiting.join(", ")))?;
+    }
     match health["configError"].as_str() {
         Some(why) => io.say(format_args!("problem   the configuration was not reloaded: {why}")),
         None => Ok(()),

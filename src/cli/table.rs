@@ -1,8 +1,8 @@
 //! Every subcommand and option, once: reading the command line, help and "did you mean" follow from it.
 
 use super::{
-    config, cron, doctor, exit, gateway, help, install, instance, logs, man, media, outbox, pairing, send, sessions,
-    shells, status, version, Call, Io,
+    config, cron, doctor, exit, gateway, help, install, instance, logs, man, media, onboard, outbox, pairing, send,
+    sessions, shells, status, version, Call, Io,
 };
 use crate::config::Env;
 
@@ -89,6 +89,36 @@ pub const COMMANDS: &[Command] = &[
             gateway::run,
         )
     },
+    leaf(
+        "onboard",
+        "set up the gateway: ask, check, write the configuration",
+        &[
+            valued("--flow", "FLOW", "quickstart or advanced"),
+            valued("--workspace", "PATH", "where the agent works"),
+            valued("--port", "N", "listen on this port"),
+            valued("--bind", "WHERE", "listen on loopback, lan, auto or an IP address"),
+            valued("--auth", "MODE", "token, password or off"),
+            valued("--token", "TOKEN", "the gateway's token; without one it makes its own"),
+            valued("--password", "PASSWORD", "the gateway's password"),
+            valued("--telegram-token", "TOKEN", "a bot's token, from @BotFather"),
+            valued("--discord-token", "TOKEN", "kept for a later version"),
+            valued("--feishu-app-id", "ID", "kept for a later version"),
+            valued("--feishu-app-secret", "SECRET", "kept for a later version"),
+            valued("--secrets", "WHERE", "config, or env: in <data>/env, the configuration says ${NAME}"),
+            valued("--pi-cli", "PATH", "how pi is called"),
+            valued("--pool-min", "N", "pi processes kept ready"),
+            valued("--pool-max", "N", "pi processes at most"),
+            valued("--model", "MODEL", "such as anthropic/claude-sonnet-4-5"),
+            switch("--install-daemon", "have the system start the gateway, as install-daemon does"),
+            switch("--non-interactive", "ask nothing: the options say everything"),
+            switch("--accept-risk", "yes, an agent with a shell is meant"),
+            switch("--reset", "begin anew; the old file is kept as .bak"),
+            switch("--offline", "do not try pi, its model and the bot's token"),
+            switch("--force", "write even if one of them fails"),
+            switch("--dry-run", "print what would be done"),
+        ],
+        onboard::run,
+    ),
     leaf(
         "doctor",
         "find out what is wrong and what to do about it",
@@ -338,7 +368,7 @@ const MEDIA: &[Command] = &[
 ];
 
 /// Commands of later versions: known, so that nobody looks for a typing error.
-pub const LATER: &[&str] = &["onboard", "sticker", "plugin"];
+pub const LATER: &[&str] = &["sticker", "plugin"];
 
 /// A command that is nothing without one of its own.
 fn what_to_do(call: &Call, _: &Env, io: &mut Io<'_>) -> u8 {

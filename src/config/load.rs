@@ -123,8 +123,10 @@ fn content(found: &Found, options: &Options) -> Result<Vec<u8>, Vec<Issue>> {
         Ok(bytes) => Ok(bytes),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !found.named => match options.allow_missing {
             true => Ok(b"{}".to_vec()),
-            false => Err(vec![Issue::new(Severity::Error, "", "no configuration")
-                .hint(format!("write one to {} (`{{}}` will do), or give --allow-defaults", found.path.display()))]),
+            false => Err(vec![Issue::new(Severity::Error, "", "no configuration").hint(format!(
+                "run pi-gw onboard, write one to {} (`{{}}` will do), or give --allow-defaults",
+                found.path.display()
+            ))]),
         },
         Err(error) => {
             let mut issue = Issue::new(Severity::Error, "", format!("cannot read the configuration: {error}"));

@@ -6,6 +6,7 @@
 //! migration.
 
 mod check;
+pub mod edit;
 mod env;
 pub mod files;
 mod forms;
@@ -28,6 +29,7 @@ pub mod types;
 mod words;
 
 pub use env::Env;
+pub(crate) use forms::telegram_token;
 pub use forms::{duration, ProxySetting, TimeOfDay};
 pub use issue::{has_errors, Issue, Pos, Severity};
 pub use load::{defaults, examine, find, load, load_bytes, Examined, Found, Loaded, Options};

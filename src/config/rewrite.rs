@@ -41,13 +41,13 @@ fn apply(path: &Arc<Path>, text: String, step: &Step) -> Result<String, Box<Issu
     let (root, text) = parse(text)?;
     match step {
         Step::Remove { from } => Ok(remove(&root, &text, from)),
-        Step::Set { to, value, .. } => Ok(insert(&root, &text, to, &value.to_string())),
+        Step::Set { to, value, .. } => Ok(insert(&root, &text, to, &value.to_string(), "")),
         Step::Move { from, to } => {
             let Some(entry) = find(&root, from) else {
                 return Ok(text);
             };
             let value = text[entry.value.span.clone()].to_owned();
-            let (root, text) = parse(insert(&root, &text, to, &value))?;
+            let (root, text) = parse(insert(&root, &text, to, &value, ""))?;
             Ok(remove(&root, &text, from))
         }
     }
@@ -60,7 +60,7 @@ fn find<'a>(root: &'a Node, path: &[String]) -> Option<&'a Entry> {
 }
 
 /// Cuts an entry out, with one comma beside it and, if nothing else stands on its line, the line.
-fn remove(root: &Node, text: &str, path: &[String]) -> String {
+pub(super) fn remove(root: &Node, text: &str, path: &[String]) -> String {
     let Some(entry) = find(root, path) else {
         return text.to_owned();
     };
@@ -87,12 +87,14 @@ fn remove_range(text: &str, cut: Range<usize>) -> String {
     format!("{}{}", &text[..cut.start], &text[cut.end..])
 }
 
-/// Puts a value at a path: as the first entry of the innermost object that exists, or in place of what is there.
-fn insert(root: &Node, text: &str, path: &[String], value: &str) -> String {
+/// Puts a value at a path: as the first entry of the innermost object that exists, or in place of what is there. `why`
+/// is the comment above an entry that gets a line of its own; empty: none.
+pub(super) fn insert(root: &Node, text: &str, path: &[String], value: &str, why: &str) -> String {
     let mut at = root;
     let mut depth = 0;
     while depth < path.len() {
-        match at.entry(&path[depth]).map(|entry| &entry.value) {
+        match child(at, &path[depth]) {
+            Some(node) if matches!(node.kind, Kind::List(_)) && depth + 1 < path.len() => at = node,
             Some(node) if matches!(node.kind, Kind::Object(_)) && depth + 1 < path.len() => at = node,
             Some(node) => return replace(text, node, &path[depth + 1..], value),
             None => break,
@@ -108,7 +110,8 @@ fn insert(root: &Node, text: &str, path: &[String], value: &str) -> String {
         Some(first) if text[open..first.key.start].contains('\n') => {
             let line = text[..first.key.start].rfind('\n').map_or(0, |at| at + 1);
             let indent: String = text[line..first.key.start].chars().take_while(|c| *c == ' ' || *c == '\t').collect();
-            format!("{newline}{indent}{entry},")
+            let why = if why.is_empty() { String::new() } else { format!("{newline}{indent}// {why}") };
+            format!("{why}{newline}{indent}{entry},")
         }
         Some(_) => format!("{entry}, "),
         None => entry,
@@ -122,6 +125,14 @@ fn insert(root: &Node, text: &str, path: &[String], value: &str) -> String {
         false => open,
     };
     format!("{}{inserted}{}", &text[..at], &text[at..])
+}
+
+/// What an object or a list holds under a name or a number.
+fn child<'a>(node: &'a Node, name: &str) -> Option<&'a Node> {
+    match &node.kind {
+        Kind::List(items) => name.parse::<usize>().ok().and_then(|i| items.get(i)),
+        _ => node.entry(name).map(|entry| &entry.value),
+    }
 }
 
 /// A value that is in the way (`null`, or nothing of use) gives way.

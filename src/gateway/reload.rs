@@ -36,6 +36,9 @@ fn thread() -> std::thread::Builder {
 }
 
 struct State {
+    /// What the gateway began with: keys that differ from it and cannot change now wait for a restart.
+    started: Loaded,
+    waiting: Vec<String>,
     loaded: Loaded,
     generation: u32,
 }
@@ -50,7 +53,7 @@ impl Reloader {
         log: Log,
     ) -> Arc<Reloader> {
         let path = loaded.path.clone();
-        let state = Mutex::new(State { loaded, generation: 0 });
+        let state = Mutex::new(State { started: loaded.clone(), waiting: Vec::new(), loaded, generation: 0 });
         Arc::new(Reloader { path, options, env, carrier, doors, log, state, pending: AtomicBool::new(false) })
     }
 
@@ -131,7 +134,7 @@ impl Reloader {
                 }
                 log::error!("the configuration was not reloaded; the old one stays");
                 let why = issues.first().map(ToString::to_string);
-                self.apply(&state.loaded, None, why.clone());
+                self.apply(&state.loaded, None, why.clone(), &state.waiting);
                 return Err(why.unwrap_or_else(|| "the configuration cannot be read".into()));
             }
         };
@@ -154,7 +157,8 @@ impl Reloader {
         let rules = Arc::new(settings::rules(&config, &paths, &self.env, state.generation));
         self.carrier.mind.ask(Request::Reload(rules), Duration::from_secs(10));
         self.carrier.accounts.apply(&config, &self.carrier.callers);
-        self.apply(&new, Some(label), None);
+        state.waiting = config::reload::changes(&state.started, &new).restart;
+        self.apply(&new, Some(label), None, &state.waiting);
         if !changes.is_empty() {
             log::info!(
                 "configuration reloaded: {} keys changed",
@@ -165,7 +169,7 @@ impl Reloader {
         Ok(())
     }
 
-    fn apply(&self, loaded: &Loaded, label: Option<AgentLabel>, problem: Option<String>) {
+    fn apply(&self, loaded: &Loaded, label: Option<AgentLabel>, problem: Option<String>, waiting: &[String]) {
         let paths = loaded.paths(&self.env);
         let secret = match start::secret(&loaded.config, &paths) {
             Ok((secret, _)) => secret,
@@ -178,6 +182,7 @@ impl Reloader {
         let label = label.unwrap_or_else(|| start::choose_agent(&mut loaded.config.clone(), &self.options, &self.env));
         let mut port = settings::port(&loaded.config, &paths, secret, &media_secret, label, !self.options.no_gui);
         port.config_error = problem;
+        port.restart_needed = waiting.to_vec();
         self.doors.apply(&loaded.config, port);
     }
 }

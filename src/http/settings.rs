@@ -282,6 +282,8 @@ pub struct Settings {
     pub accounts: Vec<(String, String)>,
     /// A configuration that could not be loaded, for health.
     pub config_error: Option<String>,
+    /// Keys that were changed and take effect after a restart, for health.
+    pub restart_needed: Vec<String>,
     /// Default session of HTTP routes and of the chat methods.
     pub main_session: String,
     pub web_session: String,
@@ -330,6 +332,8 @@ impl Default for Settings {
             accounts: Vec::new(),
             channels: Vec::new(),
             config_error: None,
+            restart_needed: Vec::new(),
+            tools: Vec::new(),
             main_session: "agent:main:main:main".into(),
             web_session: "agent:main:webchat:default".into(),
             agents: Vec::new(),

@@ -52,6 +52,9 @@ pub fn health_body(port: &Port, full: bool, counts: bool) -> (u16, Value) {
     if full {
         body["problems"] = json!(problems);
         body["configError"] = json!(s.config_error);
+        if !s.restart_needed.is_empty() {
+            body["restartNeeded"] = json!(s.restart_needed);
+        }
     }
     (code, body)
 }

@@ -41,6 +41,8 @@ pub struct Owed {
     pub turns: i64,
     /// Parts of replies not delivered.
     pub replies: i64,
+    /// Parts of replies given up.
+    pub failed: i64,
 }
 
 /// Counting stops here.
@@ -192,6 +194,7 @@ impl Reader {
             waiting: count("inbox", "state IN ('queued', 'in_turn', 'executing', 'accepted', 'held')")?,
             turns: count("turn", "state = 'prompting'")?,
             replies: count("outbox", "state IN ('raw', 'ready', 'sending')")?,
+            failed: count("outbox", "state IN ('failed', 'expired')")?,
         })
     }
 

@@ -1,9 +1,13 @@
 //! The command line as its users meet it: the built binary, a clean environment, a home of its own.
 #![allow(clippy::unwrap_used)]
 
-#[path = "../support/port.rs"]
-mod port;
+mod doctor;
+mod onboard;
+mod onboard_asks;
+mod pty;
 mod service;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
@@ -12,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use pi_gateway::store::Store;
-use port::free_port;
 use serde_json::Value;
+use support::port::free_port;
 
 /// A pi that says its version and answers `get_state`.
 const WELL: &str = r#"#!/bin/sh
@@ -174,7 +178,7 @@ fn wrong_usage_is_64_with_a_line_of_usage() {
         ("config", "needs to know what to do", "usage: pi-gw config show|path|"),
         ("doctor extra", "unexpected \"extra\"", "usage: pi-gw doctor"),
         ("plugin list", "\"plugin\" is not in this version yet", "usage: pi-gw"),
-        ("help onboard", "\"onboard\" is not in this version yet", "usage: pi-gw"),
+        ("help sticker", "\"sticker\" is not in this version yet", "usage: pi-gw"),
     ] {
         let ran = home.run(line);
         assert_eq!((ran.code, ran.out.as_str()), (64, ""), "{line}");

@@ -15,6 +15,7 @@ mod failures;
 mod heartbeat;
 mod limits;
 mod midrun;
+mod onboard;
 mod openai;
 mod recovery;
 mod telegram;
@@ -69,6 +70,8 @@ on_both! {
         two_agents_work_at_the_same_time_and_one_asks_another, a_task_that_takes_too_long_brings_what_was_said_until_then,
         on_telegram_the_other_agent_s_answer_arrives_in_the_reply_and_nowhere_else,
         a_gateway_killed_while_the_other_agent_works_answers_once;
+    onboard:
+        onboard_asks_the_model_a_question, onboard_tells_why_a_model_does_not_answer;
     openai:
         a_model_of_one_request_is_for_its_turn_only, the_tokens_of_a_request_are_told,
         a_stateless_request_streams_and_leaves_nothing;

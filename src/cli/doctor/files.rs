@@ -23,7 +23,7 @@ pub fn issues(issues: &[Issue], path: &Path, redactor: &Redactor) -> Vec<Check> 
     let file = match path.exists() {
         true => Check::ok("config", path.display().to_string()).details(notes),
         false => Check::warning("config", format!("{} does not exist: defaults", path.display()))
-            .remedy("write a configuration there, or name one with --config PATH"),
+            .remedy("pi-gw onboard makes one; --config PATH names another"),
     };
     // A file that cannot be read is said once, by its error.
     let unreadable = rest.iter().any(|issue| issue.severity == Severity::Error) && !path.exists();

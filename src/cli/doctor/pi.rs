@@ -14,15 +14,34 @@ use crate::message::{ProcId, Profile};
 
 /// A Raspberry Pi needs some seconds for a first start.
 const ANSWER: Duration = Duration::from_secs(20);
+/// A model may think, and a provider be slow.
+const MODEL: Duration = Duration::from_secs(60);
 /// If there is no PATH; the gateway's own.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// Is it there, does it run, does it answer?
-pub fn check(context: &Context) -> Vec<Check> {
+/// pi as this configuration has it.
+struct Pi {
+    settings: LaunchSettings,
+    /// Where programs are looked for.
+    path: OsString,
+    program: PathBuf,
+    /// The program and its own words.
+    command: Vec<OsString>,
+}
+
+fn found(context: &Context) -> Result<Pi, FindError> {
     let settings = settings_of(context);
     let path: OsString = context.env.var("PATH").unwrap_or(PATH).into();
-    let program = match profile::find(&settings, &path) {
-        Ok(program) => program,
+    let program = profile::find(&settings, &path)?;
+    let words = settings.command.iter().skip(1).map(OsString::from);
+    let command = std::iter::once(program.clone().into()).chain(words).collect();
+    Ok(Pi { settings, path, program, command })
+}
+
+/// Is it there, does it run, does it answer?
+pub fn check(context: &Context) -> Vec<Check> {
+    let Pi { settings, path, program, command } = match found(context) {
+        Ok(pi) => pi,
         Err(error) => {
             let check = Check::error("pi", error.to_string());
             return vec![match error {
@@ -34,8 +53,6 @@ pub fn check(context: &Context) -> Vec<Check> {
             }];
         }
     };
-    let words = settings.command.iter().skip(1).map(OsString::from);
-    let command: Vec<OsString> = std::iter::once(program.clone().into()).chain(words).collect();
     let shown = program.display();
     let mut checks = node(&settings, &program, &path);
     // A machine that is slow, or busy, may still start it in time for the gateway.
@@ -62,6 +79,22 @@ pub fn check(context: &Context) -> Vec<Check> {
             .details(failure.stderr),
     });
     checks
+}
+
+/// Whether the model answers a short question, in how many seconds. Costs a few tokens.
+pub fn answers(context: &Context) -> Check {
+    let Pi { settings, program, command, .. } = match found(context) {
+        Ok(pi) => pi,
+        Err(error) => return Check::error("model", error.to_string()).remedy("set agent.piCliPath"),
+    };
+    let model = context.loaded.config.agent.model.as_deref();
+    let env = environment(&settings, &program);
+    match probe::question(&command, profile::model_arguments(model), env, MODEL) {
+        Ok(took) => Check::ok("model", format!("{} answered after {:.1} s", model.unwrap_or("it"), took.as_secs_f64())),
+        Err(failure) => Check::error("model", format!("no answer: {}", failure.text))
+            .remedy("run pi and ask it something; its login, key or model name may be wrong")
+            .details(failure.stderr),
+    }
 }
 
 /// What counts for finding and starting pi.

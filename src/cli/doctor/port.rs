@@ -29,7 +29,7 @@ pub fn check(context: &Context) -> Vec<Check> {
             vec![Check::warning("gateway", format!("starting ({pid})")).remedy("run pi-gw doctor again in a moment")]
         }
         Ok(Instance::Running { pid, url }) => {
-            let mut checks = vec![running(context, *pid, url)];
+            let mut checks = running(context, *pid, url);
             match instance::reachable(url) {
                 Some(at) if at.port() != gateway.port => {
                     let text = format!("the gateway listens on {}, the configuration says {}", at.port(), gateway.port);
@@ -46,7 +46,8 @@ pub fn check(context: &Context) -> Vec<Check> {
     }
 }
 
-fn address(bind: Bind) -> IpAddr {
+/// Where a gateway with that setting listens first.
+pub fn address(bind: Bind) -> IpAddr {
     match bind {
         Bind::Loopback => Ipv4Addr::LOCALHOST.into(),
         Bind::All => Ipv4Addr::UNSPECIFIED.into(),
@@ -68,16 +69,16 @@ fn get(context: &Context, at: SocketAddr, path: &str) -> io::Result<(u16, String
 }
 
 /// What the running gateway says about itself.
-fn running(context: &Context, pid: i32, url: &str) -> Check {
+fn running(context: &Context, pid: i32, url: &str) -> Vec<Check> {
     let Some(at) = instance::reachable(url) else {
-        return Check::error("gateway", format!("runs (pid {pid}), but its address {url} is not understood"));
+        return vec![Check::error("gateway", format!("runs (pid {pid}), but its address {url} is not understood"))];
     };
     let answer = get(context, at, "/health");
     let (status, body) = match answer {
         Ok((status, body)) => (status, serde_json::from_str::<Value>(&body).unwrap_or_default()),
         Err(error) => {
             let text = format!("runs (pid {pid}), but does not answer at {url}: {error}");
-            return Check::error("gateway", text).remedy("look at its log; restart it if it stays so");
+            return vec![Check::error("gateway", text).remedy("look at its log; restart it if it stays so")];
         }
     };
     let word = body["status"].as_str().unwrap_or("no status");
@@ -85,7 +86,7 @@ fn running(context: &Context, pid: i32, url: &str) -> Check {
     let problems = body["problems"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
     let config = body["configError"].as_str().map(|error| format!("its configuration was not reloaded: {error}"));
     let details: Vec<String> = problems.chain(config).collect();
-    match (status, word) {
+    let check = match (status, word) {
         (200, "ok") => Check::ok("gateway", format!("runs well ({about})")),
         (200, _) => {
             Check::warning("gateway", format!("runs, {word} ({about})")).remedy("its log says more").details(details)
@@ -93,7 +94,13 @@ fn running(context: &Context, pid: i32, url: &str) -> Check {
         (503, "draining") => Check::warning("gateway", format!("is stopping ({about})")),
         _ => Check::error("gateway", format!("runs (pid {pid}), but {url}/health answers {status}"))
             .remedy("restart the gateway"),
-    }
+    };
+    let waiting: Vec<&str> = body["restartNeeded"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let restart = (!waiting.is_empty()).then(|| {
+        Check::warning("restart", format!("changed, takes effect after a restart: {}", waiting.join(", ")))
+            .remedy("restart the gateway when nobody minds")
+    });
+    [check].into_iter().chain(restart).collect()
 }
 
 /// Whether a gateway could listen there.
@@ -108,10 +115,8 @@ fn free(at: SocketAddr) -> Check {
                 Ok((_, body)) if body.contains("\"uptime\"") => "another gateway with its own data directory",
                 _ => "another program",
             };
-            let next = (1..=100).filter_map(|n| port.checked_add(n));
-            let next = next.into_iter().find(|port| TcpListener::bind((at.ip(), *port)).is_ok());
-            let hint =
-                next.map_or("set gateway.port to a free one".into(), |n| format!("set gateway.port; {n} is free"));
+            let hint = next_free(at)
+                .map_or("set gateway.port to a free one".into(), |n| format!("set gateway.port; {n} is free"));
             Check::error("port", format!("{at} is used by {who}")).remedy(format!("stop it, or {hint}"))
         }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -123,6 +128,16 @@ fn free(at: SocketAddr) -> Check {
         }
         Err(error) => Check::error("port", format!("cannot listen on {at}: {error}")),
     }
+}
+
+/// Whether somebody listens there.
+pub fn taken(at: SocketAddr) -> bool {
+    TcpListener::bind(at).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
+/// The next port of that address, within 100, that nobody has.
+pub fn next_free(at: SocketAddr) -> Option<u16> {
+    (1..=100).filter_map(|n| at.port().checked_add(n)).find(|port| TcpListener::bind((at.ip(), *port)).is_ok())
 }
 
 /// Who may use the port.

@@ -42,6 +42,64 @@ pub struct Failure {
 
 /// Starts pi without a session in a directory of its own and waits for its state.
 pub fn get_state(command: &[OsString], env: Vec<(OsString, OsString)>, limit: Duration) -> Result<Answer, Failure> {
+    let mut data = Value::Null;
+    let took = talk(command, &[], env, limit, "{\"id\":\"doctor\",\"type\":\"get_state\"}", &mut |mut line| {
+        let answer = answer_of(&line)?;
+        data = line["data"].take();
+        Some(answer.map_err(|why| format!("get_state failed: {why}")))
+    })?;
+    Ok(Answer { data, took })
+}
+
+/// Starts it likewise with more arguments, asks its model something short and waits for the end of the answer.
+pub fn question(
+    command: &[OsString],
+    more: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    limit: Duration,
+) -> Result<Duration, Failure> {
+    const QUESTION: &str = r#"{"id":"doctor","type":"prompt","message":"Say ready. Use no tools."}"#;
+    let mut last = Err("pi said nothing".to_owned());
+    talk(command, &more, env, limit, QUESTION, &mut |line| {
+        if let Some(Err(why)) = answer_of(&line) {
+            return Some(Err(why));
+        }
+        let message = &line["message"];
+        match line["type"].as_str() {
+            Some("message_end") if message["role"] == "assistant" => {
+                last = match message["stopReason"].as_str() {
+                    Some("error" | "aborted") => {
+                        let why = message["errorMessage"].as_str().unwrap_or("pi gives no reason");
+                        Err(why.chars().filter(|c| !c.is_control()).take(500).collect())
+                    }
+                    _ => Ok(()),
+                };
+                None
+            }
+            Some("agent_end") if line["willRetry"] != true => Some(last.clone()),
+            _ => None,
+        }
+    })
+}
+
+/// What a line says about our command, if it answers that.
+fn answer_of(line: &Value) -> Option<Result<(), String>> {
+    let ours = line["type"] == "response" && line["id"] == "doctor";
+    ours.then(|| match line["success"] == true {
+        true => Ok(()),
+        false => Err(line["error"].as_str().unwrap_or("it gives no reason").to_owned()),
+    })
+}
+
+/// Starts pi, says one thing to it and reads until `heard` has heard enough; how long that took.
+fn talk(
+    command: &[OsString],
+    more: &[OsString],
+    env: Vec<(OsString, OsString)>,
+    limit: Duration,
+    say: &str,
+    heard: &mut dyn FnMut(Value) -> Option<Result<(), String>>,
+) -> Result<Duration, Failure> {
     let failed = |text: String| Failure { text, stderr: Vec::new() };
     let dir = Scratch::new().map_err(|error| failed(format!("cannot make a temporary directory: {error}")))?;
     let (program, args) = command.split_first().ok_or_else(|| failed("there is no command".into()))?;
@@ -49,6 +107,7 @@ pub fn get_state(command: &[OsString], env: Vec<(OsString, OsString)>, limit: Du
     let spawned = Command::new(program)
         .args(args)
         .args(["--mode", "rpc", "--no-session"])
+        .args(more)
         .env_clear()
         .envs(env)
         .current_dir(&dir.0)
@@ -60,29 +119,25 @@ pub fn get_state(command: &[OsString], env: Vec<(OsString, OsString)>, limit: Du
     let child = spawned.map_err(|error| failed(format!("cannot be started: {error}")))?;
     let mut pi = Pi::new(child).ok_or_else(|| failed("its pipes are missing".into()))?;
     // It may have ended by now: what it wrote before says why.
-    let _ = pi.child.stdin.as_mut().map(|stdin| stdin.write_all(b"{\"id\":\"doctor\",\"type\":\"get_state\"}\n"));
-    let outcome = pi.answer(start + limit);
+    let _ = pi.child.stdin.as_mut().map(|stdin| writeln!(stdin, "{say}"));
+    let outcome = pi.answer(start + limit, heard);
     let took = start.elapsed();
     let status = pi.end(matches!(outcome, Outcome::Ended));
     let text = match outcome {
-        Outcome::Answered(answer) if answer["success"] == true => {
-            return Ok(Answer { data: answer["data"].clone(), took })
-        }
-        Outcome::Answered(answer) => {
-            format!("get_state failed: {}", answer["error"].as_str().unwrap_or("it gives no reason"))
-        }
+        Outcome::Heard(Ok(())) => return Ok(took),
+        Outcome::Heard(Err(why)) => why,
         Outcome::Ended => match status {
             Some(status) => format!("it ended instead of answering ({status})"),
             None => "it closed its output instead of answering".into(),
         },
-        Outcome::Late => format!("no answer to get_state within {} s", limit.as_secs()),
+        Outcome::Late => format!("no answer within {} s", limit.as_secs()),
         Outcome::TooLong => "its output is not pi's protocol".into(),
     };
     Err(Failure { text, stderr: pi.last_lines() })
 }
 
 enum Outcome {
-    Answered(Value),
+    Heard(Result<(), String>),
     Ended,
     Late,
     TooLong,
@@ -102,7 +157,7 @@ impl Pi {
     }
 
     /// Reads both pipes until the answer, the end of the output or the deadline.
-    fn answer(&mut self, deadline: Instant) -> Outcome {
+    fn answer(&mut self, deadline: Instant, heard: &mut dyn FnMut(Value) -> Option<Result<(), String>>) -> Outcome {
         let (mut line, mut block) = (Vec::new(), [0; 16 << 10]);
         loop {
             let (out, err) = match self.ready(deadline) {
@@ -122,11 +177,10 @@ impl Pi {
             }
             while let Some(end) = line.iter().position(|byte| *byte == b'\n') {
                 let whole: Vec<u8> = line.drain(..=end).collect();
-                match serde_json::from_slice::<Value>(&whole) {
-                    Ok(value) if value["type"] == "response" && value["id"] == "doctor" => {
-                        return Outcome::Answered(value)
-                    }
-                    _ => {} // an event, or an extension that prints
+                // What is no JSON is an extension that prints.
+                let line = serde_json::from_slice::<Value>(&whole).ok();
+                if let Some(end) = line.and_then(&mut *heard) {
+                    return Outcome::Heard(end);
                 }
             }
             if line.len() > LONGEST {
@@ -258,7 +312,7 @@ mod tests {
     fn silence_has_an_end_and_leaves_nothing_behind() {
         let start = Instant::now();
         let failure = ask("trap '' TERM; echo waiting >&2; exec cat", Duration::from_millis(300)).err().unwrap();
-        assert!(failure.text.contains("no answer to get_state"), "{}", failure.text);
+        assert!(failure.text.contains("no answer within"), "{}", failure.text);
         assert_eq!(failure.stderr, ["waiting"]);
         assert!(start.elapsed() < Duration::from_secs(20));
     }

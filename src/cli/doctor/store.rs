@@ -48,6 +48,11 @@ pub fn check(context: &Context) -> Vec<Check> {
                 check.remedy = Some("start the gateway: it goes on with them".into());
             }
             checks.push(check);
+            if owed.failed > 0 {
+                let text = format!("{} could not be delivered", count(owed.failed, "reply part"));
+                let remedy = "pi-gw outbox list says why; pi-gw outbox retry ID sends it again, drop ID forgets it";
+                checks.push(Check::warning("undelivered", text).remedy(remedy));
+            }
         }
         Err(error) => checks.push(failed(format!("{shown}: {error}"), &error)),
     }

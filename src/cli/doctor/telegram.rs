@@ -10,6 +10,7 @@ use super::check::{Check, State};
 use super::{port, Context};
 use crate::channels::telegram::{Bot, Fail, PUBLIC};
 use crate::cli::instance::Instance;
+use crate::config::key_path;
 use crate::config::types::{self, DmPolicy, GroupPolicy, TelegramAccount};
 use crate::net::{Net, Purpose, Route};
 
@@ -52,13 +53,33 @@ fn configured(context: &Context, id: &str, a: &TelegramAccount) -> Check {
         GroupPolicy::Disabled => "disabled",
     };
     let bot = a.bot_id().unwrap_or("without a token");
-    let text = format!("{id}: bot {bot}, {mode}, message mode {words}, private chats {dm}, groups {group}");
+    let source = source(context, id);
+    let text = format!(
+        "{id}: bot {bot} (token from {source}), {mode}, message mode {words}, private chats {dm}, groups {group}"
+    );
     match (a.dm_policy, &a.bot_token) {
         (_, None) => Check::error(NAME, text).remedy("set botToken or tokenFile: @BotFather gives one to you"),
         (DmPolicy::Open, _) => Check::warning(NAME, format!("{text}: everybody can make the agent work"))
             .remedy("set dmPolicy to \"pairing\", unless the agent has nothing to lose"),
         _ => Check::ok(NAME, text),
     }
+}
+
+/// Where an account's token comes from; never the token.
+fn source(context: &Context, id: &str) -> String {
+    let written = |key: &[&str]| key.iter().fold(context.loaded.revealed(), |at, name| &at[*name]);
+    for parent in [&["channels", NAME, "accounts", id][..], &["channels", NAME]] {
+        let own = |name| parent.iter().copied().chain([name]).collect::<Vec<&str>>();
+        if written(&own("botToken")).is_string() {
+            let key = own("botToken").iter().fold(String::new(), |path, name| key_path(&path, name));
+            let origin = context.loaded.origins.get(&key);
+            return origin.map_or("the configuration".into(), |origin| origin.vars.join(", "));
+        }
+        if let Some(file) = written(&own("tokenFile")).as_str() {
+            return file.to_owned();
+        }
+    }
+    "TELEGRAM_BOT_TOKEN".into()
 }
 
 /// An account as the running gateway sees it.
@@ -120,6 +141,17 @@ fn root(a: &TelegramAccount) -> &str {
 
 fn ask(bot: &Bot, method: &str, params: &Value, within: Duration) -> Result<Value, Fail> {
     bot.call::<Value>(method, params, within)
+}
+
+/// The name of an account's bot, as the Bot API tells it; else what is wrong, and whether the token is.
+pub fn name_of(c: &crate::config::Config, id: &str, a: &TelegramAccount) -> Result<String, (bool, Check)> {
+    let fault = |why: String| (false, Check::error(NAME, format!("{id}: {why}")));
+    let net = Net::open(&c.network).map_err(fault)?;
+    let bot = bot(&net, c, a).map_err(fault)?;
+    match ask(&bot, "getMe", &json!({}), CALL) {
+        Ok(me) => Ok(me["username"].as_str().unwrap_or("?").to_owned()),
+        Err(fail) => Err((fail.is_unauthorized(), no_answer(id, a, &fail))),
+    }
 }
 
 fn of_bot(id: &str, a: &TelegramAccount, bot: &Bot, own: bool) -> Vec<Check> {

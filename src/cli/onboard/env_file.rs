@@ -1,0 +1,80 @@
+//! `<data>/env`: secrets as `NAME=value`, read by the service's unit (config.md 10.3) and by a shell.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+/// Its variables; those that a line says in another way than [`merged`] does are left out.
+pub fn read(path: &Path) -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().filter_map(|line| line.trim().split_once('=')).map(|(n, v)| (n.to_owned(), bare(v))).collect()
+}
+
+/// Its text with these variables set; all other lines stay.
+pub fn merged(path: &Path, vars: &[(String, String)]) -> io::Result<String> {
+    let old = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error),
+    };
+    let new = |name: &str| vars.iter().any(|(var, _)| var == name);
+    let own = |line: &&str| !line.trim().split_once('=').is_some_and(|(name, _)| new(name));
+    let kept = old.lines().filter(own).map(str::to_owned);
+    let lines: Vec<String> = kept.chain(vars.iter().map(|(name, value)| format!("{name}={}", quoted(value)))).collect();
+    Ok(lines.join("\n") + "\n")
+}
+
+/// In a form that means the same to systemd and to a shell.
+fn quoted(value: &str) -> String {
+    if value.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:/+=@,".contains(&b)) {
+        return value.to_owned();
+    }
+    let mut text = String::from("\"");
+    for letter in value.chars() {
+        if "\"\\`$".contains(letter) {
+            text.push('\\');
+        }
+        text.push(letter);
+    }
+    text + "\""
+}
+
+fn bare(text: &str) -> String {
+    let Some(inner) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else {
+        return text.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')).unwrap_or(text).to_owned();
+    };
+    let mut value = String::new();
+    let mut letters = inner.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => value.extend(letters.next()),
+            other => value.push(other),
+        }
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_by_us_and_by_a_shell_and_other_lines_stay() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("env");
+        let odd = r#"a "b" $HOME `c` \d 'e' é"#.to_owned();
+        let vars = [("A".to_owned(), "123:x_Y-z".to_owned()), ("B".to_owned(), odd.clone())];
+        std::fs::write(&file, "# mine\nA=old\nC='other'\n").unwrap();
+        let text = merged(&file, &vars).unwrap();
+        assert!(text.starts_with("# mine\nC='other'\nA=123:x_Y-z\nB="), "{text}");
+        std::fs::write(&file, &text).unwrap();
+        let read = read(&file);
+        assert_eq!((read["A"].as_str(), &read["B"], read["C"].as_str()), ("123:x_Y-z", &odd, "other"));
+        let said = std::process::Command::new("/bin/sh")
+            .args(["-c", ". \"$1\"; printf '%s|%s' \"$A\" \"$B\"", "sh"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8(said.stdout).unwrap(), format!("123:x_Y-z|{odd}"));
+    }
+}
