@@ -333,7 +333,6 @@ impl Default for Settings {
             channels: Vec::new(),
             config_error: None,
             restart_needed: Vec::new(),
-            tools: Vec::new(),
             main_session: "agent:main:main:main".into(),
             web_session: "agent:main:webchat:default".into(),
             agents: Vec::new(),
