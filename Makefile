@@ -55,7 +55,7 @@ test: test-deps ## run every test
 	$(CARGO) test
 
 bench: ## measure latency, throughput, memory (static build if its target is installed; PI_GW_BENCH_QUICK=1: short)
-	$(CARGO) build --release --bin pi-gw --example fake-pi
+	$(CARGO) build --release --bin pi-gw --example fake-pi --example fake-bot-api
 	@if [ -d "$$(rustc --print sysroot)/lib/rustlib/$(MUSL)" ]; then \
 		$(CARGO) build --release --bin pi-gw --target $(MUSL) && \
 		export PI_GW_BENCH_BINARY='$(CURDIR)/target/$(MUSL)/release/pi-gw'; \
