@@ -52,7 +52,7 @@ test-deps: ## install what tests run against: the real pi, old and new (build/pi
 
 test: test-deps ## run every test
 	node --test tests/web/*.test.mjs
-	$(CARGO) test
+	$(CARGO) test --no-fail-fast
 
 bench: ## measure latency, throughput, memory (static build if its target is installed; PI_GW_BENCH_QUICK=1: short)
 	$(CARGO) build --release --bin pi-gw --example fake-pi --example fake-bot-api
