@@ -197,7 +197,9 @@ pub(crate) fn heartbeat_interval(text: &str) -> Form<Duration> {
     match duration(text) {
         Some(every) if every >= Duration::from_secs(60) => Ok(every),
         Some(_) => Err(format!("must be at least 1m, found {}", quoted(text))),
-        None => Err(format!("must be a number with s, m, h or d, such as \"30m\" (at most 36500d), found {}", quoted(text))),
+        None => {
+            Err(format!("must be a number with s, m, h or d, such as \"30m\" (at most 36500d), found {}", quoted(text)))
+        }
     }
 }
 
@@ -241,7 +243,9 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, seconds) in [("30m", 1800), ("90s", 90), ("2h", 7200), ("1d", 86400), ("5 m", 300), ("36500d", LONGEST)] {
+        for (text, seconds) in
+            [("30m", 1800), ("90s", 90), ("2h", 7200), ("1d", 86400), ("5 m", 300), ("36500d", LONGEST)]
+        {
             assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
         }
         for text in ["", "m", "30", "30ms", "-5m", "+5m", "1.5h", "99999999999999999999d", "36501d", "1w", "5µ"] {

@@ -7,9 +7,7 @@ use pi_gateway::rules::HeartbeatRules;
 use serde_json::json;
 
 fn accepted(effects: &[Effect]) -> bool {
-    effects
-        .iter()
-        .any(|e| matches!(e, Effect::Answer { answer, .. } if matches!(*answer.0, Answer::Accepted { .. })))
+    effects.iter().any(|e| matches!(e, Effect::Answer { answer, .. } if matches!(*answer.0, Answer::Accepted { .. })))
 }
 
 #[test]

@@ -876,7 +876,7 @@ impl World {
                     body_hash: m.key.clone(),
                     solo: m.solo.clone(),
                     fleeting: m.session == FLEETING,
-                    known_only: hook && first % 2 == 0,
+                    known_only: hook && first.is_multiple_of(2),
                     ..ChatRequest::default()
                 };
                 self.asks.insert(id, vec![first]);
