@@ -16,7 +16,10 @@ pub fn worth_telling(text: &str, most: usize, asked: bool) -> Option<String> {
     if text == "NO_REPLY" {
         return None;
     }
-    let (rest, found) = without_token(text);
+    let (mut rest, found) = without_token(text);
+    while let (less, true) = without_token(rest.trim()) {
+        rest = less; // an agent that uses tools says it several times
+    }
     let rest = rest.trim();
     let silent = rest.is_empty() || found && !asked && rest.chars().count() <= most;
     (!silent).then(|| rest.to_owned())
@@ -118,6 +121,8 @@ mod tests {
             ),
             ("Sent it. HEARTBEAT_OK", 300, true, Some("Sent it.")),
             ("HEARTBEAT_OK", 300, true, None),
+            // Said again after each tool.
+            ("HEARTBEAT_OK\n\nHEARTBEAT_OK\n\n**HEARTBEAT_OK**\n\nHEARTBEAT_OK\n\nHEARTBEAT_OK", 0, true, None),
         ] {
             assert_eq!(worth_telling(text, most, asked).as_deref(), told, "{text}");
         }

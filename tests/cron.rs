@@ -332,3 +332,17 @@ fn b15_jobs_of_the_configuration_and_of_the_original_run() {
     let told: Vec<String> = g.history(MAIN).into_iter().map(|l| l.1).collect();
     assert!(told.contains(&"from the file".to_owned()) && told.contains(&"from before".to_owned()), "{told:?}");
 }
+
+/// In milliseconds these were 0 and less: the first was divided by, the second kept the mind at it for ever.
+#[test]
+fn given_an_interval_of_billions_of_years_then_it_is_refused_and_the_gateway_goes_on() {
+    let pi = FakePi::new(Flavour::New);
+    let g = gateway(&pi, json!({})).start();
+    for long in ["2305843009213693952s", "18446744073709551s"] {
+        for (kind, expr) in [("every", long.to_owned()), ("at", format!("+{long}"))] {
+            let job = json!({"id": "long", "schedule": {"kind": kind, "expr": expr}, "task": "[[say:x]]"});
+            assert_eq!(g.post("/api/cron/jobs", job).status, 400, "{kind} {expr}");
+        }
+    }
+    assert_eq!(g.chat("agent:main:webchat:default", "[[say:alive]]"), "alive");
+}

@@ -20,6 +20,8 @@ mod delegate;
 mod events;
 #[path = "mind/fresh.rs"]
 mod fresh;
+#[path = "mind/full.rs"]
+mod full;
 #[path = "mind/heartbeat.rs"]
 mod heartbeat;
 #[path = "mind/views.rs"]

@@ -174,7 +174,10 @@ pub(crate) fn menu_description(text: &str) -> Form {
     }
 }
 
-/// `<n>(s|m|h|d)`.
+/// Longest duration that is taken, seconds: a hundred years, which fit into every number of milliseconds.
+const LONGEST: u64 = 36_500 * 86_400;
+
+/// `<n>(s|m|h|d)`, at most `36500d`.
 pub fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let unit = text.chars().last()?;
@@ -187,14 +190,16 @@ pub fn duration(text: &str) -> Option<Duration> {
     };
     let number = text[..text.len() - 1].trim_end();
     let number: u64 = number.bytes().all(|b| b.is_ascii_digit()).then(|| number.parse().ok())??;
-    number.checked_mul(seconds).map(Duration::from_secs)
+    number.checked_mul(seconds).filter(|s| *s <= LONGEST).map(Duration::from_secs)
 }
 
 pub(crate) fn heartbeat_interval(text: &str) -> Form<Duration> {
     match duration(text) {
         Some(every) if every >= Duration::from_secs(60) => Ok(every),
         Some(_) => Err(format!("must be at least 1m, found {}", quoted(text))),
-        None => Err(format!("must be a number with s, m, h or d, such as \"30m\", found {}", quoted(text))),
+        None => {
+            Err(format!("must be a number with s, m, h or d, such as \"30m\" (at most 36500d), found {}", quoted(text)))
+        }
     }
 }
 
@@ -238,10 +243,12 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, seconds) in [("30m", 1800), ("90s", 90), ("2h", 7200), ("1d", 86400), ("5 m", 300)] {
+        for (text, seconds) in
+            [("30m", 1800), ("90s", 90), ("2h", 7200), ("1d", 86400), ("5 m", 300), ("36500d", LONGEST)]
+        {
             assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "m", "30", "30ms", "-5m", "+5m", "1.5h", "99999999999999999999d", "1w", "5µ"] {
+        for text in ["", "m", "30", "30ms", "-5m", "+5m", "1.5h", "99999999999999999999d", "36501d", "1w", "5µ"] {
             assert_eq!(duration(text), None, "{text}");
         }
         assert!(heartbeat_interval("59s").is_err() && heartbeat_interval("60s").is_ok());

@@ -397,13 +397,10 @@ impl State {
         base + if listed { self.rules.prio_bonus } else { 0 }
     }
 
-    fn waiting(&self) -> usize {
-        self.sessions.values().map(Session::waiting).sum()
-    }
-
     fn is_full(&self, key: &Key) -> bool {
-        let mine = self.sessions.get(key).map_or(0, Session::waiting);
-        mine >= self.rules.max_per_session || self.waiting() >= self.rules.max_waiting
+        let mine = self.sessions.get(key).map_or(0, crowd);
+        let all: usize = self.sessions.values().map(crowd).sum();
+        mine >= self.rules.max_per_session || all >= self.rules.max_waiting
     }
 
     /// Lets something give way if the queue is full; false: nothing can, the new one is refused.
@@ -414,18 +411,18 @@ impl State {
         if self.rules.drop_policy == DropPolicy::New {
             return Ok(false);
         }
-        let mine = self.sessions.get(key).map_or(0, |s| s.queue.len());
+        let mine = self.sessions.get(key).is_some_and(|s| s.queue.iter().any(gives_way));
         // Its own session first; another session's only if that is of lower priority.
-        let victim = if mine > 0 {
+        let victim = if mine {
             Some(key.clone())
         } else {
-            let lowest = |s: &Session| s.queue.iter().map(|r| r.prio).min().unwrap_or(i64::MAX);
+            let of = |s: &Session| s.queue.iter().filter(|m| gives_way(m)).map(|m| m.prio).min();
+            let lowest = |s: &Session| of(s).unwrap_or(i64::MAX);
             self.sessions.values().filter(|s| lowest(s) < prio).min_by_key(|s| lowest(s)).map(|s| s.key.clone())
         };
         let Some(victim) = victim else { return Ok(false) };
         self.with(&victim, |core, s| {
-            let people =
-                (0..s.queue.len()).filter(|i| !super::heartbeat::background(&s.queue[*i]) && !is_task(&s.queue[*i]));
+            let people = (0..s.queue.len()).filter(|i| gives_way(&s.queue[*i]));
             let Some(at) = people.min_by_key(|i| (s.queue[*i].prio, s.queue[*i].id)) else { return Ok(()) };
             let row = s.queue.remove(at);
             if core.rules.drop_policy == DropPolicy::Summarize {
@@ -535,6 +532,17 @@ pub(super) struct Manner<'a> {
     pub refusable: bool,
     /// Let in only if another part of the same message is.
     pub held: bool,
+}
+
+/// May be dropped if the queue is full. What comes by itself is bounded where it comes from (one per job, agent, task):
+/// it neither gives way nor counts.
+fn gives_way(m: &InboxRow) -> bool {
+    !super::heartbeat::background(m) && !is_task(m)
+}
+
+/// How much of what waits counts against the queue's limits.
+fn crowd(s: &Session) -> usize {
+    s.waiting() - s.queue.iter().filter(|m| !gives_way(m)).count()
 }
 
 /// 13 characters that stand for a unique key.

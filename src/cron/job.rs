@@ -10,6 +10,8 @@ pub use super::info::{JobInfo, RunInfo};
 
 /// Longest task, characters.
 pub const TASK: usize = 2000;
+/// Most time that a run may be given, ms.
+const LONGEST: u64 = 86_400_000;
 
 /// What is to be done, when, and who hears of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -173,8 +175,8 @@ impl Job {
             self.delivery = Delivery::from_json(value)?;
         }
         if let Some(value) = m.get("timeoutMs").filter(|v| !v.is_null()) {
-            let ms = value.as_u64().filter(|ms| *ms >= 1000);
-            self.timeout = Some(ms.ok_or("timeoutMs: must be a whole number, at least 1000")?);
+            let ms = value.as_u64().filter(|ms| (1000..=LONGEST).contains(ms));
+            self.timeout = Some(ms.ok_or("timeoutMs: must be a whole number, at least 1000 and at most a day")?);
         }
         self.delete_after_run = flag(m, "deleteAfterRun")?.unwrap_or(self.delete_after_run);
         self.notify_main = flag(m, "notifyMain")?.unwrap_or(self.notify_main);
@@ -358,7 +360,12 @@ mod tests {
             (json!({"id": "a", "schedule": every, "task": "t", "mode": "x"}), "mode: must be \"isolated\" or \"main\""),
             (
                 json!({"id": "a", "schedule": every, "task": "t", "timeoutMs": 5}),
-                "timeoutMs: must be a whole number, at least 1000",
+                "timeoutMs: must be a whole number, at least 1000 and at most a day",
+            ),
+            (
+                // A moment that long from now is none that a number holds.
+                json!({"id": "a", "schedule": every, "task": "t", "timeoutMs": u64::MAX}),
+                "timeoutMs: must be a whole number, at least 1000 and at most a day",
             ),
             (
                 json!({"id": "a", "schedule": every, "task": "t", "delivery": {"channel": "webchat", "to": "a/b"}}),

@@ -124,7 +124,7 @@ impl Schedule {
             Kind::Every => match duration(expr) {
                 Some(every) if every >= SHORTEST => Form::Every(every.as_millis() as i64),
                 Some(_) => return Err("must be at least 10s".into()),
-                None => return Err("must be a number with s, m, h or d, such as \"15m\"".into()),
+                None => return Err("must be a number with s, m, h or d, such as \"15m\" (at most 36500d)".into()),
             },
             Kind::At => Form::At(
                 at(expr).ok_or("must be a time such as \"2026-03-01 10:00\", \"2026-03-01T10:00:00Z\" or \"+20m\"")?,
@@ -408,6 +408,12 @@ mod tests {
         };
         assert!(parse(Kind::Every, "9s", None).unwrap_err().contains("at least 10s"));
         assert!(parse(Kind::Every, "soon", None).unwrap_err().contains("15m"));
+        // In milliseconds the last ones are 0 and negative, to a machine.
+        for long in ["36501d", "106751991167d", "2305843009213693952s", "18446744073709551s"] {
+            assert!(parse(Kind::Every, long, None).unwrap_err().contains("36500d"), "{long}");
+            assert!(parse(Kind::At, &format!("+{long}"), None).is_err(), "{long}");
+        }
+        assert!(parse(Kind::Every, "36500d", None).is_ok() && parse(Kind::At, "+36500d", None).is_ok());
         assert!(parse(Kind::At, "tomorrow", None).unwrap_err().contains("+20m"));
         assert!(parse(Kind::Cron, "0 9 * * *", Some("Mars/Base")).unwrap_err().contains("Mars/Base"));
         assert!(parse(Kind::Cron, "0 9 * * *", Some("Europe/Berlin")).is_ok());

@@ -31,7 +31,7 @@ section! {
         pub agent_id: Option<String> = opt_text(H, "agentId");
         pub session_key: Option<String> = opt_text(H, "sessionKey");
         /// Default: `delegation.timeoutMs`.
-        pub timeout: Option<Duration> = opt_millis(H, "timeoutMs", 1_000..=i64::MAX);
+        pub timeout: Option<Duration> = opt_millis(H, "timeoutMs", 1_000..=86_400_000);
         pub delete_after_run: bool = flag(H, "deleteAfterRun", false);
         pub enabled: bool = flag(H, "enabled", true);
         pub paused: bool = flag(H, "paused", false);
