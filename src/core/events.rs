@@ -12,6 +12,8 @@ pub(super) const EVENT: &str = "event";
 const MOST: usize = 20;
 /// An event that no turn has taken is over after that, ms.
 const LIFE: i64 = 3_600_000;
+/// After a heartbeat that failed its events are tried again, ms.
+const AGAIN: u64 = 300_000;
 /// Characters of a text from outside.
 const TEXT: usize = 4_000;
 
@@ -153,6 +155,12 @@ impl State {
         }
         if !fine {
             self.expire_events()?; // those that came back go on ageing
+        }
+        // Who was woken for them and failed is woken again: the next heartbeat may be later than their end.
+        let woken = t.members.iter().find(|m| is_event(m) && m.prio > 0).and_then(|m| m.source.agent.clone());
+        let by_people = matches!(t.aborting, Some((AbortWhy::User | AbortWhy::Interrupt, _)));
+        if let Some(agent) = woken.filter(|_| !fine && !forgotten && !by_people) {
+            self.arm(Due::Wake(agent), self.now.mono + AGAIN);
         }
         Ok(())
     }

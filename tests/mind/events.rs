@@ -139,3 +139,23 @@ fn a_result_that_reached_nobody_is_told_with_the_next_message() {
     let (_, _, prompt) = m.prompted(effects);
     assert!(prompt.contains("[CRON_UNDELIVERED:j] sunny"), "{prompt}");
 }
+
+#[test]
+fn a_woken_heartbeat_that_fails_is_tried_again_long_before_the_next_one() {
+    let mut m = minded(heart_rules(HeartbeatRules { every: 600 * MIN, ..HeartbeatRules::default() }));
+    m.talk();
+    let effects = m.wake_up("the door bell rang", true);
+    let (proc, cmd, _) = m.prompted(effects);
+    m.answer(proc, cmd, PiData::None);
+    m.pi(proc, PiEvent::AgentStart);
+    m.pi(proc, PiEvent::Assistant(failed("401 no")));
+    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
+    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
+    let effects = m.answer(proc, id, PiData::State(PiState::default()));
+    m.lets_go(proc, effects);
+    assert_eq!(m.events(MAIN), ["[WAKE] the door bell rang"]);
+    let effects = m.wait(5 * MIN);
+    let (prompt, _) = m.beat(effects, "Somebody rang.");
+    assert!(prompt.contains("[WAKE] the door bell rang"), "{prompt}");
+    assert!(m.events(MAIN).is_empty());
+}

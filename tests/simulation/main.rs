@@ -139,7 +139,7 @@ fn delegations_keep_the_promise() {
 /// wrote is answered as ever.
 #[test]
 fn heartbeats_keep_the_promise() {
-    for seed in HEART..HEART + number("PI_GW_SEEDS").unwrap_or(4000) / 4 {
+    for seed in HEART..HEART + number("PI_GW_SEEDS").unwrap_or(4000) / 8 {
         if let Err(why) = run(seed, false) {
             panic!("seed {seed}: {why}\n  repeat it with: make simulate SEED={seed}");
         }

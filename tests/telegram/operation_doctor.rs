@@ -40,7 +40,7 @@ fn a_bot_that_is_well_is_said_to_be_and_nothing_is_taken_from_it() {
     let waiting = api.user_writes(7, "I wait");
     let g = resting(&api, json!({}));
     let said = said(&g, "doctor --online --json");
-    has(&said, "ok default: bot 123456, polling, message mode steer, private chats pairing, groups open");
+    has(&said, "ok default: bot 123456 (token from the configuration), polling, message mode steer, private chats pairing, groups open");
     has(&said, "ok default: the Bot API knows it as @fake_gateway_bot");
     has(&said, "ok default: no webhook is set, 1 updates wait");
     has(&said, "ok default: nobody else polls it");
@@ -63,7 +63,7 @@ fn privacy_mode_a_foreign_webhook_and_an_open_door_are_warned_of() {
         }),
     );
     let all = said(&g, "doctor --online --json");
-    has(&all, "warning default: bot 123456, webhook");
+    has(&all, "warning default: bot 123456 (token from the configuration), webhook");
     has(
         &all,
         "warning default: requireMention is false for -100, but the bot is in privacy mode -> @BotFather: /setprivacy",
