@@ -270,12 +270,13 @@ fn what_is_told_depends_on_the_token_and_its_company() {
 }
 
 #[test]
-fn an_alert_goes_to_the_agent_s_last_chat_by_the_outbox() {
+fn b19_an_alert_goes_to_the_account_chat_and_thread_of_the_agent_s_last_conversation() {
     let mut m = beating();
     let source = Source {
         channel: "pa".into(),
         account: Some("work".into()),
         chat: "5".into(),
+        thread: Some("7".into()),
         sender: "ann".into(),
         ..Source::default()
     };
@@ -286,23 +287,13 @@ fn an_alert_goes_to_the_agent_s_last_chat_by_the_outbox() {
     m.finish(proc, cmd, "hello");
     let effects = m.ticks();
     let (proc, cmd, _) = m.prompted(effects);
-    let effects = m.finish(proc, cmd, "The disk is full.");
-    let of = |e: &Effect| match e {
-        Effect::Job { job, .. } => match &**job {
-            Job::Render { target, content, .. } => {
-                Some((target.account.clone(), target.chat.clone(), content.text.clone()))
-            }
-            _ => None,
-        },
-        _ => None,
-    };
-    // Behind the answer to the message, which waits for its own rendering here.
-    let _ = effects.iter().filter_map(of).count();
+    m.finish(proc, cmd, "The disk is full.");
     let db = rusqlite::Connection::open(&m.path).unwrap();
-    let sql = "SELECT account, chat, body FROM outbox ORDER BY id DESC LIMIT 1";
-    let owed: (String, String, String) = db.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).unwrap();
-    assert_eq!((owed.0.as_str(), owed.1.as_str()), ("work", "5"));
-    assert!(owed.2.contains("The disk is full."), "{owed:?}");
+    let sql = "SELECT account, chat, thread, body FROM outbox ORDER BY id DESC LIMIT 1";
+    let part = |r: &rusqlite::Row<'_>| Ok([r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?]);
+    let owed: [String; 4] = db.query_row(sql, [], part).unwrap();
+    assert_eq!(owed[..3], ["work", "5", "7"]);
+    assert!(owed[3].contains("The disk is full."), "{owed:?}");
 }
 
 #[test]
