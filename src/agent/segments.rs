@@ -9,6 +9,8 @@ pub struct Facts {
     /// People read the answers; otherwise another agent does.
     pub people: bool,
     pub agent: String,
+    /// Agents of this gateway.
+    pub agents: usize,
     pub host: String,
     pub os: String,
     /// Progress through `send_message` only.
@@ -30,9 +32,10 @@ pub fn text(f: &Facts) -> String {
     let mut all: Vec<String> = Vec::new();
     if f.identity {
         all.push(format!(
-            "You run inside pi-gateway (agent {}, host {}, {}). {} Lines in square brackets before a message are context; ids in \
+            "You run inside pi-gateway (agent {}{}, host {}, {}). {} Lines in square brackets before a message are context; ids in \
              them can be used with the tools.",
             f.agent,
+            if f.agents > 1 { format!(", one of {}", f.agents) } else { String::new() },
             f.host,
             f.os,
             match f.people {
@@ -118,6 +121,7 @@ mod tests {
             at_once: 2,
             seconds: 120,
             agent: "main".into(),
+            agents: 6,
             host: "pi".into(),
             os: "linux arm".into(),
             concise: true,
@@ -140,8 +144,16 @@ mod tests {
     fn what_is_off_is_not_spoken_of() {
         assert_eq!(text(&Facts::default()), "");
         let all = text(&full());
-        let words =
-            ["pi-gateway", "Concise mode", "HEARTBEAT_OK", "[CRON:id]", "MEDIA:", "delegate_to_agent", "Telegram"];
+        let words = [
+            "one of 6",
+            "pi-gateway",
+            "Concise mode",
+            "HEARTBEAT_OK",
+            "[CRON:id]",
+            "MEDIA:",
+            "delegate_to_agent",
+            "Telegram",
+        ];
         assert!(words.iter().all(|w| all.contains(w)), "{all}");
         let some = text(&Facts { identity: false, cron: false, channels: vec!["webchat".into()], ..full() });
         assert!(!some.contains("[CRON") && !some.contains("pi-gateway") && !some.contains("4096"), "{some}");

@@ -289,6 +289,7 @@ fn facts(c: &Config, profile: &Profile) -> segments::Facts {
     segments::Facts {
         identity: wanted.identity.unwrap_or(true),
         agent: profile.agent.clone(),
+        agents: c.agents.list.len().max(1),
         host: known(machine.nodename()),
         os: format!("{} {}", known(machine.sysname()), known(machine.machine())),
         people,
