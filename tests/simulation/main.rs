@@ -18,6 +18,8 @@ use std::time::Instant;
 
 use world::{World, API, BUTTONS, CRON, DELEGATE, HEART};
 
+/// Fresh seeds of a usual run; `make simulate` does more.
+const USUAL: u64 = 2000;
 /// Seeds that once failed, each with the fault it found.
 const KEPT: &str = include_str!("../simulation.seeds");
 
@@ -47,7 +49,7 @@ fn every_seed_keeps_the_promise() {
         return;
     }
     let kept: Vec<u64> = KEPT.lines().filter_map(|l| l.split_whitespace().next()?.parse().ok()).collect();
-    let count = number("PI_GW_SEEDS").unwrap_or(4000);
+    let count = number("PI_GW_SEEDS").unwrap_or(USUAL);
     let from = number("PI_GW_FROM").unwrap_or(1);
     let seeds: Vec<u64> = kept.iter().copied().chain(from..from + count).collect();
     let (next, begun) = (AtomicU64::new(0), Instant::now());
@@ -94,7 +96,7 @@ fn b13_c39_given_more_sessions_than_processes_then_none_is_shared_or_taken_from_
 /// session that must be gone in the end, some taken back by a client that left.
 #[test]
 fn requests_of_the_api_keep_the_promise() {
-    for seed in API..API + number("PI_GW_SEEDS").unwrap_or(4000) / 4 {
+    for seed in API..API + number("PI_GW_SEEDS").unwrap_or(USUAL) / 4 {
         if let Err(why) = run(seed, false) {
             panic!("seed {seed}: {why}\n  repeat it with: make simulate SEED={seed}");
         }
@@ -105,7 +107,7 @@ fn requests_of_the_api_keep_the_promise() {
 /// repeated. Each press is answered, what it does is done once, and no question stays open.
 #[test]
 fn presses_of_buttons_keep_the_promise() {
-    for seed in BUTTONS..BUTTONS + number("PI_GW_SEEDS").unwrap_or(4000) / 4 {
+    for seed in BUTTONS..BUTTONS + number("PI_GW_SEEDS").unwrap_or(USUAL) / 4 {
         if let Err(why) = run(seed, false) {
             panic!("seed {seed}: {why}\n  repeat it with: make simulate SEED={seed}");
         }
@@ -116,7 +118,7 @@ fn presses_of_buttons_keep_the_promise() {
 /// each job for one time is run or said to be missed, every run has an end, and its result is told once.
 #[test]
 fn scheduled_jobs_keep_the_promise() {
-    for seed in CRON..CRON + number("PI_GW_SEEDS").unwrap_or(4000) / 4 {
+    for seed in CRON..CRON + number("PI_GW_SEEDS").unwrap_or(USUAL) / 4 {
         if let Err(why) = run(seed, false) {
             panic!("seed {seed}: {why}\n  repeat it with: make simulate SEED={seed}");
         }
@@ -127,7 +129,7 @@ fn scheduled_jobs_keep_the_promise() {
 /// die. Whoever waits is answered once, no task outlives its caller, no platform hears of one, no process is left over.
 #[test]
 fn delegations_keep_the_promise() {
-    for seed in DELEGATE..DELEGATE + number("PI_GW_SEEDS").unwrap_or(4000) / 8 {
+    for seed in DELEGATE..DELEGATE + number("PI_GW_SEEDS").unwrap_or(USUAL) / 8 {
         if let Err(why) = run(seed, false) {
             panic!("seed {seed}: {why}\n  repeat it with: make simulate SEED={seed}");
         }
@@ -139,7 +141,7 @@ fn delegations_keep_the_promise() {
 /// wrote is answered as ever.
 #[test]
 fn heartbeats_keep_the_promise() {
-    for seed in HEART..HEART + number("PI_GW_SEEDS").unwrap_or(4000) / 8 {
+    for seed in HEART..HEART + number("PI_GW_SEEDS").unwrap_or(USUAL) / 8 {
         if let Err(why) = run(seed, false) {
             panic!("seed {seed}: {why}\n  repeat it with: make simulate SEED={seed}");
         }
