@@ -64,7 +64,7 @@ fn print(io: &mut Io<'_>, health: &Value, channels: &Value, owed: &Value) -> io:
     let pool = &health["pool"];
     io.say(format_args!(
         "pi        {} of {} processes, {} at work",
-        pool["total"], pool["maxCapacity"], pool["active"]
+        pool["total"], pool["maxCapacity"], pool["running"]
     ))?;
     tell_owed(io, owed)?;
     for channel in channels["channels"].as_array().into_iter().flatten() {
