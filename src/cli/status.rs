@@ -62,10 +62,7 @@ fn print(io: &mut Io<'_>, health: &Value, channels: &Value, owed: &Value) -> io:
     let (version, status) = (text(&health["version"]), text(&health["status"]));
     io.say(format_args!("gateway   {status}, version {version}, up {}", age(up)))?;
     let pool = &health["pool"];
-    io.say(format_args!(
-        "pi        {} of {} processes, {} at work",
-        pool["total"], pool["maxCapacity"], pool["running"]
-    ))?;
+    io.say(format_args!("pi        {} of {} processes", pool["total"], pool["maxCapacity"]))?;
     tell_owed(io, owed)?;
     for channel in channels["channels"].as_array().into_iter().flatten() {
         let accounts: Vec<String> = channel["accounts"]
