@@ -1,13 +1,14 @@
-//! `pi-gw media stats|clean`: files that were received.
+//! `pi-gw media stats|clean|sticker-cache`: files that were received.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{json, Value};
 
-use super::pairing::{carried_out, place, say, table, usage, Failed};
+use super::pairing::{carried_out, configured, place, say, table, usage, Failed};
 use super::{exit, Call, Io};
 use crate::config::Env;
+use crate::gateway::Stickers;
 use crate::tidy::{count, tidy, Limits, Tidied};
 
 const DAY: u64 = 86_400;
@@ -86,4 +87,44 @@ pub fn clean(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
         Ok(say(call, io, text, value).map(|_| code))
     });
     carried_out(io, done)
+}
+
+/// `pi-gw media sticker-cache stats`
+pub fn stickers(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
+    let done = cache(call, env).map(|cache| {
+        let kept = cache.count();
+        let text = format!(
+            "{} stickers of {} sets are known; {} of their files are there ({})",
+            kept.stickers,
+            kept.sets,
+            kept.files,
+            size(kept.bytes)
+        );
+        let value = json!({"stickers": kept.stickers, "sets": kept.sets, "files": kept.files, "bytes": kept.bytes});
+        say(call, io, text, value)
+    });
+    carried_out(io, done)
+}
+
+/// `pi-gw media sticker-cache prune`
+pub fn prune_stickers(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
+    forget(call, env, io, false)
+}
+
+/// `pi-gw media sticker-cache clear`
+pub fn clear_stickers(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
+    forget(call, env, io, true)
+}
+
+fn forget(call: &Call, env: &Env, io: &mut Io<'_>, all: bool) -> u8 {
+    let done = cache(call, env).and_then(|cache| {
+        let count = cache.forget(all).map_err(|e| (exit::CANNOT_WRITE, format!("the sticker cache: {e}")))?;
+        Ok(say(call, io, format!("{count} stickers forgotten"), json!({"ok": true, "forgotten": count})))
+    });
+    carried_out(io, done)
+}
+
+fn cache(call: &Call, env: &Env) -> Result<Stickers, Failed> {
+    let paths = configured(call, env)?.paths(env);
+    Ok(Stickers::new(paths.sticker_cache(), paths.media_dir()))
 }

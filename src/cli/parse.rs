@@ -123,10 +123,11 @@ fn likely_usage(args: &[OsString]) -> String {
     let Some(command) = words.next().and_then(|word| table::find(COMMANDS, word)) else {
         return help::USAGE.into();
     };
-    match words.next().and_then(|word| table::find(command.inner, word)) {
-        Some(inner) => help::usage(&format!("{} {}", command.name, inner.name), inner),
-        None => help::usage(command.name, command),
+    let (mut found, mut line) = (command, command.name.to_owned());
+    while let Some(inner) = words.next().and_then(|word| table::find(found.inner, word)) {
+        (found, line) = (inner, format!("{line} {}", inner.name));
     }
+    help::usage(&line, found)
 }
 
 /// Takes an option with its value out of the arguments.

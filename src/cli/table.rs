@@ -181,7 +181,11 @@ pub const COMMANDS: &[Command] = &[
         arguments: "list|restart",
         ..leaf("channel", "the platforms' accounts", &[], what_to_do)
     },
-    Command { inner: MEDIA, arguments: "stats|clean", ..leaf("media", "files that were received", &[], what_to_do) },
+    Command {
+        inner: MEDIA,
+        arguments: "stats|clean|sticker-cache",
+        ..leaf("media", "files that were received", &[], what_to_do)
+    },
     leaf(
         "logs",
         "print the log, where it goes to files",
@@ -365,6 +369,17 @@ const MEDIA: &[Command] = &[
         ],
         media::clean,
     ),
+    Command {
+        inner: STICKER_CACHE,
+        arguments: "stats|prune|clear",
+        ..leaf("sticker-cache", "Telegram's stickers that were fetched before", &[], what_to_do)
+    },
+];
+
+const STICKER_CACHE: &[Command] = &[
+    leaf("stats", "how many are known", &[], media::stickers),
+    leaf("prune", "forget those whose files are gone", &[], media::prune_stickers),
+    leaf("clear", "forget all; the files stay", &[], media::clear_stickers),
 ];
 
 /// Commands of later versions: known, so that nobody looks for a typing error.

@@ -37,6 +37,7 @@ use std::path::PathBuf;
 pub use channels::render;
 pub use log_file::files as log_files;
 pub use start::run;
+pub use stickers::Stickers;
 
 /// What the command line asks of `pi-gw gateway`.
 #[derive(Clone, Debug, Default)]

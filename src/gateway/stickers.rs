@@ -1,6 +1,6 @@
 //! Stickers that were fetched before: the same one comes again and again (telegram.md 8.11).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -36,6 +36,16 @@ struct Entry {
     received_from: String,
 }
 
+/// What `pi-gw media sticker-cache stats` tells.
+#[derive(Debug, PartialEq)]
+pub struct Kept {
+    pub stickers: usize,
+    pub sets: usize,
+    /// Of them, still there.
+    pub files: usize,
+    pub bytes: u64,
+}
+
 impl Stickers {
     pub fn new(file: PathBuf, media_dir: PathBuf) -> Stickers {
         Stickers { file, media_dir, writing: Mutex::default() }
@@ -44,8 +54,8 @@ impl Stickers {
     /// Where it lies, if it was fetched before and is still there.
     pub fn find(&self, file: &FileRef) -> Option<PathBuf> {
         let known = self.read().remove(key(file)?)?;
-        let ours = known.file_path.starts_with(&self.media_dir) && known.is_thumbnail == is_thumbnail(file);
-        Some(known.file_path).filter(|path| ours && path.is_file())
+        let same = self.there(&known).is_some() && known.is_thumbnail == is_thumbnail(file);
+        same.then_some(known.file_path)
     }
 
     /// Remembers where it was put.
@@ -73,6 +83,33 @@ impl Stickers {
         if let Err(e) = self.write(&all) {
             log::warn!("{}: {e}", self.file.display());
         }
+    }
+
+    /// How many are known, and how many of their files are there.
+    pub fn count(&self) -> Kept {
+        let all = self.read();
+        let there: Vec<u64> = all.values().filter_map(|e| self.there(e)).collect();
+        let sets: BTreeSet<&str> = all.values().map(|e| e.set_name.as_str()).filter(|set| !set.is_empty()).collect();
+        Kept { stickers: all.len(), sets: sets.len(), files: there.len(), bytes: there.iter().sum() }
+    }
+
+    /// Forgets those whose files are gone, or all. Files stay: a conversation may know them. How many were forgotten.
+    pub fn forget(&self, all: bool) -> std::io::Result<usize> {
+        let _one = self.writing.lock().unwrap_or_else(|e| e.into_inner());
+        if !self.file.exists() {
+            return Ok(0);
+        }
+        let mut known = self.read();
+        let before = known.len();
+        known.retain(|_, e| !all && self.there(e).is_some());
+        // Also what made no sense is made good.
+        self.write(&known).map(|()| before - known.len())
+    }
+
+    /// Its bytes, if it is a file of ours.
+    fn there(&self, entry: &Entry) -> Option<u64> {
+        let seen = entry.file_path.symlink_metadata().ok()?;
+        (entry.file_path.starts_with(&self.media_dir) && seen.is_file()).then_some(seen.len())
     }
 
     /// Nothing, if there is no such file or it makes no sense.
@@ -120,8 +157,13 @@ mod tests {
         let kept = &stickers.read()["u"];
         assert_eq!((kept.emoji.as_str(), kept.set_name.as_str(), kept.is_thumbnail), ("🙂", "Cats", false));
         assert_eq!(stickers.find(&FileRef { kind: "photo".into(), ..file.clone() }), None);
+        assert_eq!(stickers.count(), Kept { stickers: 1, sets: 1, files: 1, bytes: 1 });
+        assert_eq!(stickers.forget(false).unwrap(), 0);
         std::fs::remove_file(&path).unwrap();
         assert_eq!(stickers.find(&file), None);
+        assert_eq!(stickers.count(), Kept { stickers: 1, sets: 1, files: 0, bytes: 0 });
+        assert_eq!(stickers.forget(false).unwrap(), 1);
+        assert_eq!(stickers.count().stickers, 0);
         let elsewhere = dir.path().join("secret");
         std::fs::write(&elsewhere, b"x").unwrap();
         stickers.keep(&file, &elsewhere, "", &Source::default(), 0);

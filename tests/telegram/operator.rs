@@ -125,6 +125,28 @@ fn received_files_are_counted_and_cleaned() {
 }
 
 #[test]
+fn stickers_fetched_before_are_counted_and_forgotten() {
+    let g = Gateway::new(json!({}));
+    assert!(cli(&g, "media sticker-cache stats").out.starts_with("0 stickers"));
+    assert_eq!(cli(&g, "media sticker-cache prune").out, "0 stickers forgotten\n");
+    let dir = g.data().join("media/telegram/5");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("here.webp"), "webp").unwrap();
+    let entry = |name: &str| json!({"filePath": dir.join(name), "setName": "Cats"});
+    let cache = json!({"a": entry("here.webp"), "b": entry("gone.webp")});
+    std::fs::create_dir_all(g.data().join("cache")).unwrap();
+    std::fs::write(g.data().join("cache/sticker-cache.json"), cache.to_string()).unwrap();
+    let ran = cli(&g, "media sticker-cache stats --json").json();
+    assert_eq!(ran, json!({"stickers": 2, "sets": 1, "files": 1, "bytes": 4}));
+    assert_eq!(cli(&g, "media sticker-cache prune --json").json(), json!({"ok": true, "forgotten": 1}));
+    assert_eq!(cli(&g, "media sticker-cache clear").out, "1 stickers forgotten\n");
+    assert!(cli(&g, "media sticker-cache stats").out.starts_with("0 stickers"));
+    assert!(dir.join("here.webp").exists());
+    let ran = cli(&g, "media sticker-cache");
+    assert!(ran.err.contains("stats|prune|clear"), "{}", ran.err);
+}
+
+#[test]
 fn the_log_is_printed_where_it_goes_to_files() {
     let g = Gateway::demo(json!({})).start();
     let ran = cli(&g, "logs");
