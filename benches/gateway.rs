@@ -8,6 +8,7 @@
 mod house;
 #[path = "../tests/support/raw_http.rs"]
 mod raw_http;
+mod send;
 mod table;
 
 use std::collections::HashMap;
@@ -40,12 +41,13 @@ fn main() {
     let quick = std::env::var("PI_GW_BENCH_QUICK").is_ok_and(|v| v != "0" && !v.is_empty());
     let mut b = Bench { quick, table: Table::default() };
     machine();
-    let sections: [Section; 5] = [
+    let sections: [Section; 6] = [
         ("start", Bench::start),
         ("latency", Bench::latency),
         ("stream", Bench::stream),
         ("old", Bench::old_pi),
         ("idle", Bench::idle),
+        ("send", Bench::send),
     ];
     for (name, run) in sections {
         if only.is_empty() || only.iter().any(|o| o == name) {
@@ -136,6 +138,11 @@ impl Bench {
         let (name, (p50, p99)) = memory.map_or(("", disk), |m| (", data in memory", m));
         self.table.goal(&format!("added per message, p50{name}"), p50, 0.3, "ms");
         self.table.goal(&format!("added per message, p99{name}"), p99, 2.0, "ms");
+    }
+
+    fn send(&mut self) {
+        let count = self.pick(15, 5);
+        send::run(&self.table, count);
     }
 
     /// p50 and p99 of what the gateway adds.

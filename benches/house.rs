@@ -21,11 +21,17 @@ pub fn binary() -> PathBuf {
     std::env::var_os("PI_GW_BENCH_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_pi-gw").into(), PathBuf::from)
 }
 
+/// A stand-in that cargo built beside the bench.
+pub fn beside(name: &str) -> PathBuf {
+    let built = std::env::current_exe().unwrap();
+    let built = built.parent().unwrap().with_file_name("examples").join(name);
+    assert!(built.exists(), "{} is missing: run `make bench`", built.display());
+    built
+}
+
 /// A program that is the stand-in in that flavour ("old", "new"); no diary, so it writes only its session.
 pub fn stand_in(dir: &Path, flavour: &str) -> PathBuf {
-    let built = std::env::current_exe().unwrap();
-    let built = built.parent().unwrap().with_file_name("examples").join("fake-pi");
-    assert!(built.exists(), "{} is missing: run `make bench`", built.display());
+    let built = beside("fake-pi");
     let program = dir.join(format!("pi-{flavour}"));
     let text = format!("#!/bin/sh\nexport FAKE_PI_FLAVOUR={flavour}\nexec '{}' \"$@\"\n", built.display());
     fs::write(&program, text).unwrap();
