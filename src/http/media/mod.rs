@@ -65,6 +65,11 @@ pub fn uploads(s: &Settings, sid: &str, paths: &[PathBuf]) -> Vec<String> {
     paths.iter().filter_map(|path| Spot::upload(path, s)).map(|spot| link(s, sid, &spot)).collect()
 }
 
+/// Whether something in it becomes a picture or a link.
+pub fn names_files(text: &str) -> bool {
+    directive::any(text)
+}
+
 /// What an agent said, as a page shows it. Looks at the files: for threads that may wait a moment.
 pub fn shown(s: &Settings, home: &Home, text: &str) -> Shown {
     directive::replace(text, true, |path| find(s, home, path))

@@ -23,14 +23,14 @@ const RING_BYTES: usize = 2 << 20;
 #[derive(Debug)]
 pub struct Event {
     pub eid: u64,
-    pub text: String,
+    /// With `late`: its payload alone.
+    pub text: Box<str>,
     pub session: Option<String>,
     /// The messages it is about.
     pub runs: Vec<String>,
     /// Live text of its session comes before it.
     pub settles: bool,
     pub dialog: bool,
-    /// `text` lacks the links to files.
     late: Option<Box<Late>>,
 }
 
@@ -39,7 +39,6 @@ pub struct Event {
 #[derive(Debug)]
 struct Late {
     name: Cow<'static, str>,
-    payload: Value,
     home: Home,
     /// The one file it is about; else the payload's `text` names files.
     file: Option<Spot>,
@@ -49,7 +48,7 @@ impl Event {
     /// What is sent, without its last part.
     pub fn text(&self, s: &Settings) -> Cow<'_, str> {
         let Some(late) = &self.late else { return Cow::Borrowed(&self.text) };
-        let mut payload = late.payload.clone();
+        let mut payload: Value = serde_json::from_str(&self.text).expect("it was written from a value");
         match &late.file {
             Some(spot) => payload["url"] = json!(media::link(s, &late.home.sid, spot)),
             None => {
@@ -74,7 +73,9 @@ pub struct Hub {
 #[derive(Default)]
 struct Inner {
     eid: u64,
+    /// Empty as long as nobody was ever connected: who never was has missed nothing.
     ring: VecDeque<Arc<Event>>,
+    met: bool,
     bytes: usize,
     /// The newest event that left the ring.
     lost: u64,
@@ -86,6 +87,7 @@ impl Inner {
     fn presence(&self, except: Option<&Arc<Outbox>>) {
         let text = event_text("presence", &json!({"clients": self.members.len()}));
         let (session, runs) = (None, Vec::new());
+        let text = text.into();
         let event = Arc::new(Event { eid: self.eid, text, session, runs, settles: false, dialog: false, late: None });
         for member in self.members.iter().filter(|m| except.is_none_or(|e| !Arc::ptr_eq(m, e))) {
             member.event(&event); // one that is full is being closed
@@ -127,6 +129,7 @@ impl Hub {
         s.access = Some(access);
         s.joined = inner.eid;
         drop(s);
+        inner.met = true;
         inner.members.push(member.clone());
         inner.presence(Some(member)); // the newcomer's first words are its own
     }
@@ -154,7 +157,7 @@ impl Hub {
         let eid = member.lock().joined;
         member.first(Arc::new(Event {
             eid,
-            text,
+            text: text.into(),
             session: None,
             runs: Vec::new(),
             settles: false,
@@ -165,7 +168,7 @@ impl Hub {
 
     /// An event of one client only, which is not kept for others.
     pub fn tell(&self, member: &Arc<Outbox>, name: &str, payload: &Value) {
-        let text = event_text(name, payload);
+        let text = event_text(name, payload).into();
         let eid = member.lock().joined;
         let session = payload["sessionKey"].as_str().map(str::to_owned);
         let dialog = name == "extension_ui_request";
@@ -198,10 +201,15 @@ impl Hub {
 
     fn send(&self, e: Encoded) {
         let Encoded { name, payload, session, runs, settles, dialog, files } = e;
-        let text = event_text(&name, &payload);
-        let late = files.map(|(home, file)| Box::new(Late { name, payload, home, file }));
+        let text = payload.to_string();
+        let text = if files.is_some() { text } else { written(&name, &text) }.into();
+        let late = files.map(|(home, file)| Box::new(Late { name, home, file }));
         let mut inner = self.lock();
         inner.eid += 1;
+        if !inner.met {
+            inner.lost = inner.eid;
+            return;
+        }
         let event = Arc::new(Event { eid: inner.eid, text, session, runs, settles, dialog, late });
         inner.bytes += event.text.len();
         inner.ring.push_back(event.clone());
@@ -278,12 +286,14 @@ fn encode(frame: &Frame) -> Encoded {
             Encoded { runs: vec![run.clone()], settles: !on, ..event("chat.typing", session, payload) }
         }
         Frame::Reply { session, run, runs, id, text, last, home } => {
+            // As `media::shown` does it, which is asked for the links alone.
+            let shown = if home.is_some() { text.trim() } else { text };
             let payload = json!({
-                "sessionKey": session, "id": id, "runId": run, "runIds": runs, "text": text, "images": [], "final": last,
+                "sessionKey": session, "id": id, "runId": run, "runIds": runs, "text": shown, "images": [], "final": last,
             });
             let mut about = runs.clone();
             about.push(run.clone());
-            let files = home.clone().map(|home| (home, None));
+            let files = home.clone().filter(|_| media::names_files(text)).map(|home| (home, None));
             Encoded { runs: about, settles: true, files, ..event("chat.reply", session, payload) }
         }
         Frame::Posted(p) => posted(p),
@@ -361,3 +371,22 @@ pub const EVENTS: [&str; 25] = [
     "shutdown",
     "tick",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_as_long_as_nobody_was_ever_there() {
+        let hub = Hub::default();
+        let kept = || {
+            let inner = hub.lock();
+            (inner.ring.len(), inner.eid, inner.lost)
+        };
+        hub.publish(&Frame::Reloaded);
+        assert_eq!(kept(), (0, 1, 1));
+        hub.lock().met = true;
+        hub.publish(&Frame::Reloaded);
+        assert_eq!(kept(), (1, 2, 1));
+    }
+}
