@@ -1,6 +1,6 @@
 //! What becomes of chats: they get another id, they shut us out and let us in again (telegram.md 4.4, 7, 19).
 
-use super::questions::BY_ROW;
+use super::question_view::BY_ROW;
 use super::session::Key;
 use super::{Due, State, Todo};
 use crate::message::*;

@@ -2,7 +2,7 @@
 //! (core.md 11): recorded beside the turn's reply; delivered by that where the store is the mailbox, else by the
 //! lane of the chat.
 
-use super::cron_runs::source_of;
+use super::hearers::source_of;
 use super::session::{Session, Stage};
 use super::{Due, State, Todo};
 use crate::message::*;

@@ -1,11 +1,11 @@
 //! The end of a turn: reply, fates and what is owed, in one commit (core.md 22.3).
 
+use super::blocks::behind;
 use super::cron_runs::is_cron;
 use super::events::is_event;
 use super::presses::CALLBACK;
 use super::session::{Session, Verify};
 use super::turn::{AbortWhy, Turn};
-use super::view::behind;
 use super::{State, Todo};
 use crate::message::*;
 use crate::rules::ReplyTo;
