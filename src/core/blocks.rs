@@ -4,7 +4,7 @@
 
 use super::reply::reply_to;
 use super::session::{Session, Stage};
-use super::{State, Todo};
+use super::State;
 use crate::message::*;
 use crate::rules::ReplyTo;
 use crate::store::{NewOutbox, NewSegment, Result, TEXT};
@@ -67,17 +67,8 @@ impl State {
             target: &target,
             at: self.now.wall,
         })?;
-        self.store.add_outbox(&NewOutbox {
-            segment: Some(segment),
-            kind: TEXT,
-            target: &target,
-            content: &Content { text: text.to_owned(), reply_to, ..Content::default() },
-            message: None,
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            expires: self.now.wall + self.rules.max_age,
-        })?;
-        self.todo.push_back(Todo::Lane(target));
+        let content = Content { text: text.to_owned(), reply_to, ..Content::default() };
+        self.owe(&NewOutbox { segment: Some(segment), ..self.outgoing(TEXT, &target, &content) })?;
         Ok(())
     }
 }

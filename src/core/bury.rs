@@ -47,21 +47,10 @@ impl State {
     ) -> Result<Row> {
         let row = self.store.add_inbox(&NewInbox {
             dkey: dkey.filter(|k| !k.is_empty()),
-            dkey2: None,
-            kind: "message",
-            session,
-            agent: self.rules.routing.agent_of(session),
             state: st::FAILED,
-            prio: 0,
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            source,
             text,
-            images: &[],
             body_hash: hash,
-            solo: None,
-            files: &[],
-            group: None,
+            ..self.incoming("message", session, source)
         })?;
         self.store.set_inbox(row, st::FAILED, None, None, Some("panic"))?;
         Ok(row)

@@ -182,31 +182,27 @@ impl State {
         let waits = command.is_none() && manner.solo.is_none() && manner.kind == Kind::Said;
         let (place, group) = if waits { self.place_of_message(session, &m) } else { (Place::Queue, None) };
         let full = command.is_none() && !matches!(manner.kind, Kind::Cron | Kind::Delegated) && self.is_full(&key);
+        let kind = match manner.kind {
+            _ if command.is_some() => "command",
+            Kind::Cron => CRON,
+            _ => "message",
+        };
         let row = self.store.add_inbox(&NewInbox {
             dkey: (!m.dkey.is_empty()).then_some(m.dkey.as_str()),
             dkey2: m.dkey2.as_deref(),
-            kind: match manner.kind {
-                _ if command.is_some() => "command",
-                Kind::Cron => CRON,
-                _ => "message",
-            },
-            session,
-            agent: self.rules.routing.agent_of(session),
             state: match place {
                 _ if manner.held => st::HELD,
                 Place::Queue => st::QUEUED,
                 _ => st::ACCEPTED,
             },
             prio,
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            source: &m.source,
             text: &m.text,
             images: &m.images,
             body_hash: manner.hash,
             solo: manner.solo,
             files: &m.files,
             group: group.as_deref(),
+            ..self.incoming(kind, session, &m.source)
         })?;
         crate::fault::trip(&m.text);
         if place == Place::New(Join::Answer) {

@@ -4,7 +4,7 @@
 
 use super::hearers::source_of;
 use super::session::{Session, Stage};
-use super::{Due, State, Todo};
+use super::{Due, State};
 use crate::message::*;
 use crate::store::{NewOutbox, NewSegment, Part, Result, SentOutbox, DELETE, EDIT, PIN, REACT, TEXT, UNPIN};
 
@@ -134,7 +134,7 @@ impl State {
             })?;
         } else {
             let content = content(&req, &home);
-            let row = self.owe(TEXT, Some(segment), &target, &content, None)?;
+            let row = self.owe(&NewOutbox { segment: Some(segment), ..self.outgoing(TEXT, &target, &content) })?;
             self.store.set_outbox_key(row, req.dkey.as_deref(), &req.body_hash)?;
             self.follow(id, row, Some(segment), false)?;
         }
@@ -164,7 +164,7 @@ impl State {
         })?;
         if !self.rules.mailbox(&target.channel) {
             let content = Content { text: text.to_owned(), ..Content::default() };
-            self.owe(TEXT, Some(segment), target, &content, None)?;
+            self.owe(&NewOutbox { segment: Some(segment), ..self.outgoing(TEXT, target, &content) })?;
         }
         let home = match self.store.session(key)? {
             Some(row) => self.home(&row),
@@ -176,29 +176,6 @@ impl State {
         let at = self.now.wall;
         self.frame(Frame::Posted(Box::new(Posted { session: key.to_owned(), id, run, post, home, at })));
         Ok(())
-    }
-
-    /// Something that is owed to a chat from now on.
-    fn owe(
-        &mut self,
-        kind: &'static str,
-        segment: Option<Row>,
-        target: &Target,
-        content: &Content,
-        message: Option<&str>,
-    ) -> Result<Row> {
-        let row = self.store.add_outbox(&NewOutbox {
-            segment,
-            kind,
-            target,
-            content,
-            message,
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            expires: self.now.wall + self.rules.max_age,
-        })?;
-        self.todo.push_back(Todo::Lane(target.clone()));
-        Ok(row)
     }
 
     pub(super) fn on_act(&mut self, id: ReqId, req: ActRequest) -> Result<()> {
@@ -230,7 +207,7 @@ impl State {
             Act::Pin(false) => (UNPIN, String::new()),
         };
         let content = Content { text, ..Content::default() };
-        let row = self.owe(kind, None, &target, &content, Some(&req.message))?;
+        let row = self.owe(&NewOutbox { message: Some(&req.message), ..self.outgoing(kind, &target, &content) })?;
         self.store.set_outbox_key(row, req.dkey.as_deref(), &req.body_hash)?;
         self.follow(id, row, None, false)
     }

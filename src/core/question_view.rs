@@ -24,17 +24,8 @@ impl State {
             wants_reply: q.words,
             ..Content::default()
         };
-        self.todo.push_back(Todo::Lane(q.target.clone()));
-        self.store.add_outbox(&NewOutbox {
-            segment: None,
-            kind: TEXT,
-            target: &q.target,
-            content: &content,
-            message: None,
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            expires: self.now.wall + HELD as i64,
-        })
+        let expires = self.now.wall + HELD as i64;
+        self.owe(&NewOutbox { expires, ..self.outgoing(TEXT, &q.target, &content) })
     }
 
     pub(super) fn buttons(&self, id: &str, q: &Question) -> Vec<Vec<Button>> {

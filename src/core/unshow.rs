@@ -2,7 +2,7 @@
 //!
 //! Only rows that delete are written here; the lane sends them.
 
-use super::{State, Todo};
+use super::State;
 use crate::message::*;
 use crate::store::{LiveRow, NewOutbox, Result, DELETE};
 
@@ -44,18 +44,11 @@ impl State {
     }
 
     fn remove_live(&mut self, live: &LiveRow) -> Result<()> {
-        self.store.add_outbox(&NewOutbox {
-            segment: None,
-            kind: DELETE,
-            target: &live.target,
-            content: &Content::default(),
+        self.owe(&NewOutbox {
             message: Some(&live.message),
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            expires: self.now.wall + self.rules.max_age,
+            ..self.outgoing(DELETE, &live.target, &Content::default())
         })?;
         self.store.forget_live(live)?;
-        self.todo.push_back(Todo::Lane(live.target.clone()));
         Ok(())
     }
 }
