@@ -9,7 +9,7 @@ use crate::config::session_dir_name;
 use crate::delegation;
 use crate::message::*;
 use crate::routing::fleeting;
-use crate::store::{inbox_state as st, NewInbox, NewOutbox, Result};
+use crate::store::{inbox_state as st, NewInbox, NewOutbox, NewSegment, Result};
 
 impl State {
     /// Runs `f` on a session that is in memory, then sets its due time.
@@ -113,6 +113,18 @@ impl State {
             files: &[],
             group: None,
         }
+    }
+
+    /// A text of a conversation that goes to that place now: of no turn, an answer to nothing.
+    pub(super) fn said<'a>(
+        &self,
+        session: &'a str,
+        origin: &'static str,
+        target: &'a Target,
+        text: &'a str,
+    ) -> NewSegment<'a> {
+        let at = self.now.wall;
+        NewSegment { turn: None, session, n: None, origin, inbox: None, text, media: None, target, at }
     }
 
     /// What is owed to a chat from now on, as long as answers are: no part of a conversation, about no message.

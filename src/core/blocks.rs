@@ -58,14 +58,8 @@ impl State {
         let reply_to = reply_to(&self.store, mode, &to)?.filter(|_| first || mode == ReplyTo::All);
         let segment = self.store.add_segment(&NewSegment {
             turn: Some(turn),
-            session: &s.key,
-            n: None,
-            origin: BLOCK,
             inbox: Some(to.id),
-            text,
-            media: None,
-            target: &target,
-            at: self.now.wall,
+            ..self.said(&s.key, BLOCK, &target, text)
         })?;
         let content = Content { text: text.to_owned(), reply_to, ..Content::default() };
         self.owe(&NewOutbox { segment: Some(segment), ..self.outgoing(TEXT, &target, &content) })?;

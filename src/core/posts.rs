@@ -30,11 +30,7 @@ struct Around {
 
 impl State {
     pub(super) fn on_post(&mut self, id: ReqId, req: PostRequest) -> Result<()> {
-        if self.replayed(id, req.dkey.as_deref(), &req.body_hash)? {
-            return Ok(());
-        }
-        if let Some(why) = self.degraded.clone() {
-            self.refuse(id, Code::StoreFailing, format!("Nothing can be stored now: {why}."));
+        if self.replayed(id, req.dkey.as_deref(), &req.body_hash)? || self.sick(id) {
             return Ok(());
         }
         let mut req = req;
@@ -97,6 +93,14 @@ impl State {
         Ok(true)
     }
 
+    /// Nothing can be stored: the caller is told.
+    fn sick(&mut self, id: ReqId) -> bool {
+        let Some(why) = &self.degraded else { return false };
+        let why = format!("Nothing can be stored now: {why}.");
+        self.refuse(id, Code::StoreFailing, why);
+        true
+    }
+
     fn post(&mut self, around: Around, target: Option<Target>, id: ReqId, req: PostRequest) -> Result<()> {
         let called = |t: &Target| self.rules.account_of(t).is_some();
         let Some(target) = target.filter(|t| self.rules.mailbox(&t.channel) || called(t)) else {
@@ -112,14 +116,9 @@ impl State {
         let file = req.post.file.as_ref().and_then(|file| serde_json::to_string(file).ok());
         let segment = self.store.add_segment(&NewSegment {
             turn: turn.map(|t| t.0),
-            session: &key,
-            n: None,
-            origin: "tool",
             inbox,
-            text: &req.post.text,
             media: file.as_deref(),
-            target: &target,
-            at: self.now.wall,
+            ..self.said(&key, "tool", &target, &req.post.text)
         })?;
         let mailbox = self.rules.mailbox(&target.channel);
         if mailbox {
@@ -151,17 +150,7 @@ impl State {
     /// A scheduled job's result, or what came of a heartbeat, in the conversation with those who hear of it.
     pub(super) fn announce(&mut self, key: &str, target: &Target, origin: &'static str, text: &str) -> Result<()> {
         let inbox = self.store.newest_inbox(key)?;
-        let segment = self.store.add_segment(&NewSegment {
-            turn: None,
-            session: key,
-            n: None,
-            origin,
-            inbox,
-            text,
-            media: None,
-            target,
-            at: self.now.wall,
-        })?;
+        let segment = self.store.add_segment(&NewSegment { inbox, ..self.said(key, origin, target, text) })?;
         if !self.rules.mailbox(&target.channel) {
             let content = Content { text: text.to_owned(), ..Content::default() };
             self.owe(&NewOutbox { segment: Some(segment), ..self.outgoing(TEXT, target, &content) })?;
@@ -179,11 +168,7 @@ impl State {
     }
 
     pub(super) fn on_act(&mut self, id: ReqId, req: ActRequest) -> Result<()> {
-        if self.replayed(id, req.dkey.as_deref(), &req.body_hash)? {
-            return Ok(());
-        }
-        if let Some(why) = self.degraded.clone() {
-            self.refuse(id, Code::StoreFailing, format!("Nothing can be stored now: {why}."));
+        if self.replayed(id, req.dkey.as_deref(), &req.body_hash)? || self.sick(id) {
             return Ok(());
         }
         let Some(key) = self.load(&req.session, None)? else {

@@ -199,14 +199,9 @@ impl State {
         let blocks = turn.filter(|_| n.is_some()).map_or(Ok(Vec::new()), |turn| self.blocks_of(turn))?;
         let segment = self.store.add_segment(&NewSegment {
             turn,
-            session: key,
             n,
-            origin,
             inbox: Some(to.id),
-            text,
-            media: None,
-            target: &target,
-            at: self.now.wall,
+            ..self.said(key, origin, &target, text)
         })?;
         self.transcribe(&key.into(), "response", "assistant_reply", text);
         let run = self.store.ext('i', to.id);
