@@ -131,14 +131,32 @@ impl Mind {
         }
         panic!("no prompt was written");
     }
-    /// A whole answer of an old pi, from the prompt's response to idle.
-    fn finish(&mut self, proc: ProcId, cmd: CmdId, text: &str) -> Vec<Effect> {
+    /// Somebody writes, and pi is given it.
+    fn asked(&mut self, text: &str) -> (ProcId, CmdId) {
+        self.asked_in(MAIN, "webchat", text)
+    }
+    fn asked_in(&mut self, session: &str, channel: &str, text: &str) -> (ProcId, CmdId) {
+        let effects = self.say_in(session, channel, text);
+        let (proc, cmd, _) = self.prompted(effects);
+        (proc, cmd)
+    }
+    /// pi takes the prompt and is at it.
+    fn begins(&mut self, proc: ProcId, cmd: CmdId) {
         self.answer(proc, cmd, PiData::None);
         self.pi(proc, PiEvent::AgentStart);
-        self.pi(proc, PiEvent::Assistant(said(text, "stop")));
-        let effects = self.pi(proc, PiEvent::AgentEnd { will_retry: false });
+    }
+    /// A run of an old pi ends, and it is idle.
+    fn settles(&mut self, proc: ProcId) -> Vec<Effect> {
+        let mut effects = self.pi(proc, PiEvent::AgentEnd { will_retry: false });
         let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-        self.answer(proc, id, PiData::State(PiState::default()))
+        effects.extend(self.answer(proc, id, PiData::State(PiState::default())));
+        effects
+    }
+    /// A whole answer of an old pi, from the prompt's response to idle.
+    fn finish(&mut self, proc: ProcId, cmd: CmdId, text: &str) -> Vec<Effect> {
+        self.begins(proc, cmd);
+        self.pi(proc, PiEvent::Assistant(said(text, "stop")));
+        self.settles(proc)
     }
     fn replies(&self) -> Vec<String> {
         let text = |f: &Frame| if let Frame::Reply { text, .. } = f { Some(text.clone()) } else { None };
@@ -189,8 +207,7 @@ fn b3_given_the_same_text_twice_then_the_agent_sees_both() {
 fn b4_given_a_command_then_the_next_message_is_answered() {
     let mut m = Mind::new(rules());
     m.say("/status");
-    let effects = m.say("hi");
-    let (proc, cmd, _) = m.prompted(effects);
+    let (proc, cmd) = m.asked("hi");
     m.finish(proc, cmd, "hello");
     assert_eq!(m.replies().len(), 2);
     assert_eq!(m.replies()[1], "hello");
@@ -232,17 +249,13 @@ fn b5_given_a_pool_of_two_then_five_chats_in_a_row_are_all_answered() {
 #[test]
 fn b8_given_an_interrupt_then_what_was_accepted_is_in_the_next_prompt() {
     let mut m = Mind::new(Rules { mode: Mode::Interrupt, ..rules() });
-    let effects = m.say("first");
-    let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    let (proc, cmd) = m.asked("first");
+    m.begins(proc, cmd);
     let effects = m.say("second");
     assert!(written(&effects, |c| *c == PiCmd::Abort).is_some());
     m.say("third");
     m.pi(proc, PiEvent::Assistant(said("half", "aborted")));
-    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
-    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-    let effects = m.answer(proc, id, PiData::State(PiState::default()));
+    let effects = m.settles(proc);
     assert_eq!(m.replies(), ["half\n\n(interrupted)"]);
     let next = prompts(&effects).join("");
     assert!(next.contains("second") && next.contains("third"), "{next}");
@@ -251,10 +264,8 @@ fn b8_given_an_interrupt_then_what_was_accepted_is_in_the_next_prompt() {
 #[test]
 fn b9_given_a_provider_that_fails_and_recovers_then_only_the_final_answer_is_shown() {
     let mut m = Mind::new(rules());
-    let effects = m.say("hi");
-    let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    let (proc, cmd) = m.asked("hi");
+    m.begins(proc, cmd);
     for attempt in 1..=2 {
         m.pi(proc, PiEvent::Assistant(AssistantMessage { text: "half".into(), ..failed("529 overloaded") }));
         let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
@@ -265,36 +276,28 @@ fn b9_given_a_provider_that_fails_and_recovers_then_only_the_final_answer_is_sho
         m.pi(proc, PiEvent::AgentStart);
     }
     m.pi(proc, PiEvent::Assistant(said("done", "stop")));
-    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
-    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-    m.answer(proc, id, PiData::State(PiState::default()));
+    m.settles(proc);
     assert_eq!(m.replies(), ["done"]);
 }
 
 #[test]
 fn b10_given_text_tool_text_then_both_texts_arrive() {
     let mut m = Mind::new(rules());
-    let effects = m.say("hi");
-    let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    let (proc, cmd) = m.asked("hi");
+    m.begins(proc, cmd);
     m.pi(proc, PiEvent::Assistant(said("A", "toolUse")));
     m.pi(proc, PiEvent::ToolStart { name: "bash".into() });
     m.pi(proc, PiEvent::ToolEnd { name: "bash".into(), error: false });
     m.pi(proc, PiEvent::Assistant(said("B", "stop")));
-    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
-    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-    m.answer(proc, id, PiData::State(PiState::default()));
+    m.settles(proc);
     assert_eq!(m.replies(), ["A\n\nB"]);
 }
 
 #[test]
 fn b11_given_a_tool_that_runs_ten_minutes_then_the_turn_is_not_killed() {
     let mut m = Mind::new(rules());
-    let effects = m.say("build it");
-    let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    let (proc, cmd) = m.asked("build it");
+    m.begins(proc, cmd);
     m.pi(proc, PiEvent::ToolStart { name: "bash".into() });
     let effects = m.wait(10 * 60_000);
     assert!(written(&effects, |c| *c == PiCmd::Abort).is_none());
@@ -305,10 +308,8 @@ fn b11_given_a_tool_that_runs_ten_minutes_then_the_turn_is_not_killed() {
 #[test]
 fn b25_given_a_dialog_that_nobody_can_answer_then_it_is_cancelled_never_confirmed() {
     let mut m = Mind::new(rules());
-    let effects = m.say_in("agent:main:main:main", "api", "hi");
-    let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    let (proc, cmd) = m.asked_in("agent:main:main:main", "api", "hi");
+    m.begins(proc, cmd);
     let dialog = PiDialog {
         id: "d1".into(),
         method: "confirm".into(),
@@ -338,10 +339,8 @@ fn an_answer_has_the_form_that_its_dialog_takes() {
         ("input", one("b"), one("b")),
     ] {
         let mut m = Mind::new(rules());
-        let effects = m.say("hi");
-        let (proc, cmd, _) = m.prompted(effects);
-        m.answer(proc, cmd, PiData::None);
-        m.pi(proc, PiEvent::AgentStart);
+        let (proc, cmd) = m.asked("hi");
+        m.begins(proc, cmd);
         let dialog = PiDialog {
             id: "d1".into(),
             method: method.into(),
@@ -362,10 +361,8 @@ fn an_answer_has_the_form_that_its_dialog_takes() {
 #[test]
 fn c37_given_an_open_dialog_then_stop_cancels_it_before_the_abort() {
     let mut m = Mind::new(rules());
-    let effects = m.say("hi");
-    let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    let (proc, cmd) = m.asked("hi");
+    m.begins(proc, cmd);
     let dialog = PiDialog {
         id: "d1".into(),
         method: "select".into(),
@@ -421,8 +418,7 @@ fn c19_given_a_clock_set_back_between_two_messages_then_their_order_is_kept() {
 #[test]
 fn c22_given_no_page_open_then_the_turn_ends_and_nothing_is_owed() {
     let mut m = Mind::new(rules());
-    let effects = m.say("hi");
-    let (proc, cmd, _) = m.prompted(effects);
+    let (proc, cmd) = m.asked("hi");
     m.finish(proc, cmd, "hello");
     let effects = m.ask(Request::Snapshot);
     let Some(Effect::Answer { answer, .. }) = effects.first() else { panic!() };
@@ -461,14 +457,10 @@ fn given_an_idle_conversation_then_its_first_message_waits_300_ms_at_most() {
 fn given_a_model_that_keeps_failing_then_the_next_one_answers_and_the_reply_says_so() {
     let rules = Rules { model: Some("a/1".into()), fallbacks: vec!["b/2".into()], ..rules() };
     let mut m = Mind::new(rules);
-    let effects = m.say("hi");
-    let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    let (proc, cmd) = m.asked("hi");
+    m.begins(proc, cmd);
     m.pi(proc, PiEvent::Assistant(failed("402 Payment Required")));
-    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
-    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-    let effects = m.answer(proc, id, PiData::State(PiState::default()));
+    let effects = m.settles(proc);
     // An old pi would write the choice into its shared settings: another process with other flags instead.
     assert!(effects.iter().any(|e| matches!(e, Effect::Signal { sig: Sig::Term, .. })), "{effects:?}");
     let effects = m.feed(Event::Exit { proc, info: Box::default() });
@@ -528,8 +520,7 @@ fn c20_given_a_clock_nobody_vouches_for_then_no_reply_expires() {
 fn given_a_token_of_silence_then_nothing_is_said() {
     for (text, want) in [("[NO_REPLY]", None), ("NO_REPLY", None), ("Sure. [NO_REPLY]", Some("Sure."))] {
         let mut m = Mind::new(rules());
-        let effects = m.say("hi");
-        let (proc, cmd, _) = m.prompted(effects);
+        let (proc, cmd) = m.asked("hi");
         m.finish(proc, cmd, text);
         assert_eq!(m.replies().first().map(String::as_str), want, "{text}");
     }
@@ -553,19 +544,15 @@ fn b20_given_messages_of_two_chats_in_one_session_then_each_chat_gets_its_own_an
 #[test]
 fn given_a_message_steered_in_before_the_first_word_then_the_one_answer_is_both_s() {
     let mut m = Mind::new(rules());
-    let effects = m.say("first");
-    let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    let (proc, cmd) = m.asked("first");
+    m.begins(proc, cmd);
     let effects = m.say("second");
     let head = prompts(&effects).join("");
     let id = written(&effects, |c| matches!(c, PiCmd::Steer { .. })).unwrap();
     m.answer(proc, id, PiData::None);
     m.pi(proc, PiEvent::UserStart { head });
     m.pi(proc, PiEvent::Assistant(said("for both", "stop")));
-    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
-    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-    m.answer(proc, id, PiData::State(PiState::default()));
+    m.settles(proc);
     let runs: Vec<_> = m
         .frames
         .iter()
@@ -583,8 +570,7 @@ fn given_a_message_steered_in_before_the_first_word_then_the_one_answer_is_both_
 #[test]
 fn pi_is_asked_for_its_models_again_after_five_minutes() {
     let mut m = Mind::new(Rules { pool_idle: 3_600_000, ..rules() });
-    let effects = m.say("hi");
-    let (proc, cmd, _) = m.prompted(effects);
+    let (proc, cmd) = m.asked("hi");
     m.finish(proc, cmd, "hello");
     let asked = |effects: &[Effect]| written(effects, |c| matches!(c, PiCmd::GetModels));
     let told = |effects: &[Effect], json: &str| {
@@ -681,10 +667,8 @@ fn webhook(text: &str, channel: &str) -> Request {
 fn given_a_webhook_during_a_turn_then_it_waits_behind_people_and_the_turn_goes_on() {
     for mode in [Mode::Steer, Mode::Interrupt] {
         let mut m = Mind::new(Rules { mode, collect: false, ..rules() });
-        let effects = m.say("first");
-        let (proc, cmd, _) = m.prompted(effects);
-        m.answer(proc, cmd, PiData::None);
-        m.pi(proc, PiEvent::AgentStart);
+        let (proc, cmd) = m.asked("first");
+        m.begins(proc, cmd);
         let effects = m.ask(webhook("[WEBHOOK] the build broke", "api"));
         assert!(!effects.iter().any(|e| matches!(e, Effect::Write { .. })), "{mode:?}: {effects:?}");
         let info = m.ask(Request::Session { key: MAIN.into() });
@@ -697,9 +681,7 @@ fn given_a_webhook_during_a_turn_then_it_waits_behind_people_and_the_turn_goes_o
         });
         assert_eq!(last.unwrap().channel, "webchat", "replies still go to the person");
         m.pi(proc, PiEvent::Assistant(said("one", "stop")));
-        let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
-        let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-        let effects = m.answer(proc, id, PiData::State(PiState::default()));
+        let effects = m.settles(proc);
         let (_, _, prompt) = m.prompted(effects);
         assert!(prompt.contains("[WEBHOOK] the build broke"), "{prompt}");
     }
@@ -733,10 +715,8 @@ fn given_a_full_queue_then_a_webhook_is_refused_and_nothing_gives_way_to_it() {
 #[test]
 fn given_pi_that_dies_in_a_turn_then_the_operator_s_list_says_so() {
     let mut m = Mind::new(rules());
-    let effects = m.say("first");
-    let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    let (proc, cmd) = m.asked("first");
+    m.begins(proc, cmd);
     let info = ExitInfo { signal: Some(9), ..ExitInfo::default() };
     let effects = m.feed(Event::Exit { proc, info: Box::new(info) });
     let seen: Vec<_> =
@@ -759,10 +739,8 @@ fn keys(effects: &[Effect]) -> Vec<String> {
 #[test]
 fn given_a_session_deleted_in_its_turn_when_the_gateway_is_killed_then_the_end_of_the_turn_does_not_bring_it_back() {
     let mut m = Mind::new(rules());
-    let effects = m.say("first");
-    let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    let (proc, cmd) = m.asked("first");
+    m.begins(proc, cmd);
     m.ask(Request::Delete { session: MAIN.into() });
     let all = || Request::Sessions { after: None, limit: 10 };
     assert_eq!(keys(&m.ask(all())), [""; 0]);
@@ -818,8 +796,7 @@ fn given_a_pi_with_a_reload_command_when_it_is_to_reload_then_it_is_told_and_ano
     let reload = || Request::ReloadPi { session: MAIN.into() };
     let ended = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Signal { .. }));
     let mut m = Mind::new(rules());
-    let effects = m.say("first");
-    let (proc, cmd, _) = m.prompted(effects);
+    let (proc, cmd) = m.asked("first");
     m.finish(proc, cmd, "one");
     m.answer(proc, 0, PiData::Commands(vec![("reload".into(), "anew".into())]));
     let effects = m.ask(reload());
@@ -835,8 +812,7 @@ fn given_a_pi_with_a_reload_command_when_it_is_to_reload_then_it_is_told_and_ano
     assert_eq!(m.prompted(effects).0, proc);
     // one without it
     let mut m = Mind::new(rules());
-    let effects = m.say("first");
-    let (proc, cmd, _) = m.prompted(effects);
+    let (proc, cmd) = m.asked("first");
     m.finish(proc, cmd, "one");
     let effects = m.ask(reload());
     assert!(ended(&effects) && prompts(&effects).is_empty(), "{effects:?}");
@@ -899,10 +875,8 @@ fn given_a_stop_while_a_lane_waits_for_longer_then_nothing_is_waited_for() {
 #[test]
 fn given_a_stop_whose_time_is_over_then_no_process_is_started_for_what_it_cut_short() {
     let mut m = Mind::new(rules());
-    let effects = m.say("first");
-    let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    let (proc, cmd) = m.asked("first");
+    m.begins(proc, cmd);
     let deadline = m.now.mono + 300;
     assert!(!is_drained(&m.feed(Event::Drain { deadline })), "a turn runs");
     assert!(is_drained(&m.wait(300)));
