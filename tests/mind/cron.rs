@@ -2,7 +2,7 @@
 
 use super::*;
 use pi_gateway::cron::job::{Job, JobInfo, RunInfo};
-use pi_gateway::rules::{Address, CronRules};
+use pi_gateway::rules::CronRules;
 use serde_json::{json, Value};
 
 const HOUR: i64 = 3_600_000;
