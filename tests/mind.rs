@@ -20,6 +20,8 @@ mod cron;
 mod delegate;
 #[path = "mind/dialogs.rs"]
 mod dialogs;
+#[path = "mind/early.rs"]
+mod early;
 #[path = "mind/events.rs"]
 mod events;
 #[path = "mind/fresh.rs"]
