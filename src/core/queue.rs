@@ -11,17 +11,6 @@ use crate::message::*;
 use crate::rules::{DropPolicy, Mode};
 use crate::store::{inbox_state as st, InboxRow, Result};
 
-/// May be dropped if the queue is full. What comes by itself is bounded where it comes from (one per job, agent, task):
-/// it neither gives way nor counts.
-fn gives_way(m: &InboxRow) -> bool {
-    !super::heartbeat::background(m) && !is_task(m)
-}
-
-/// How much of what waits counts against the queue's limits.
-fn crowd(s: &Session) -> usize {
-    s.waiting() - s.queue.iter().filter(|m| !gives_way(m)).count()
-}
-
 impl State {
     pub(super) fn priority(&self, source: &Source) -> i64 {
         let base = if source.chat_type == ChatType::Dm { self.rules.prio_dm } else { self.rules.prio_group };
@@ -151,4 +140,15 @@ impl State {
         self.todo.push_back(Todo::Kick(s.key.clone()));
         Ok(())
     }
+}
+
+/// May be dropped if the queue is full. What comes by itself is bounded where it comes from (one per job, agent, task):
+/// it neither gives way nor counts.
+fn gives_way(m: &InboxRow) -> bool {
+    !super::heartbeat::background(m) && !is_task(m)
+}
+
+/// How much of what waits counts against the queue's limits.
+fn crowd(s: &Session) -> usize {
+    s.waiting() - s.queue.iter().filter(|m| !gives_way(m)).count()
 }
