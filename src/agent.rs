@@ -13,6 +13,16 @@ pub mod segments;
 pub mod session_file;
 pub mod session_parts;
 mod shown;
-pub mod tools;
 
-pub(crate) use decode::clean as clean_json;
+/// The pi extension that brings the gateway's tools to pi (pi-rpc.md 12): one file without imports.
+pub const EXTENSION: &str = include_str!("agent/gateway.ts");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_extension_imports_nothing() {
+        assert!(!EXTENSION.lines().any(|l| l.trim_start().starts_with("import ") || l.contains("require(")));
+    }
+}

@@ -4,15 +4,18 @@
 //! viewers read it at their own pace with a [`Cursor`] and are woken by a doorbell. Nothing durable depends
 //! on it, a slow viewer costs nothing, and one that comes late catches up from the same place.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::bell::Bell;
 use crate::message::AssistantMessage;
 
+mod board;
 mod past;
+#[cfg(test)]
+mod tests;
 mod told;
+pub use board::Board;
 pub use told::part;
 
 /// Text kept for the view of one run, bytes; what comes after is counted but not shown live.
@@ -173,60 +176,12 @@ pub struct Live {
     bells: Arc<Mutex<Vec<Bell>>>,
 }
 
-/// All sessions' views, and who wants to be woken.
-#[derive(Debug, Default)]
-pub struct Board {
-    lives: Mutex<HashMap<Arc<str>, Arc<Live>>>,
-    bells: Arc<Mutex<Vec<Bell>>>,
-}
-
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(|e| e.into_inner()) // plain data: a panic elsewhere leaves it usable
 }
 
 fn ring(bells: &Mutex<Vec<Bell>>) {
     lock(bells).retain(|b| b.ring());
-}
-
-impl Board {
-    /// The view of a session; made if missing.
-    pub fn open(&self, session: &str) -> Arc<Live> {
-        let mut lives = lock(&self.lives);
-        if let Some(l) = lives.get(session) {
-            return l.clone();
-        }
-        let key: Arc<str> = session.into();
-        let live = Arc::new(Live { session: key.clone(), view: Mutex::default(), bells: self.bells.clone() });
-        lives.insert(key, live.clone());
-        live
-    }
-    /// The view of a session if anything was ever shown there.
-    pub fn get(&self, session: &str) -> Option<Arc<Live>> {
-        lock(&self.lives).get(session).cloned()
-    }
-    /// Sessions that have a run on view.
-    pub fn active(&self) -> Vec<Arc<Live>> {
-        lock(&self.lives).values().filter(|l| lock(&l.view).active).cloned().collect()
-    }
-    /// Every session's view.
-    pub fn all(&self) -> Vec<Arc<Live>> {
-        lock(&self.lives).values().cloned().collect()
-    }
-    /// Ring this bell whenever any view changes, until nobody listens to it.
-    pub fn watch(&self, bell: Bell) {
-        lock(&self.bells).push(bell);
-    }
-    /// Forgets the views that ended longest ago, beyond [`MAX_ENDED`] and not being looked at.
-    pub fn trim(&self) {
-        let mut lives = lock(&self.lives);
-        let over = |l: &Arc<Live>| Arc::strong_count(l) == 1 && !lock(&l.view).active;
-        let mut ended: Vec<(u64, Arc<str>)> =
-            lives.iter().filter(|(_, l)| over(l)).map(|(k, l)| (lock(&l.view).ended, k.clone())).collect();
-        ended.sort_unstable();
-        for (_, key) in ended.iter().take(ended.len().saturating_sub(MAX_ENDED)) {
-            lives.remove(key);
-        }
-    }
 }
 
 impl Live {
@@ -430,148 +385,5 @@ impl View {
             at.offset = 0;
         }
         news
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn text(news: &[News]) -> String {
-        news.iter().filter_map(|n| if let News::Text { delta, .. } = n { Some(delta.as_str()) } else { None }).collect()
-    }
-
-    #[test]
-    fn given_two_viewers_when_one_is_slow_then_both_see_the_same_text() {
-        let board = Board::default();
-        let live = board.open("s");
-        let (mut quick, mut slow) = (Cursor::default(), Cursor::default());
-        live.begin("r1");
-        let mut seen = String::new();
-        for word in ["one ", "zwei ", "trois ✓ "] {
-            live.text(word);
-            seen += &text(&live.read(&mut quick, usize::MAX));
-        }
-        assert_eq!(seen, "one zwei trois ✓ ");
-        let mut late = String::new();
-        loop {
-            let news = live.read(&mut slow, 5);
-            if news.is_empty() {
-                break;
-            }
-            late += &text(&news);
-        }
-        assert_eq!(late, seen);
-    }
-
-    #[test]
-    fn a_tool_that_changes_behind_the_cursor_is_told_again_until_it_is_done() {
-        let live = Board::default().open("s");
-        live.begin("r");
-        let mut at = Cursor::default();
-        live.tool(Tool { id: "c1".into(), name: "bash".into(), ..Tool::default() });
-        live.text("x");
-        assert_eq!(live.read(&mut at, usize::MAX).len(), 3);
-        live.tool(Tool { id: "c1".into(), output: "hi".into(), done: true, ..Tool::default() });
-        let news = live.read(&mut at, usize::MAX);
-        assert!(matches!(&news[..], [News::ToolChange { tool, .. }] if tool.name == "bash" && tool.output == "hi"));
-        assert!(live.read(&mut at, usize::MAX).is_empty());
-    }
-
-    #[test]
-    fn discarding_restarts_every_viewer() {
-        let live = Board::default().open("s");
-        live.begin("r");
-        live.text("half an ans");
-        let mut at = live.now();
-        live.discard();
-        live.text("again");
-        let news = live.read(&mut at, usize::MAX);
-        assert!(matches!(&news[0], News::Restart { run } if run == "r"));
-        assert_eq!(text(&news), "again");
-    }
-
-    #[test]
-    fn rolling_back_takes_only_what_came_after_the_mark() {
-        let live = Board::default().open("s");
-        live.begin("r");
-        live.text("kept");
-        let mark = live.mark();
-        live.text(" gone");
-        live.tool(Tool::default());
-        live.rollback(&mark);
-        assert_eq!(live.snapshot().2, [Item::Text("kept".into())]);
-        assert_eq!(text(&live.read(&mut Cursor::default(), usize::MAX)), "kept");
-        live.begin("other");
-        live.text("new");
-        live.rollback(&mark);
-        assert_eq!(live.snapshot().2, [Item::Text("new".into())]);
-    }
-
-    #[test]
-    fn text_behind_a_steer_stays_on_view_under_its_own_run() {
-        let live = Board::default().open("s");
-        live.begin("r1");
-        live.text("answer to the first");
-        live.boundary();
-        live.text("answer to the second");
-        live.rename("r2"); // the mind is a little later than pi
-        let news = live.read(&mut Cursor::default(), usize::MAX);
-        assert!(matches!(&news[0], News::Restart { run } if run == "r2"));
-        assert_eq!(text(&news), "answer to the second");
-    }
-
-    #[test]
-    fn who_was_behind_at_a_steer_is_told_the_end_of_a_tool_before_the_next_answer_begins() {
-        let live = Board::default().open("s");
-        live.begin("r1");
-        live.tool(Tool { id: "c1".into(), name: "bash".into(), ..Tool::default() });
-        let (mut at, mut late) = (Cursor::default(), Cursor::default());
-        live.read(&mut at, usize::MAX);
-        live.tool(Tool { id: "c1".into(), output: "hi".into(), done: true, ..Tool::default() });
-        live.boundary();
-        live.boundary();
-        live.rename("r2"); // two messages came in at once
-        live.rename("r3");
-        live.text("answer to both");
-        assert!(live.is_at(&at) && !live.is_at(&late), "a reply to the first waits for its end");
-        let news = live.read(&mut at, usize::MAX);
-        let done = |n: &News| matches!(n, News::ToolChange { run, tool } if run == "r1" && tool.done);
-        assert!(news.len() == 1 && done(&news[0]), "{news:?}");
-        assert!(!live.is_at(&at));
-        for at in [&mut at, &mut late] {
-            let news = live.read(at, usize::MAX);
-            assert!(matches!(&news[0], News::Restart { run } if run == "r3"), "{news:?}");
-            assert_eq!(text(&news), "answer to both");
-            assert!(live.is_at(at) && live.read(at, usize::MAX).is_empty());
-        }
-    }
-
-    #[test]
-    fn b21_only_a_few_ended_views_are_kept() {
-        let board = Board::default();
-        for n in 0..100 {
-            let live = board.open(&format!("s{n}"));
-            live.begin("r");
-            live.text("x");
-            live.end();
-        }
-        let held = board.open("s1");
-        board.open("running").begin("r");
-        board.trim();
-        assert_eq!(board.all().len(), MAX_ENDED + 2, "the newest, one that is looked at, one that runs");
-        assert!(board.get("s99").is_some() && board.get("s2").is_none() && Arc::ptr_eq(&held, &board.open("s1")));
-    }
-
-    #[test]
-    fn a_bell_rings_once_however_much_changes() {
-        let board = Board::default();
-        let (tx, rx) = crossbeam_channel::bounded(1);
-        board.watch(Arc::new(tx));
-        let live = board.open("s");
-        live.begin("r");
-        live.text("a");
-        live.text("b");
-        assert_eq!(rx.try_iter().count(), 1);
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::access::Access;
 use crate::cron::job::Job;
 use crate::delegation::Delegation;
-use crate::message::{Additions, Source, Target};
+use crate::message::{Additions, Address, Source, Target};
 use crate::routing::{Routing, GENERAL};
 
 /// What happens to a message that comes while a turn of its session runs (core.md 5).
@@ -170,19 +170,7 @@ pub struct CronRules {
 
 impl Default for CronRules {
     fn default() -> CronRules {
-        let address = Address(|channel, _, _| Err(format!("there is no channel \"{channel}\"")));
-        CronRules { on: false, most: 1, jobs: Vec::new(), timeout: 120_000, address }
-    }
-}
-
-/// Reads a place that somebody wrote by hand: channel, place, and the accounts that there are. What a place looks like
-/// is the channel's affair.
-#[derive(Clone, Copy, Debug)]
-pub struct Address(pub fn(&str, &str, &[&str]) -> Result<Target, String>);
-
-impl PartialEq for Address {
-    fn eq(&self, _: &Address) -> bool {
-        true // there is one per program
+        CronRules { on: false, most: 1, jobs: Vec::new(), timeout: 120_000, address: Address::default() }
     }
 }
 

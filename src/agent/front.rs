@@ -2,7 +2,7 @@
 
 use memchr::{memchr, memchr2};
 
-use super::head::NESTING;
+use crate::plain_json::NESTING;
 
 /// What is told of a user message, bytes.
 const USER_HEAD: usize = 512;

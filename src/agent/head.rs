@@ -17,8 +17,6 @@ pub const HEAD_BYTES: usize = 64 << 10;
 pub const KEPT_BYTES: usize = 8 << 20;
 /// The longest line of all; a pi that writes more is unusable.
 pub const LINE_BYTES: usize = 64 << 20;
-/// Deepest nesting that is parsed (footprint.md 2.3).
-pub const NESTING: usize = 64;
 /// A line is sorted by its first bytes.
 const PEEK: usize = 64;
 /// What is looked at of the end of an `agent_end`.

@@ -15,10 +15,11 @@ use std::time::SystemTime;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::decode::{clean, WireMessage};
+use super::decode::WireMessage;
 use super::front::user_start;
 use super::head::KEPT_BYTES;
 use crate::message::{AssistantMessage, Found, FoundEntry, JobDone};
+use crate::plain_json::clean;
 
 /// The first line of a session is short.
 const FIRST_LINE: u64 = 64 << 10;

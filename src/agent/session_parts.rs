@@ -14,10 +14,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{json, Value};
 
-use super::decode::{clean, ARGS_BYTES, OUTPUT_BYTES};
+use super::decode::{ARGS_BYTES, OUTPUT_BYTES};
 use super::front::{floor_char, text_head};
 use super::session_file::{bears, beginning, next_line};
 use crate::message::{injection, FoundEntry};
+use crate::plain_json::clean;
 
 /// What is kept of a line, bytes; of an entry that is longer (a picture, a huge result) nothing is shown.
 const LINE: usize = 1 << 20;

@@ -7,7 +7,6 @@
 pub mod config;
 mod cron;
 mod doctor;
-pub mod exit;
 mod gateway;
 mod help;
 mod install;
@@ -34,6 +33,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use crate::agent::demo;
 use crate::config::Env;
 
+pub use crate::exit;
 pub use parse::Call;
 
 /// Where a command writes.

@@ -9,7 +9,7 @@ use crate::config::session_dir_name;
 use crate::delegation;
 use crate::message::*;
 use crate::routing::fleeting;
-use crate::store::Result;
+use crate::store::{inbox_state as st, NewInbox, NewOutbox, NewSegment, Result};
 
 impl State {
     /// Runs `f` on a session that is in memory, then sets its due time.
@@ -91,6 +91,60 @@ impl State {
         self.jobs.insert(id, key.clone());
         self.out.push(Effect::Job { id, session: key.clone(), job: Box::new(job), durable });
         id
+    }
+
+    /// A message that comes now and waits in the queue of that session. What else there is to it says the caller.
+    pub(super) fn incoming<'a>(&'a self, kind: &'static str, session: &'a str, source: &'a Source) -> NewInbox<'a> {
+        NewInbox {
+            dkey: None,
+            dkey2: None,
+            kind,
+            session,
+            agent: self.rules.routing.agent_of(session),
+            state: st::QUEUED,
+            prio: 0,
+            at: self.now.wall,
+            clock_ok: self.clock_confirmed,
+            source,
+            text: "",
+            images: &[],
+            body_hash: None,
+            solo: None,
+            files: &[],
+            group: None,
+        }
+    }
+
+    /// A text of a conversation that goes to that place now: of no turn, an answer to nothing.
+    pub(super) fn said<'a>(
+        &self,
+        session: &'a str,
+        origin: &'static str,
+        target: &'a Target,
+        text: &'a str,
+    ) -> NewSegment<'a> {
+        let at = self.now.wall;
+        NewSegment { turn: None, session, n: None, origin, inbox: None, text, media: None, target, at }
+    }
+
+    /// What is owed to a chat from now on, as long as answers are: no part of a conversation, about no message.
+    pub(super) fn outgoing<'a>(&self, kind: &'static str, target: &'a Target, content: &'a Content) -> NewOutbox<'a> {
+        NewOutbox {
+            segment: None,
+            kind,
+            target,
+            content,
+            message: None,
+            at: self.now.wall,
+            clock_ok: self.clock_confirmed,
+            expires: self.now.wall + self.rules.max_age,
+        }
+    }
+
+    /// Stores it and asks its lane to go on.
+    pub(super) fn owe(&mut self, what: &NewOutbox) -> Result<Row> {
+        self.todo.push_back(Todo::Lane(what.target.clone()));
+        self.store.add_outbox(what)
     }
 
     /// A new session file's path.

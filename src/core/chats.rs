@@ -1,10 +1,10 @@
 //! What becomes of chats: they get another id, they shut us out and let us in again (telegram.md 4.4, 7, 19).
 
-use super::questions::BY_ROW;
+use super::question_view::BY_ROW;
 use super::session::Key;
 use super::{Due, State, Todo};
 use crate::message::*;
-use crate::store::{is_act, Alias, NewOutbox, OutboxRow, Result, EDIT, MEDIA, TEXT};
+use crate::store::{is_act, Alias, OutboxRow, Result, EDIT, MEDIA, TEXT};
 
 /// A chat whose name changed again and again is followed that far.
 const HOPS: usize = 8;
@@ -144,16 +144,8 @@ impl State {
     pub(super) fn tell_unsent(&mut self, row: &OutboxRow, why: &str) -> Result<()> {
         for file in row.content.files() {
             let text = format!("⚠️ Could not send {}: {why}", file.name());
-            self.store.add_outbox(&NewOutbox {
-                segment: None,
-                kind: TEXT,
-                target: &row.target,
-                content: &Content { text, form: Form::Plain, ..Content::default() },
-                message: None,
-                at: self.now.wall,
-                clock_ok: self.clock_confirmed,
-                expires: self.now.wall + self.rules.max_age,
-            })?;
+            let content = Content { text, form: Form::Plain, ..Content::default() };
+            self.store.add_outbox(&self.outgoing(TEXT, &row.target, &content))?;
         }
         Ok(())
     }

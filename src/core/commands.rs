@@ -1,9 +1,10 @@
-//! Slash commands: decided at once, even while a turn runs, never through the queue (core.md 4).
+//! Slash commands: decided at once, even while a turn runs, never through the queue (core.md 4). What pi itself is
+//! needed for begins here and ends elsewhere.
 
 use super::asks::Ask;
 use super::command_list::{self, Command, RoleCommand, LEVELS, LIST};
 use super::keys::Menu;
-use super::session::{Session, Stage, Verify, Who, Work};
+use super::session::{Session, Stage, Verify, Work};
 use super::tasks::Doing;
 use super::turn::AbortWhy;
 use super::{State, Todo};
@@ -178,7 +179,7 @@ impl State {
         ours.chain(pi).map(info).collect()
     }
 
-    fn done(&mut self, s: &Session, row: &InboxRow, text: &str) -> Result<()> {
+    pub(super) fn done(&mut self, s: &Session, row: &InboxRow, text: &str) -> Result<()> {
         self.notice(s, Some(row.id), text, st::COMMAND, None)
     }
 
@@ -298,10 +299,6 @@ impl State {
         s.row.mode.as_deref().and_then(Mode::parse).or_else(of_account).unwrap_or(self.rules.mode)
     }
 
-    pub(super) fn level(&self, s: &Session) -> String {
-        s.row.thinking.clone().unwrap_or_else(|| self.rules.thinking.clone())
-    }
-
     fn status(&self, s: &Session) -> String {
         let doing = match &s.stage {
             Stage::Idle => "idle",
@@ -329,49 +326,6 @@ impl State {
         text
     }
 
-    pub(super) fn model_text(&self, s: &Session) -> String {
-        let now = self.wanted(s, None).model.unwrap_or_else(|| "pi's default".into());
-        let list = match self.pi_models.as_ref().map(|m| &m.names) {
-            Some(list) if !list.is_empty() => format!("\n{}", list.join("\n")),
-            _ => "\n(The list of models appears once the agent has run.)".into(),
-        };
-        format!("Model: {now}. Choose with /model provider/id, back with /model default.{list}")
-    }
-
-    /// Stores the session's choice; applied when no turn runs. `Err`: why not.
-    pub(super) fn choose_model(&mut self, s: &mut Session, model: &str) -> Result<std::result::Result<String, String>> {
-        if matches!(model, "default" | "") {
-            s.row.model = None;
-            self.save(s)?;
-            return Ok(Ok("Model: the configured one.".into()));
-        }
-        if !model.contains('/') || model.chars().any(|c| c.is_whitespace() || c.is_control()) || model.len() > 200 {
-            return Ok(Err("Give the model as provider/id.".into()));
-        }
-        if let Some(list) =
-            self.pi_models.as_ref().map(|m| &m.names).filter(|l| !l.is_empty() && !l.iter().any(|m| m == model))
-        {
-            let near: Vec<&str> = list.iter().map(String::as_str).filter(|m| m.contains(model)).take(5).collect();
-            let hint = if near.is_empty() { String::new() } else { format!(" Did you mean {}?", near.join(", ")) };
-            return Ok(Err(format!("pi does not know the model {model}.{hint}")));
-        }
-        s.row.model = Some(model.to_owned());
-        s.plain_model = false;
-        self.save(s)?;
-        let when = if matches!(s.stage, Stage::Turn(_)) { " from the next turn on" } else { "" };
-        Ok(Ok(format!("Model: {model}{when}.")))
-    }
-
-    pub(super) fn choose_level(&mut self, s: &mut Session, level: &str) -> Result<std::result::Result<String, String>> {
-        if !LEVELS.contains(&level) {
-            return Ok(Err(format!("Invalid level. Use: {}", LEVELS.join(", "))));
-        }
-        s.row.thinking = Some(level.to_owned());
-        self.save(s)?;
-        let when = if matches!(s.stage, Stage::Turn(_)) { " from the next turn on" } else { "" };
-        Ok(Ok(format!("Thinking: {level}{when}.")))
-    }
-
     /// The newest conversations of that sender.
     pub(super) fn sessions_of(&self, source: &Source) -> Result<Vec<SessionRow>> {
         let same = |l: &Source| l.channel == source.channel && l.sender == source.sender;
@@ -390,42 +344,6 @@ impl State {
             out += &format!("\n{}. {}{title}{here}: {} messages, {at}", n + 1, row.key, row.count);
         }
         Ok(out)
-    }
-
-    /// `/compact` works outside the store: marked first, never run again after a crash.
-    fn compact(&mut self, s: &mut Session, row: InboxRow, instructions: Option<String>) -> Result<()> {
-        if !matches!(s.stage, Stage::Idle) {
-            return self.done(s, &row, "Busy; try /compact again when the answer is complete.");
-        }
-        self.store.set_inbox(row.id, st::EXECUTING, None, None, None)?;
-        self.remark(s, &row, "Compacting...")?;
-        self.begin(s, Work::Compact { who: Who::Row(row.id), instructions })
-    }
-
-    /// The same by the API.
-    pub(super) fn compact_now(&mut self, s: &mut Session, id: ReqId, instructions: Option<String>) -> Result<()> {
-        if !matches!(s.stage, Stage::Idle) {
-            self.refuse(id, Code::Busy, "The session is busy");
-            return Ok(());
-        }
-        self.begin(s, Work::Compact { who: Who::Req(id), instructions })
-    }
-
-    pub(super) fn end_compact(
-        &mut self,
-        s: &mut Session,
-        who: Who,
-        result: std::result::Result<(), String>,
-    ) -> Result<()> {
-        if matches!(s.stage, Stage::Compact { .. }) {
-            s.stage = Stage::Idle;
-        }
-        let failed = |why: String| format!("Compaction failed: {}", super::prompt::head(&why, 200));
-        let result = result.map(|()| "Compacted.".to_owned()).map_err(|why| (Code::UpstreamFailed, failed(why)));
-        self.tell(s, who, result)?;
-        self.todo.push_back(Todo::Kick(s.key.clone()));
-        self.todo.push_back(Todo::Pool); // its process may be what somebody waits for
-        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Messages that say something else now, and updates that nobody could read (telegram.md 8.10, core.md C7).
 
-use super::early::Place;
 use super::intake::Manner;
+use super::parcel::Place;
 use super::State;
 use crate::message::*;
 use crate::store::{inbox_state as st, InboxRow, Result};

@@ -53,21 +53,11 @@ impl State {
         };
         let row = self.store.add_inbox(&NewInbox {
             dkey: e.dkey,
-            dkey2: None,
-            kind: EVENT,
-            session: e.session,
             agent: e.agent,
             state: st::PENDING,
             prio: e.wakes.into(),
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            source: &source,
             text: e.text,
-            images: &[],
-            body_hash: None,
-            solo: None,
-            files: &[],
-            group: None,
+            ..self.incoming(EVENT, e.session, &source)
         })?;
         if !self.dues.contains_key(&Due::Events) {
             self.arm(Due::Events, self.now.mono + LIFE as u64 + 1);

@@ -167,17 +167,7 @@ impl State {
     /// A text of the gateway that belongs to no conversation.
     pub(super) fn say(&mut self, target: &Target, text: &str, life: i64) -> Result<()> {
         let content = Content { text: text.to_owned(), ..Content::default() };
-        self.store.add_outbox(&NewOutbox {
-            segment: None,
-            kind: TEXT,
-            target,
-            content: &content,
-            message: None,
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            expires: self.now.wall + life,
-        })?;
-        self.todo.push_back(Todo::Lane(target.clone()));
+        self.owe(&NewOutbox { expires: self.now.wall + life, ..self.outgoing(TEXT, target, &content) })?;
         Ok(())
     }
 

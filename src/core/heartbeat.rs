@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use super::{prompt, Due, State};
 use crate::message::*;
 use crate::rules::HeartbeatRules;
-use crate::store::{inbox_state as st, InboxRow, NewInbox, Result};
+use crate::store::{InboxRow, NewInbox, Result};
 
 /// Kind, channel and sender of such a row.
 pub(super) const BEAT: &str = "heartbeat";
@@ -230,22 +230,10 @@ impl State {
         };
         let Some(key) = self.load(key, Some(&source))? else { return Ok(()) };
         let row = self.store.add_inbox(&NewInbox {
-            dkey: None,
-            dkey2: None,
-            kind: BEAT,
-            session: &key,
             agent,
-            state: st::QUEUED,
             prio: PRIO,
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            source: &source,
-            text: "",
-            images: &[],
-            body_hash: None,
             solo: Some(&Solo::default()),
-            files: &[],
-            group: None,
+            ..self.incoming(BEAT, &key, &source)
         })?;
         self.with(&key, |core, s| {
             let Some(item) = core.store.inbox(row)? else { return Ok(()) };

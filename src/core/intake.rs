@@ -1,15 +1,14 @@
-//! What comes in: acceptance, duplicates, the queue and what happens when it is full (core.md 6, 22.2).
+//! What comes in: duplicates, acceptance, whose it is (core.md 6, 22.2).
+//!
+//! What is accepted is handed on: to the queue ([`super::queue`]), the parcels ([`super::early`]) or the commands.
 
 use super::cron_runs::CRON;
-use super::delegate::is_task;
-use super::early::{Join, Place};
 use super::edits::said_hash;
-use super::session::{Key, Session, Stage, Work};
-use super::turn::AbortWhy;
-use super::{command_list, prompt, State, Todo};
+use super::parcel::{Join, Place};
+use super::session::{Key, Session, Stage};
+use super::{command_list, prompt, State};
 use crate::message::*;
 use crate::routing::fleeting;
-use crate::rules::{DropPolicy, Mode};
 use crate::store::{inbox_state as st, InboxRow, NewInbox, Result};
 
 /// Most that one message may hold, bytes.
@@ -183,31 +182,27 @@ impl State {
         let waits = command.is_none() && manner.solo.is_none() && manner.kind == Kind::Said;
         let (place, group) = if waits { self.place_of_message(session, &m) } else { (Place::Queue, None) };
         let full = command.is_none() && !matches!(manner.kind, Kind::Cron | Kind::Delegated) && self.is_full(&key);
+        let kind = match manner.kind {
+            _ if command.is_some() => "command",
+            Kind::Cron => CRON,
+            _ => "message",
+        };
         let row = self.store.add_inbox(&NewInbox {
             dkey: (!m.dkey.is_empty()).then_some(m.dkey.as_str()),
             dkey2: m.dkey2.as_deref(),
-            kind: match manner.kind {
-                _ if command.is_some() => "command",
-                Kind::Cron => CRON,
-                _ => "message",
-            },
-            session,
-            agent: self.rules.routing.agent_of(session),
             state: match place {
                 _ if manner.held => st::HELD,
                 Place::Queue => st::QUEUED,
                 _ => st::ACCEPTED,
             },
             prio,
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            source: &m.source,
             text: &m.text,
             images: &m.images,
             body_hash: manner.hash,
             solo: manner.solo,
             files: &m.files,
             group: group.as_deref(),
+            ..self.incoming(kind, session, &m.source)
         })?;
         crate::fault::trip(&m.text);
         if place == Place::New(Join::Answer) {
@@ -330,195 +325,6 @@ impl State {
         let job = Job::Transcript { session: key.to_string(), lines: vec![line.to_string()] };
         self.emit(Effect::Job { id, session: key.clone(), job: Box::new(job), durable: false });
     }
-
-    /// A message whose handling panicked: stored as failed, so that it never comes again (core.md C7).
-    pub fn bury(&mut self, event: &Event) -> Result<Vec<Effect>> {
-        match event {
-            Event::Request { id, req } => {
-                if let Some(c) = req.message() {
-                    let row =
-                        self.store_failed(&c.session, c.dkey.as_deref(), &c.source, &c.text, Some(&c.body_hash))?;
-                    let run = self.store.ext('i', row);
-                    self.answer(*id, Answer::Accepted { row, run, replayed: false }, true);
-                }
-            }
-            Event::Inbound { id, batch } => {
-                for u in &batch.updates {
-                    if let Update::Pressed(p) = u {
-                        self.answer_press(&Target::from(&p.source), &p.query, "That failed.");
-                    }
-                    let (Update::Message(u) | Update::Edited(u)) = u else { continue };
-                    if self.known(Some(&u.dkey))?.is_none() {
-                        let (session, _) = self.route(&u.source, &u.text);
-                        self.store_failed(&session, Some(&u.dkey), &u.source, &u.text, None)?;
-                    }
-                }
-                self.answer(*id, Answer::Ok, true);
-            }
-            _ => {}
-        }
-        self.emit(Effect::Notice("a message could not be handled (panic, see the log); it was put aside".into()));
-        Ok(std::mem::take(&mut self.out))
-    }
-
-    pub(super) fn store_failed(
-        &mut self,
-        session: &str,
-        dkey: Option<&str>,
-        source: &Source,
-        text: &str,
-        hash: Option<&str>,
-    ) -> Result<Row> {
-        let row = self.store.add_inbox(&NewInbox {
-            dkey: dkey.filter(|k| !k.is_empty()),
-            dkey2: None,
-            kind: "message",
-            session,
-            agent: self.rules.routing.agent_of(session),
-            state: st::FAILED,
-            prio: 0,
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            source,
-            text,
-            images: &[],
-            body_hash: hash,
-            solo: None,
-            files: &[],
-            group: None,
-        })?;
-        self.store.set_inbox(row, st::FAILED, None, None, Some("panic"))?;
-        Ok(row)
-    }
-
-    pub(super) fn priority(&self, source: &Source) -> i64 {
-        let base = if source.chat_type == ChatType::Dm { self.rules.prio_dm } else { self.rules.prio_group };
-        let listed = self.rules.account(source).is_some_and(|a| a.access.names(&source.sender));
-        base + if listed { self.rules.prio_bonus } else { 0 }
-    }
-
-    fn is_full(&self, key: &Key) -> bool {
-        let mine = self.sessions.get(key).map_or(0, crowd);
-        let all: usize = self.sessions.values().map(crowd).sum();
-        mine >= self.rules.max_per_session || all >= self.rules.max_waiting
-    }
-
-    /// Lets something give way if the queue is full; false: nothing can, the new one is refused.
-    fn make_room(&mut self, key: &Key, prio: i64) -> Result<bool> {
-        if !self.is_full(key) {
-            return Ok(true);
-        }
-        if self.rules.drop_policy == DropPolicy::New {
-            return Ok(false);
-        }
-        let mine = self.sessions.get(key).is_some_and(|s| s.queue.iter().any(gives_way));
-        // Its own session first; another session's only if that is of lower priority.
-        let victim = if mine {
-            Some(key.clone())
-        } else {
-            let of = |s: &Session| s.queue.iter().filter(|m| gives_way(m)).map(|m| m.prio).min();
-            let lowest = |s: &Session| of(s).unwrap_or(i64::MAX);
-            self.sessions.values().filter(|s| lowest(s) < prio).min_by_key(|s| lowest(s)).map(|s| s.key.clone())
-        };
-        let Some(victim) = victim else { return Ok(false) };
-        self.with(&victim, |core, s| {
-            let people = (0..s.queue.len()).filter(|i| gives_way(&s.queue[*i]));
-            let Some(at) = people.min_by_key(|i| (s.queue[*i].prio, s.queue[*i].id)) else { return Ok(()) };
-            let row = s.queue.remove(at);
-            if core.rules.drop_policy == DropPolicy::Summarize {
-                s.dropped.push(prompt::head(&row.text, 140));
-            }
-            core.drop_row(s, &row, "gave way to newer messages")?;
-            let told = std::mem::replace(&mut s.told_full, true);
-            let text = "Too many messages are waiting; the oldest were dropped.";
-            if told {
-                core.store.set_inbox(row.id, st::DROPPED, None, None, Some("queue full"))?;
-                core.settled(row.id)
-            } else {
-                core.notice(s, Some(row.id), text, st::DROPPED, Some("queue full"))
-            }
-        })?;
-        Ok(!self.is_full(key))
-    }
-
-    fn drop_row(&mut self, s: &Session, row: &InboxRow, why: &str) -> Result<()> {
-        self.counters.queue_drops += 1;
-        log::info!("{}: message {} dropped: {why}", s.key, row.id);
-        self.observe(Level::Warn, Area::Session, "queue_drop", format!("A message was dropped: {why}"), &s.key);
-        Ok(())
-    }
-
-    /// A message of a session: injected, interrupting, or waiting; of a webhook always waiting.
-    pub(super) fn enqueue(&mut self, s: &mut Session, item: InboxRow, kind: Kind) -> Result<()> {
-        if kind == Kind::Said && matches!(&s.stage, Stage::Turn(t) if t.is_beat()) {
-            self.begin_wait(&s.key, &item.source); // nobody sees what it waits for
-        }
-        if item.solo.is_some() {
-            s.queue.push(item);
-            return match s.stage {
-                Stage::Idle => self.begin(s, Work::Queue),
-                _ => Ok(()),
-            };
-        }
-        let mode = self.mode(s);
-        let can_inject = matches!(&s.stage, Stage::Turn(t) if t.can_inject());
-        match mode {
-            _ if kind == Kind::Webhook => s.queue.push(item), // what people are at goes on
-            Mode::Steer | Mode::FollowUp if can_inject => {
-                let how = if mode == Mode::Steer { Inject::Steer } else { Inject::FollowUp };
-                return self.inject(s, item, how);
-            }
-            Mode::Interrupt if matches!(s.stage, Stage::Turn(_)) => {
-                s.queue.push(item);
-                return self.abort_turn(s, AbortWhy::Interrupt);
-            }
-            _ => s.queue.push(item),
-        }
-        match s.stage {
-            Stage::Idle if self.closed().is_some() => {} // kept for the next life, or until the store works
-            Stage::Idle if self.rules.collect && self.rules.debounce > 0 => {
-                s.stage = Stage::Debounce { due: self.now.mono + self.rules.debounce.min(300) };
-            }
-            Stage::Idle => self.begin(s, Work::Queue)?,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Begins a turn if something waits and nothing is going on.
-    pub(super) fn kick(&mut self, s: &mut Session) -> Result<()> {
-        self.pump_early(s)?;
-        match s.stage {
-            Stage::Idle if s.switch.is_some() => self.switch_now(s),
-            Stage::Idle if !s.queue.is_empty() && self.draining.is_none() && self.degraded.is_none() => {
-                self.begin(s, Work::Queue)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Takes the members of the next turn out of the queue: the most urgent message, and in collect mode
-    /// all others that go to the same chat.
-    pub(super) fn take_members(&mut self, s: &mut Session) -> Vec<InboxRow> {
-        let Some(first) = s.next_message() else { return Vec::new() };
-        let (id, target) = (first.id, self.target_of(&first.source));
-        let alone = |r: &InboxRow| r.text.starts_with('/') || r.solo.is_some();
-        let collect = self.rules.collect && !alone(first);
-        let joins = |r: &InboxRow| r.id == id || (collect && !alone(r) && self.target_of(&r.source) == target);
-        let (members, rest) = std::mem::take(&mut s.queue).into_iter().partition(joins);
-        s.queue = rest;
-        members
-    }
-
-    pub(super) fn requeue(&mut self, s: &mut Session, rows: Vec<InboxRow>) -> Result<()> {
-        for r in rows.into_iter().rev() {
-            self.store.set_inbox(r.id, st::QUEUED, None, None, None)?;
-            s.queue.insert(0, InboxRow { state: st::QUEUED.into(), turn: None, inj: None, ..r });
-        }
-        s.queue.sort_by_key(|r| r.id);
-        self.todo.push_back(Todo::Kick(s.key.clone()));
-        Ok(())
-    }
 }
 
 /// How a message is taken in.
@@ -532,17 +338,6 @@ pub(super) struct Manner<'a> {
     pub refusable: bool,
     /// Let in only if another part of the same message is.
     pub held: bool,
-}
-
-/// May be dropped if the queue is full. What comes by itself is bounded where it comes from (one per job, agent, task):
-/// it neither gives way nor counts.
-fn gives_way(m: &InboxRow) -> bool {
-    !super::heartbeat::background(m) && !is_task(m)
-}
-
-/// How much of what waits counts against the queue's limits.
-fn crowd(s: &Session) -> usize {
-    s.waiting() - s.queue.iter().filter(|m| !gives_way(m)).count()
 }
 
 /// 13 characters that stand for a unique key.

@@ -8,9 +8,12 @@ mod agenda;
 mod answers;
 mod asks;
 mod basics;
+mod blocks;
+mod bury;
 mod chats;
 pub mod command_list;
 mod commands;
+mod compact;
 mod concise;
 mod cron;
 mod cron_asks;
@@ -25,30 +28,39 @@ mod edits;
 mod events;
 pub mod failover;
 mod gate;
+mod hearers;
 mod heartbeat;
 mod heartbeat_turn;
 mod intake;
 mod invariants;
 mod keys;
 mod lanes;
+mod legacy;
+mod limits;
 mod menus;
+mod models;
 mod moved;
+mod outcomes;
 mod pace;
+mod parcel;
 mod parts;
 mod pool;
+mod pool_ends;
 mod posts;
 mod presses;
 mod process_events;
 pub mod prompt;
+mod question_view;
 mod questions;
+mod queue;
 mod quotes;
 mod reactions;
 mod recover;
+mod rendering;
 mod renew;
 mod reply;
 mod requests;
 mod roles;
-
 pub mod run;
 mod session;
 mod solo;
@@ -56,8 +68,11 @@ mod steps;
 mod tasks;
 mod topics;
 mod turn;
+mod turn_begin;
 mod turn_end;
 mod turn_events;
+mod typing;
+mod unshow;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -70,12 +85,14 @@ use crate::rules::Rules;
 use agenda::{Due, Todo};
 use asks::PendingAsk;
 use failover::Health;
-use lanes::{Account, Chat, Lane, Passing};
+use lanes::{Lane, Passing};
+use limits::{Account, Chat};
 use pool::Proc;
 use questions::{Ended, Question};
 use session::{Session, Stage};
 use view::ViewState;
 
+pub use legacy::Legacy;
 pub use session::Key;
 
 /// The mind's state.
@@ -153,25 +170,6 @@ pub struct State {
     /// Session the event at hand belongs to (for healing after a panic).
     current: Option<Key>,
     random: Box<dyn FnMut(usize) -> String + Send>,
-}
-
-/// What outlives a state that had to be given up in the middle of a life (a batch failed), and is not in the
-/// store.
-#[derive(Clone, Debug, Default)]
-pub struct Legacy {
-    /// Why the store cannot be written: no work begins until that is over.
-    pub trouble: Option<String>,
-    pub clock_confirmed: bool,
-    pub draining: Option<Mono>,
-    /// Platform calls whose outcome has not come.
-    pub calls: BTreeSet<CallId>,
-    /// Of those that no row stands for: where, and what for.
-    passing: BTreeMap<u64, (Target, Passing)>,
-    next_call: u64,
-    /// Jobs are numbered on: those given away before may still come back.
-    pub next_job: JobId,
-    /// Processes that are being killed: their sessions wait for their end.
-    pub procs: Vec<(ProcId, Profile, Option<Key>)>,
 }
 
 /// The models that pi had when it was last asked.
@@ -318,26 +316,6 @@ impl State {
     /// The store, for the loop's transactions.
     pub fn store(&self) -> &Store {
         &self.store
-    }
-
-    /// Of the processes that run outside, what the next state has to know.
-    pub fn legacy(&self, alive: &BTreeSet<ProcId>, calls: &BTreeSet<CallId>) -> Legacy {
-        let procs = self.procs.values().filter(|p| alive.contains(&p.id));
-        Legacy {
-            trouble: None,
-            clock_confirmed: self.clock_confirmed,
-            draining: self.draining,
-            calls: calls.clone(),
-            passing: self
-                .passing
-                .iter()
-                .filter(|(id, _)| calls.contains(&CallId::Passing(**id)))
-                .map(|(id, p)| (*id, p.clone()))
-                .collect(),
-            next_call: self.next_call,
-            next_job: self.next_job,
-            procs: procs.map(|p| (p.id, p.profile.clone(), p.session.clone())).collect(),
-        }
     }
 
     /// Gives the store back (shutdown).

@@ -1,6 +1,6 @@
 //! An edit of a message that was put together with others and still waits (telegram.md 8.9, 8.10).
 
-use super::early::{number, Join};
+use super::parcel::{number, Join};
 use super::State;
 use crate::message::Row;
 use crate::store::{inbox_state as st, InboxRow, Result};

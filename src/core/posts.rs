@@ -2,9 +2,9 @@
 //! (core.md 11): recorded beside the turn's reply; delivered by that where the store is the mailbox, else by the
 //! lane of the chat.
 
-use super::cron_runs::source_of;
+use super::hearers::source_of;
 use super::session::{Session, Stage};
-use super::{Due, State, Todo};
+use super::{Due, State};
 use crate::message::*;
 use crate::store::{NewOutbox, NewSegment, Part, Result, SentOutbox, DELETE, EDIT, PIN, REACT, TEXT, UNPIN};
 
@@ -30,11 +30,7 @@ struct Around {
 
 impl State {
     pub(super) fn on_post(&mut self, id: ReqId, req: PostRequest) -> Result<()> {
-        if self.replayed(id, req.dkey.as_deref(), &req.body_hash)? {
-            return Ok(());
-        }
-        if let Some(why) = self.degraded.clone() {
-            self.refuse(id, Code::StoreFailing, format!("Nothing can be stored now: {why}."));
+        if self.replayed(id, req.dkey.as_deref(), &req.body_hash)? || self.sick(id) {
             return Ok(());
         }
         let mut req = req;
@@ -97,6 +93,14 @@ impl State {
         Ok(true)
     }
 
+    /// Nothing can be stored: the caller is told.
+    fn sick(&mut self, id: ReqId) -> bool {
+        let Some(why) = &self.degraded else { return false };
+        let why = format!("Nothing can be stored now: {why}.");
+        self.refuse(id, Code::StoreFailing, why);
+        true
+    }
+
     fn post(&mut self, around: Around, target: Option<Target>, id: ReqId, req: PostRequest) -> Result<()> {
         let called = |t: &Target| self.rules.account_of(t).is_some();
         let Some(target) = target.filter(|t| self.rules.mailbox(&t.channel) || called(t)) else {
@@ -112,14 +116,9 @@ impl State {
         let file = req.post.file.as_ref().and_then(|file| serde_json::to_string(file).ok());
         let segment = self.store.add_segment(&NewSegment {
             turn: turn.map(|t| t.0),
-            session: &key,
-            n: None,
-            origin: "tool",
             inbox,
-            text: &req.post.text,
             media: file.as_deref(),
-            target: &target,
-            at: self.now.wall,
+            ..self.said(&key, "tool", &target, &req.post.text)
         })?;
         let mailbox = self.rules.mailbox(&target.channel);
         if mailbox {
@@ -134,7 +133,7 @@ impl State {
             })?;
         } else {
             let content = content(&req, &home);
-            let row = self.owe(TEXT, Some(segment), &target, &content, None)?;
+            let row = self.owe(&NewOutbox { segment: Some(segment), ..self.outgoing(TEXT, &target, &content) })?;
             self.store.set_outbox_key(row, req.dkey.as_deref(), &req.body_hash)?;
             self.follow(id, row, Some(segment), false)?;
         }
@@ -151,20 +150,10 @@ impl State {
     /// A scheduled job's result, or what came of a heartbeat, in the conversation with those who hear of it.
     pub(super) fn announce(&mut self, key: &str, target: &Target, origin: &'static str, text: &str) -> Result<()> {
         let inbox = self.store.newest_inbox(key)?;
-        let segment = self.store.add_segment(&NewSegment {
-            turn: None,
-            session: key,
-            n: None,
-            origin,
-            inbox,
-            text,
-            media: None,
-            target,
-            at: self.now.wall,
-        })?;
+        let segment = self.store.add_segment(&NewSegment { inbox, ..self.said(key, origin, target, text) })?;
         if !self.rules.mailbox(&target.channel) {
             let content = Content { text: text.to_owned(), ..Content::default() };
-            self.owe(TEXT, Some(segment), target, &content, None)?;
+            self.owe(&NewOutbox { segment: Some(segment), ..self.outgoing(TEXT, target, &content) })?;
         }
         let home = match self.store.session(key)? {
             Some(row) => self.home(&row),
@@ -178,35 +167,8 @@ impl State {
         Ok(())
     }
 
-    /// Something that is owed to a chat from now on.
-    fn owe(
-        &mut self,
-        kind: &'static str,
-        segment: Option<Row>,
-        target: &Target,
-        content: &Content,
-        message: Option<&str>,
-    ) -> Result<Row> {
-        let row = self.store.add_outbox(&NewOutbox {
-            segment,
-            kind,
-            target,
-            content,
-            message,
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            expires: self.now.wall + self.rules.max_age,
-        })?;
-        self.todo.push_back(Todo::Lane(target.clone()));
-        Ok(row)
-    }
-
     pub(super) fn on_act(&mut self, id: ReqId, req: ActRequest) -> Result<()> {
-        if self.replayed(id, req.dkey.as_deref(), &req.body_hash)? {
-            return Ok(());
-        }
-        if let Some(why) = self.degraded.clone() {
-            self.refuse(id, Code::StoreFailing, format!("Nothing can be stored now: {why}."));
+        if self.replayed(id, req.dkey.as_deref(), &req.body_hash)? || self.sick(id) {
             return Ok(());
         }
         let Some(key) = self.load(&req.session, None)? else {
@@ -230,7 +192,7 @@ impl State {
             Act::Pin(false) => (UNPIN, String::new()),
         };
         let content = Content { text, ..Content::default() };
-        let row = self.owe(kind, None, &target, &content, Some(&req.message))?;
+        let row = self.owe(&NewOutbox { message: Some(&req.message), ..self.outgoing(kind, &target, &content) })?;
         self.store.set_outbox_key(row, req.dkey.as_deref(), &req.body_hash)?;
         self.follow(id, row, None, false)
     }

@@ -7,7 +7,7 @@ use super::intake::Manner;
 use super::keys::{self, Act, Data};
 use super::lanes::Passing;
 use super::session::Session;
-use super::{State, Todo};
+use super::State;
 use crate::access::Verdict;
 use crate::message::*;
 use crate::store::{inbox_state as st, Action, InboxRow, NewInbox, NewOutbox, Result, ASK, EDIT, USED};
@@ -168,20 +168,8 @@ impl State {
         self.store.add_inbox(&NewInbox {
             dkey: (!dkey.is_empty()).then_some(dkey),
             dkey2,
-            kind: CALLBACK,
-            session,
-            agent: self.rules.routing.agent_of(session),
-            state: st::QUEUED,
-            prio: 0,
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            source,
             text,
-            images: &[],
-            files: &[],
-            group: None,
-            body_hash: None,
-            solo: None,
+            ..self.incoming(CALLBACK, session, source)
         })
     }
 
@@ -208,17 +196,7 @@ impl State {
 
     /// Another text, or other buttons, for a message of ours.
     pub(super) fn edit(&mut self, target: &Target, message: &str, content: Content) -> Result<()> {
-        self.store.add_outbox(&NewOutbox {
-            segment: None,
-            kind: EDIT,
-            target,
-            content: &content,
-            message: Some(message),
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            expires: self.now.wall + self.rules.max_age,
-        })?;
-        self.todo.push_back(Todo::Lane(target.clone()));
+        self.owe(&NewOutbox { message: Some(message), ..self.outgoing(EDIT, target, &content) })?;
         Ok(())
     }
 }

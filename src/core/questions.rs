@@ -2,6 +2,7 @@
 //! telegram.md 12).
 //!
 //! What is open lives here; the store knows only which message asks, so that a later life can close it.
+//! How the message looks is in [`super::question_view`].
 
 use std::collections::BTreeSet;
 
@@ -12,15 +13,14 @@ use super::dialogs::HELD;
 use super::keys::{self, Data};
 use super::presses::KEYS_LIFE;
 use super::session::{Key, Session, Stage};
-use super::{Due, State, Todo};
+use super::{Due, State};
 use crate::message::*;
-use crate::store::{inbox_state as st, Action, NewOutbox, OutboxRow, Result, ASK, TEXT};
+use crate::store::{inbox_state as st, Action, Result, ASK};
 
 /// Questions of tools and clients open at once, all sessions together.
 const MOST: usize = 256;
 /// Characters of what is asked: with a result behind it one message.
 const TITLE: usize = 3_000;
-const SAID: usize = 300;
 
 /// Who waits for the answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,14 +58,14 @@ pub(super) struct Question {
     /// The message, as a press named it.
     pub message: Option<String>,
     pub title: String,
-    options: Vec<String>,
-    columns: usize,
+    pub options: Vec<String>,
+    pub columns: usize,
     /// Several may be chosen: those that are.
-    several: Option<BTreeSet<usize>>,
-    may_cancel: bool,
+    pub several: Option<BTreeSet<usize>>,
+    pub may_cancel: bool,
     /// The answer is a text.
     pub words: bool,
-    page: usize,
+    pub page: usize,
     /// Messages that reply to one that nobody knows yet: maybe to this.
     pub replies: Vec<answers::Reply>,
 }
@@ -220,61 +220,6 @@ impl State {
         Ok(id)
     }
 
-    /// The row of the message that asks.
-    pub(super) fn send_question(&mut self, id: &str, q: &Question, reply_to: Option<String>) -> Result<Row> {
-        let content = Content {
-            text: q.title.clone(),
-            buttons: self.buttons(id, q),
-            reply_to,
-            wants_reply: q.words,
-            ..Content::default()
-        };
-        self.todo.push_back(Todo::Lane(q.target.clone()));
-        self.store.add_outbox(&NewOutbox {
-            segment: None,
-            kind: TEXT,
-            target: &q.target,
-            content: &content,
-            message: None,
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            expires: self.now.wall + HELD as i64,
-        })
-    }
-
-    fn buttons(&self, id: &str, q: &Question) -> Vec<Vec<Button>> {
-        if q.words {
-            return Vec::new();
-        }
-        let keys = self.rules.account_of(&q.target).map(|a| a.keys).unwrap_or_default();
-        let pages = keys::pages(&q.options, keys);
-        let page = q.page.min(pages.len() - 1); // there is always one
-        let option = |n: usize| {
-            let text = match &q.several {
-                Some(chosen) if chosen.contains(&n) => format!("☑ {}", q.options[n]),
-                Some(_) => format!("☐ {}", q.options[n]),
-                None => q.options[n].clone(),
-            };
-            keys::button(id, &n.to_string(), &text)
-        };
-        let shown: Vec<Button> = pages[page].clone().map(option).collect();
-        let mut rows: Vec<Vec<Button>> = shown.chunks(q.columns.min(keys.per_row).max(1)).map(<[_]>::to_vec).collect();
-        if pages.len() > 1 {
-            let to = |n: usize, text: &str| keys::button(id, &format!("p{n}"), text);
-            let (before, after) = (page.checked_sub(1).unwrap_or(pages.len() - 1), (page + 1) % pages.len());
-            rows.push(vec![to(before, "◀"), to(page, &format!("{}/{}", page + 1, pages.len())), to(after, "▶")]);
-        }
-        let mut last = Vec::new();
-        if q.several.is_some() {
-            last.push(keys::button(id, "d", "Done"));
-        }
-        if q.may_cancel {
-            last.push(keys::button(id, "x", "Cancel"));
-        }
-        rows.extend((!last.is_empty()).then_some(last));
-        rows
-    }
-
     /// A button of a question was pressed by who may.
     pub(super) fn press_question(&mut self, target: &Target, p: &Press, a: &Action, what: Data) -> Result<String> {
         let Some(q) = self.questions.get_mut(&a.id) else {
@@ -357,45 +302,6 @@ impl State {
         }
     }
 
-    fn question_message(&self, id: &str) -> Result<Option<String>> {
-        match self.questions.get(id) {
-            Some(q) if q.message.is_some() => Ok(q.message.clone()),
-            Some(q) => self.store.message_of(q.row),
-            None => Ok(None),
-        }
-    }
-
-    /// The message does not ask any more.
-    fn close_view(&mut self, id: &str, how: &Ended) -> Result<()> {
-        let Some(q) = self.questions.remove(id) else { return Ok(()) };
-        self.free_replies(&q);
-        self.disarm(&Due::Question(id.to_owned()));
-        self.store.forget_action(id)?;
-        let made = |text: &str| {
-            let text: String = text.chars().take(SAID).collect();
-            format!("{}\n\n✅ **{}**", q.title, keys::literally(text.trim()))
-        };
-        let text = match how {
-            Ended::Chosen(n) => made(q.options.get(*n).map_or("", String::as_str)),
-            Ended::Said(text) => made(text),
-            Ended::Written => return Ok(()), // below it stands what was written
-            Ended::Cancelled => format!("{}\n*(cancelled)*", q.title),
-            Ended::TimedOut => format!("⏰ {}\n*(timed out)*", q.title),
-            Ended::Elsewhere => format!("{}\n*(answered elsewhere)*", q.title),
-        };
-        self.reword(&q.target, q.row, q.message, text)
-    }
-
-    /// Another text for the message that a row became, or is about to become.
-    fn reword(&mut self, target: &Target, row: Row, message: Option<String>, text: String) -> Result<()> {
-        if self.store.unsend(row)? {
-            self.todo.push_back(Todo::Lane(target.clone()));
-            return Ok(());
-        }
-        let message = message.unwrap_or_else(|| format!("{BY_ROW}{row}"));
-        self.edit(target, &message, Content { text, ..Content::default() })
-    }
-
     // ---- how it ends without an answer
 
     /// The dialog was answered on a page, or is over.
@@ -441,30 +347,6 @@ impl State {
         self.questions.values().find(mine).map(|q| q.sender.as_str())
     }
 
-    /// A message that was to be edited is gone: its new text is sent, and stands for it from now on.
-    pub(super) fn sent_anew(&mut self, target: &Target, row: &OutboxRow) -> Result<()> {
-        let named = row.message.as_deref().unwrap_or_default();
-        let gone = match named.strip_prefix(BY_ROW).and_then(|row| row.parse().ok()) {
-            Some(row) => self.store.message_of(row)?,
-            None => Some(named.to_owned()),
-        };
-        self.store.set_outbox_sent_anew(row.id)?;
-        let Some(gone) = gone else { return Ok(()) };
-        self.store.redirect_edits(target, &gone, row.id)?;
-        let mut moved = Vec::new();
-        for (id, q) in &mut self.questions {
-            let at = if q.message.is_some() { q.message.clone() } else { self.store.message_of(q.row)? };
-            if q.target == *target && at.as_ref() == Some(&gone) {
-                (q.row, q.message) = (row.id, None);
-                moved.push((id.clone(), kept(q)));
-            }
-        }
-        for (id, kept) in moved {
-            self.store.set_action(&id, &kept)?;
-        }
-        Ok(())
-    }
-
     /// The platform did not take a message: if it asks something, nobody will see it.
     pub(super) fn question_unsent(&mut self, row: Row, why: &str) -> Result<()> {
         let Some((id, asking)) =
@@ -498,9 +380,6 @@ impl State {
         Ok(())
     }
 }
-
-/// Before the row that a message was sent by, in place of its id.
-pub(super) const BY_ROW: &str = "row:";
 
 /// A text of an extension, as it is.
 fn prose(text: &str) -> String {

@@ -1,6 +1,6 @@
 //! Replies to messages of ours that the conversation at hand does not know (telegram.md 8.8).
 
-use super::view::BLOCK;
+use super::blocks::BLOCK;
 use super::State;
 use crate::message::*;
 use crate::store::Result;

@@ -1,8 +1,8 @@
 //! Reactions: those of people, told to the agent, and ours that show that a message is being worked on (telegram.md 9).
 
+use super::blocks::BLOCK;
 use super::intake::{Kind, Manner};
 use super::lanes::Passing;
-use super::view::BLOCK;
 use super::{prompt, State};
 use crate::message::*;
 use crate::store::{inbox_state, InboxRow, OutboxRow, Result, TEXT};

@@ -3,7 +3,7 @@
 use super::session::Session;
 use super::{State, Todo};
 use crate::message::*;
-use crate::store::{inbox_state as st, NewInbox, Result};
+use crate::store::{NewInbox, Result};
 
 /// What pi's own command for it is called, where an extension brings one.
 const NAME: &str = "reload";
@@ -18,23 +18,13 @@ impl State {
             return Ok(false);
         }
         let source = s.row.last.clone().unwrap_or_else(|| Source { channel: "webchat".into(), ..Source::default() });
+        // Nobody said it: it is no part of the conversation.
         let row = self.store.add_inbox(&NewInbox {
-            dkey: None,
-            dkey2: None,
-            kind: "renew", // nobody said it: it is no part of the conversation
-            session: &s.key,
             agent: &s.row.agent,
-            state: st::QUEUED,
             prio: self.priority(&source),
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            source: &source,
             text: &format!("/{NAME}"),
-            images: &[],
-            body_hash: None,
             solo: Some(&Solo::default()),
-            files: &[],
-            group: None,
+            ..self.incoming("renew", &s.key, &source)
         })?;
         s.queue.extend(self.store.inbox(row)?);
         self.todo.push_back(Todo::Kick(s.key.clone()));

@@ -1,11 +1,11 @@
 //! The end of a turn: reply, fates and what is owed, in one commit (core.md 22.3).
 
+use super::blocks::behind;
 use super::cron_runs::is_cron;
 use super::events::is_event;
 use super::presses::CALLBACK;
 use super::session::{Session, Verify};
 use super::turn::{AbortWhy, Turn};
-use super::view::behind;
 use super::{State, Todo};
 use crate::message::*;
 use crate::rules::ReplyTo;
@@ -199,14 +199,9 @@ impl State {
         let blocks = turn.filter(|_| n.is_some()).map_or(Ok(Vec::new()), |turn| self.blocks_of(turn))?;
         let segment = self.store.add_segment(&NewSegment {
             turn,
-            session: key,
             n,
-            origin,
             inbox: Some(to.id),
-            text,
-            media: None,
-            target: &target,
-            at: self.now.wall,
+            ..self.said(key, origin, &target, text)
         })?;
         self.transcribe(&key.into(), "response", "assistant_reply", text);
         let run = self.store.ext('i', to.id);
@@ -220,7 +215,6 @@ impl State {
         };
         self.frame(Frame::Reply { session: key.to_owned(), run, runs, id, text: text.to_owned(), last, home });
         if !self.rules.mailbox(&target.channel) {
-            let expires = self.now.wall + self.rules.max_age;
             let mode = self.rules.account(&to.source).map_or(ReplyTo::Off, |a| a.reply_to);
             // What a press led to takes the place of the message that was pressed.
             let pressed = to.source.message_id.as_deref().filter(|_| to.kind == CALLBACK);
@@ -233,17 +227,13 @@ impl State {
             let reply_to = reply_to.filter(|_| blocks.is_empty() || owed == text || mode == ReplyTo::All);
             let shown = self.rules.account(&to.source).is_some_and(|a| a.show_tools) && !steps.is_empty();
             let owed = if shown { format!("{steps}\n\n{owed}") } else { owed.to_owned() };
-            self.store.add_outbox(&NewOutbox {
+            let kind = if pressed.is_some() { EDIT } else { TEXT };
+            let content = Content { text: owed, reply_to, buttons, ..Content::default() };
+            self.owe(&NewOutbox {
                 segment: Some(segment),
-                kind: if pressed.is_some() { EDIT } else { TEXT },
-                target: &target,
-                content: &Content { text: owed, reply_to, buttons, ..Content::default() },
                 message: pressed,
-                at: self.now.wall,
-                clock_ok: self.clock_confirmed,
-                expires,
+                ..self.outgoing(kind, &target, &content)
             })?;
-            self.todo.push_back(Todo::Lane(target));
         }
         Ok(())
     }

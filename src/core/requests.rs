@@ -2,7 +2,7 @@
 
 use super::asks::{Ask, Asker};
 use super::intake::Kind;
-use super::session::{Stage, Who};
+use super::session::{Session, Stage, Who};
 use super::turn::AbortWhy;
 use super::{Due, Ended, KnownModels, State};
 use crate::message::*;
@@ -47,32 +47,12 @@ impl State {
                 self.delete(&session)?;
                 self.answer(id, Answer::Ok, true);
             }
-            Request::SetModel { session, model } => match self.load(&session, None)? {
-                Some(key) => {
-                    let mut result = Ok(String::new());
-                    let mut idle = true;
-                    self.with(&key, |core, s| {
-                        idle = !s.running();
-                        result = core.choose_model(s, &model)?;
-                        Ok(())
-                    })?;
-                    self.chosen(id, result, idle);
-                }
-                None => self.refuse(id, Code::NotFound, "Session not found"),
-            },
-            Request::SetThinking { session, level } => match self.load(&session, None)? {
-                Some(key) => {
-                    let mut result = Ok(String::new());
-                    let mut idle = true;
-                    self.with(&key, |core, s| {
-                        idle = !s.running();
-                        result = core.choose_level(s, &level)?;
-                        Ok(())
-                    })?;
-                    self.chosen(id, result, idle);
-                }
-                None => self.refuse(id, Code::NotFound, "Session not found"),
-            },
+            Request::SetModel { session, model } => {
+                return self.choose(id, &session, |core, s| core.choose_model(s, &model));
+            }
+            Request::SetThinking { session, level } => {
+                return self.choose(id, &session, |core, s| core.choose_level(s, &level));
+            }
             Request::Compact { session, instructions } => match self.load(&session, None)? {
                 Some(key) => self.with(&key, |core, s| core.compact_now(s, id, instructions))?,
                 None => self.refuse(id, Code::NoActiveSession, "No active session"),
@@ -184,11 +164,25 @@ impl State {
         Ok(())
     }
 
-    fn chosen(&mut self, id: ReqId, result: std::result::Result<String, String>, now: bool) {
-        match result {
-            Ok(_) => self.answer(id, Answer::Bool(now), true),
-            Err(why) => self.refuse(id, Code::InvalidRequest, why),
-        }
+    /// Settings of a session: the answer says whether they count from now on, or from the next turn.
+    fn choose(
+        &mut self,
+        id: ReqId,
+        session: &str,
+        set: impl FnOnce(&mut State, &mut Session) -> Result<std::result::Result<String, String>>,
+    ) -> Result<()> {
+        let Some(key) = self.load(session, None)? else {
+            self.refuse(id, Code::NotFound, "Session not found");
+            return Ok(());
+        };
+        self.with(&key, |core, s| {
+            let now = !s.running();
+            match set(core, s)? {
+                Ok(_) => core.answer(id, Answer::Bool(now), true),
+                Err(why) => core.refuse(id, Code::InvalidRequest, why),
+            }
+            Ok(())
+        })
     }
 
     fn reload(&mut self, rules: std::sync::Arc<crate::rules::Rules>) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::asks::Ask;
-use super::early::Parcel;
+use super::parcel::Parcel;
 use super::roles::Switch;
 use super::tasks::Task;
 use super::turn::Turn;

@@ -1,7 +1,7 @@
 //! Topics that are not there any more (telegram.md 7): in private what is owed goes to the chat itself; in a group a reply
 //! goes there as a reply to the message that it answers, and what answers none is given up.
 
-use super::view::BLOCK;
+use super::blocks::BLOCK;
 use super::State;
 use crate::message::*;
 use crate::store::{is_act, OutboxRow, Result};

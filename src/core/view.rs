@@ -1,26 +1,19 @@
 //! What people see while a turn runs: its text as it grows, and that somebody is typing (core.md 8.4).
 //!
 //! Nothing is owed here but the ids of the messages that show the text: the reply takes their place.
+//! Messages that lose their place are taken away in [`super::unshow`].
 
 use super::lanes::Passing;
 use super::reply::reply_to;
-use super::session::{Key, Session, Stage};
+use super::session::Key;
 use super::turn::Turn;
 use super::{Due, State, Todo};
 use crate::message::*;
 use crate::rules::{AccountRules, ReplyTo};
-use crate::store::{InboxRow, LiveRow, NewOutbox, NewSegment, Result, DELETE, TEXT};
-
-/// Origin of a paragraph that went out before its reply was complete; the reply's segment has it too.
-pub(super) const BLOCK: &str = "block";
+use crate::store::{InboxRow, LiveRow, Result};
 
 /// Who got a message a moment ago needs no sign of typing.
 pub(super) const JUST_SENT: u64 = 4_000;
-/// After that many signs that were not taken, none for a minute.
-const TYPING_FAILURES: u32 = 3;
-const TYPING_PAUSE: u64 = 60_000;
-/// Nothing is typed on after that long without any event of the turn.
-const TYPING_ENDS: u64 = 600_000;
 /// Between two changes at most, however often the platform asks for patience.
 const SLOWEST: u64 = 10_000;
 
@@ -36,12 +29,12 @@ pub(super) struct ViewState {
     shown: Vec<String>,
     /// The last of them is full.
     full: bool,
-    begun: Mono,
+    pub(super) begun: Mono,
     /// Between two changes; grows when the platform asks for patience.
     every: u64,
     next: Mono,
-    typing_next: Mono,
-    typing_failures: u32,
+    pub(super) typing_next: Mono,
+    pub(super) typing_failures: u32,
     /// As of [`View::taken`].
     taken: Option<usize>,
     /// What stands in it has to be seen before anything else goes out.
@@ -144,21 +137,6 @@ impl State {
         }
     }
 
-    /// A sign of life, if nothing stands against it: it is dropped, never queued.
-    fn type_on(&mut self, key: &Key, target: &Target) {
-        let now = self.now.mono;
-        let every = self.rules.account_of(target).map_or(0, |a| a.typing);
-        let lane = self.lanes.get(target);
-        let held = lane.is_some_and(|l| l.held(now) || (l.last_out > 0 && now - l.last_out < JUST_SENT));
-        let free = self.lane_free_at(target).is_some_and(|at| at <= now);
-        let flying = self.passing.values().any(|(_, p)| matches!(p, Passing::Typing(k) if k == key));
-        let Some(v) = self.views.get_mut(key) else { return };
-        v.typing_next = if every == 0 || now - v.begun > TYPING_ENDS { Mono::MAX } else { now + every };
-        if every > 0 && !held && free && !flying {
-            self.call_passing(target, Op::Typing, Passing::Typing(key.clone()));
-        }
-    }
-
     /// A question comes: what was said before it is read before it.
     pub(super) fn view_first(&mut self, key: &Key) {
         if let Some(v) = self.views.get_mut(key).filter(|v| v.every > 0 && v.taken.is_none()) {
@@ -238,46 +216,6 @@ impl State {
             }
             None => Ok(()),
         }
-    }
-
-    /// What of the current segment went out paragraph by paragraph.
-    pub(super) fn blocks_of(&self, turn: Row) -> Result<Vec<String>> {
-        let all = self.store.segments_of(turn)?;
-        let last = all.iter().rposition(|g| g.n.is_some()).map_or(0, |at| at + 1);
-        Ok(all.into_iter().skip(last).filter(|g| g.origin == BLOCK).map(|g| g.text).collect())
-    }
-
-    /// Finished paragraphs of the running turn go out by themselves.
-    fn add_block(&mut self, s: &mut Session, text: &str) -> Result<()> {
-        let Stage::Turn(t) = &s.stage else { return Ok(()) };
-        let Some(to) = t.addressee().cloned() else { return Ok(()) };
-        let (turn, target) = (t.row.id, self.target_of(&to.source));
-        let first = self.blocks_of(turn)?.is_empty();
-        let mode = self.rules.account(&to.source).map_or(ReplyTo::Off, |a| a.reply_to);
-        let reply_to = reply_to(&self.store, mode, &to)?.filter(|_| first || mode == ReplyTo::All);
-        let segment = self.store.add_segment(&NewSegment {
-            turn: Some(turn),
-            session: &s.key,
-            n: None,
-            origin: BLOCK,
-            inbox: Some(to.id),
-            text,
-            media: None,
-            target: &target,
-            at: self.now.wall,
-        })?;
-        self.store.add_outbox(&NewOutbox {
-            segment: Some(segment),
-            kind: TEXT,
-            target: &target,
-            content: &Content { text: text.to_owned(), reply_to, ..Content::default() },
-            message: None,
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            expires: self.now.wall + self.rules.max_age,
-        })?;
-        self.todo.push_back(Todo::Lane(target));
-        Ok(())
     }
 
     /// Sessions whose answer grows in that chat.
@@ -382,114 +320,9 @@ impl State {
             false => Ok(()),
         }
     }
-
-    fn on_typing(&mut self, key: &Key, target: &Target, outcome: Outcome) {
-        if let Outcome::RateLimited { account_wide, ms } = outcome {
-            self.limited(target, account_wide, ms);
-        }
-        let now = self.now.mono;
-        let Some(v) = self.views.get_mut(key) else { return };
-        match outcome {
-            Outcome::Sent { .. } | Outcome::SentAll { .. } | Outcome::Shown { .. } => v.typing_failures = 0,
-            Outcome::Unauthorized { .. }
-            | Outcome::Refused { .. }
-            | Outcome::Barred { .. }
-            | Outcome::Moved { .. }
-            | Outcome::TopicGone { .. }
-            | Outcome::Gone => v.typing_next = Mono::MAX,
-            _ => {
-                v.typing_failures += 1;
-                if v.typing_failures >= TYPING_FAILURES {
-                    v.typing_failures = 0;
-                    v.typing_next = now + TYPING_PAUSE;
-                }
-            }
-        }
-        self.tick_view(key);
-    }
-
-    /// A live message came to be when its turn was over: it is in the reply's place, or it has none.
-    fn settle_live(&mut self, place: &LiveRow) -> Result<()> {
-        match self.store.segment_at(place.turn, place.n)? {
-            // Not rendered yet: then is soon enough.
-            Some(segment) => match self.store.parts_of(segment)? {
-                Some(parts) if place.index >= parts => self.remove_live(place),
-                _ => Ok(()),
-            },
-            None => self.remove_live(place),
-        }
-    }
-
-    /// Live messages that the reply has no text for.
-    pub(super) fn remove_surplus(&mut self, segment: Row, parts: i64) -> Result<()> {
-        let Some((turn, n)) = self.store.place_of(segment)? else { return Ok(()) };
-        self.remove_lives(turn, n, parts)
-    }
-
-    /// The turn is over: live messages of segments that came to no text go.
-    pub(super) fn remove_untold(&mut self, turn: Row) -> Result<()> {
-        for live in self.store.lives(turn)? {
-            if self.store.segment_at(turn, live.n)?.is_none() {
-                self.remove_live(&live)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Live messages of a segment from that index on go.
-    pub(super) fn remove_lives(&mut self, turn: Row, n: i64, from: i64) -> Result<()> {
-        for live in self.store.live_of(turn, n)?.into_iter().filter(|l| l.index >= from) {
-            self.remove_live(&live)?;
-        }
-        Ok(())
-    }
-
-    fn remove_live(&mut self, live: &LiveRow) -> Result<()> {
-        self.store.add_outbox(&NewOutbox {
-            segment: None,
-            kind: DELETE,
-            target: &live.target,
-            content: &Content::default(),
-            message: Some(&live.message),
-            at: self.now.wall,
-            clock_ok: self.clock_confirmed,
-            expires: self.now.wall + self.rules.max_age,
-        })?;
-        self.store.forget_live(live)?;
-        self.todo.push_back(Todo::Lane(live.target.clone()));
-        Ok(())
-    }
 }
 
 fn view_interval(account: &AccountRules, chat: &str) -> Option<u64> {
     let view = account.view.as_ref()?;
     view.every.iter().find(|(prefix, _)| chat.starts_with(prefix.as_str())).map(|(_, ms)| *ms)
-}
-
-/// What of `text` comes behind these paragraphs; spaces do not count. Not theirs: all of it.
-pub(super) fn behind<'a>(text: &'a str, blocks: &[String]) -> &'a str {
-    let mut rest = text.char_indices().filter(|(_, c)| !c.is_whitespace());
-    let mut end = 0;
-    for said in blocks.iter().flat_map(|b| b.chars()).filter(|c| !c.is_whitespace()) {
-        match rest.next() {
-            Some((at, c)) if c == said => end = at + c.len_utf8(),
-            _ => return text,
-        }
-    }
-    text[end..].trim_start_matches(['\n', ' '])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::behind;
-
-    #[test]
-    fn what_went_out_is_not_said_again_and_what_was_another_text_is_said_in_full() {
-        let blocks = |list: &[&str]| list.iter().map(|b| b.to_string()).collect::<Vec<_>>();
-        assert_eq!(behind("a b\n\nc\n\n- d", &blocks(&["a b", "c"])), "- d");
-        assert_eq!(behind("a b", &blocks(&["a b"])), "");
-        assert_eq!(behind("x y", &blocks(&["a b"])), "x y");
-        assert_eq!(behind("a", &blocks(&["a b"])), "a");
-        assert_eq!(behind("a", &[]), "a");
-    }
 }

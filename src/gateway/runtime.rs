@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use crate::agent::tools::EXTENSION;
+use crate::agent::EXTENSION;
 use crate::config::files::write_atomic;
 
 /// Where the extension lies in `runtime`.

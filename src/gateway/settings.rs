@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::runtime;
 use crate::agent::profile::{self, FindError, LaunchSettings, ToolProfile, ToolRules};
-use crate::agent::{segments, tools};
+use crate::agent::segments;
 use crate::children::checkpoint::Checkpoint;
 use crate::config::types::{
     self, AuthMode, Bind, Cors, DropPolicy, Durability, MessageMode, OnAmbiguous, OnTimeout, OpenAiSession,
@@ -19,10 +19,9 @@ use crate::core::command_list;
 use crate::cron::job::Job;
 use crate::delegation::{Delegation, Limits};
 use crate::http;
-use crate::message::{Additions, Profile};
-use crate::rules::{
-    self, Address, AgentRules, ChannelRules, CronRules, HeartbeatRules, Hours, Mode, Rules, HEARTBEAT_PROMPT,
-};
+use crate::message::{Additions, Address, Profile};
+use crate::rules::{self, AgentRules, ChannelRules, CronRules, HeartbeatRules, Hours, Mode, Rules, HEARTBEAT_PROMPT};
+use crate::tools;
 
 /// What the mind decides by. `generation` rises when pi processes have to be recycled.
 pub fn rules(c: &Config, paths: &Paths, env: &Env, generation: u32) -> Rules {
@@ -339,6 +338,7 @@ pub fn agent_port(c: &Config, public: &http::Settings) -> http::Settings {
         media_max: public.media_max,
         media: public.media.clone(),
         accounts: public.accounts.clone(),
+        address: public.address,
         cron: public.cron,
         ..http::Settings::default()
     }
@@ -432,6 +432,7 @@ pub fn port(
         transcripts_dir: paths.sessions_dir().join("transcripts"),
         agents: c.agents.list.iter().map(|a| a.id.clone()).filter(|id| !command_list::is_command(id)).collect(),
         accounts: super::channels::accounts(c).into_keys().collect(),
+        address: Address(super::channels::address),
         channels: if c.channels.webchat.enabled { vec!["webchat".into()] } else { Vec::new() },
         ..http::Settings::default()
     }

@@ -12,8 +12,8 @@ use super::carry::Carrier;
 use super::doors::Doors;
 use super::logging::Log;
 use crate::ask::Mind;
-use crate::cli::exit;
 use crate::clock;
+use crate::exit;
 use crate::message::{Event, Sig};
 
 /// What has to be ended, in this order.

@@ -10,8 +10,8 @@ use super::head::{form, Head};
 use super::json::{session_key, Members};
 use super::pi_tokens::PiTokens;
 use super::port::{Entry, Port};
-use crate::agent::tools;
 use crate::message::{Answer, ProcId, Request};
+use crate::tools;
 
 /// A hook of a plugin may take that long (plugins.md: `timeoutMs`), ms.
 const HOOK_TIMEOUT_MS: u64 = 5_000;

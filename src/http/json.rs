@@ -37,7 +37,7 @@ pub fn depth(text: &[u8]) -> usize {
 /// It becomes U+FFFD.
 fn repaired(text: &[u8]) -> Option<Value> {
     std::str::from_utf8(text).ok().filter(|text| text.contains("\\u"))?;
-    serde_json::from_str(&crate::agent::clean_json(text)?).ok()
+    serde_json::from_str(&crate::plain_json::clean(text)?).ok()
 }
 
 /// Parses text whose nesting is within bounds.

@@ -9,8 +9,8 @@ use ring::hmac;
 use ring::rand::SystemRandom;
 
 use super::logins::random;
-use crate::agent::tools::Offer;
 use crate::message::ProcId;
+use crate::tools::Offer;
 
 /// Who may call the agent door. Shared by the port and by whoever starts pi.
 #[derive(Debug)]

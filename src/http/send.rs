@@ -13,7 +13,6 @@ use super::json::{idempotency_key, session_key, Members};
 use super::logins::hash;
 use super::media::{self, Denied, Spot};
 use super::port::Port;
-use crate::channels::telegram;
 use crate::message::*;
 use crate::spool::Note;
 
@@ -165,22 +164,23 @@ impl Addressed<'_> {
         let target = to.split_once(':').filter(|(channel, target)| !channel.is_empty() && !target.is_empty());
         let (channel, target) = target
             .ok_or_else(|| Fault::invalid("Invalid 'to' format. Use 'channel:target' (e.g. 'telegram:123456')"))?;
-        let accounts = port.settings.get().accounts.clone();
-        let accounts: Vec<&str> = accounts.iter().filter(|(c, _)| c == channel).map(|(_, id)| id.as_str()).collect();
+        let settings = port.settings.get();
+        let accounts: Vec<&str> =
+            settings.accounts.iter().filter(|(c, _)| c == channel).map(|(_, id)| id.as_str()).collect();
         let body_hash = match (&post.reply_to, &post.parse_mode, post.silent) {
             (None, None, false) => hash(post.text.as_bytes()),
             asked => hash(json!([post.text, asked]).to_string().as_bytes()),
         };
         let request = PostRequest { post, dkey, body_hash, ..PostRequest::default() };
-        if channel == telegram::NAME && !accounts.is_empty() {
-            let place = telegram::target(target, &accounts).map_err(Fault::invalid)?;
+        if !accounts.is_empty() {
+            let place = (settings.address.0)(channel, target, &accounts).map_err(Fault::invalid)?;
             return Ok((record(port, PostRequest { target: Some(place), ..request })?, true));
         }
         if channel != WEBCHAT {
             let channel: String = channel.chars().take(64).collect();
             return Err(Fault::new(404, "not_found", format!("Channel not found: {channel}")));
         }
-        let home = port.settings.get().web_session.clone();
+        let home = settings.web_session.clone();
         let session = match home.rsplit_once(':') {
             Some((agent, _)) if !target.starts_with("agent:") => format!("{agent}:{target}"),
             _ => target.to_owned(),

@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use super::media::MediaKey;
+use crate::message::Address;
 use crate::routing::{agent_of, prefixed, with_agent};
 
 /// Who is let in.
@@ -280,6 +281,8 @@ pub struct Settings {
     pub channels: Vec<String>,
     /// Channels that messages can be sent to, and their accounts.
     pub accounts: Vec<(String, String)>,
+    /// Reads what people write for a place of theirs.
+    pub address: Address,
     /// A configuration that could not be loaded, for health.
     pub config_error: Option<String>,
     /// Keys that were changed and take effect after a restart, for health.
@@ -330,6 +333,7 @@ impl Default for Settings {
             role_names: Vec::new(),
             transcripts_dir: PathBuf::new(),
             accounts: Vec::new(),
+            address: Address::default(),
             channels: Vec::new(),
             config_error: None,
             restart_needed: Vec::new(),

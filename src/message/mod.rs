@@ -114,6 +114,23 @@ impl From<&Source> for Target {
     }
 }
 
+/// Reads a place that somebody wrote by hand: channel, place, and the accounts that there are. What a place looks like
+/// is the channel's affair. By default there are no channels.
+#[derive(Clone, Copy, Debug)]
+pub struct Address(pub fn(&str, &str, &[&str]) -> Result<Target, String>);
+
+impl Default for Address {
+    fn default() -> Address {
+        Address(|channel, _, _| Err(format!("there is no channel \"{channel}\"")))
+    }
+}
+
+impl PartialEq for Address {
+    fn eq(&self, _: &Address) -> bool {
+        true // there is one per program
+    }
+}
+
 /// A picture on disk; base64 is made while it is written into pi's pipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Image {

@@ -4,12 +4,15 @@
 //! survive a power cut. Typed rows and queries are in [`rows`].
 
 mod actions;
+mod ballast;
 mod beside;
 mod chats;
 mod cron;
 mod cron_original;
 mod early;
+mod error;
 mod events;
+mod ids;
 mod letters;
 mod messages;
 pub mod original;
@@ -28,14 +31,18 @@ use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 
 use crate::message::Row;
+use ids::{Ids, Table};
 
 pub use actions::{Action, ASK, MENU, USED};
+pub use ballast::{Ballast, ENOUGH_FREE};
 pub use beside::{Allowed, Approval, Asked, Beside, Which};
 pub use chats::Alias;
 pub use cron::{JobRow, KEEP_RUNS, RUNNING};
+pub use error::{Error, Result};
+pub use ids::{external_id, random_id, row_of};
 pub use letters::Letter;
 pub use people::{Approved, NewPairing, Pairing, PAIRING_LIFE};
 pub use posts::{Known, Part};
@@ -44,60 +51,6 @@ pub use rows::*;
 pub use salvage::{finish as finish_salvage, salvage};
 pub use traces::Trace;
 
-pub type Result<T> = std::result::Result<T, Error>;
-
-/// What can go wrong with the store.
-#[derive(Debug)]
-pub enum Error {
-    /// The disk is full: nothing was written.
-    Full,
-    /// Another connection holds the write lock: try again.
-    Busy,
-    /// The file system is read-only or the directory is not ours.
-    ReadOnly(String),
-    /// The file is not a healthy database.
-    Corrupt(String),
-    /// The store was written by a newer version of this program.
-    Newer(usize),
-    Other(String),
-}
-
-impl std::fmt::Display for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Error::Full => f.write_str("the disk is full"),
-            Error::Busy => f.write_str("the store is locked by another process"),
-            Error::ReadOnly(why) => write!(f, "the store cannot be written: {why}"),
-            Error::Corrupt(why) => write!(f, "the store is damaged: {why}"),
-            Error::Newer(v) => {
-                write!(f, "the store has schema version {v}, newer than this program knows ({})", schema::newest())
-            }
-            Error::Other(why) => write!(f, "store: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl From<rusqlite::Error> for Error {
-    fn from(e: rusqlite::Error) -> Error {
-        let text = e.to_string();
-        match e.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Error::Full,
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Busy,
-            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => Error::ReadOnly(text),
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::Corrupt(text),
-            // No space for the shared-memory file or a short write shows as an I/O error.
-            Some(ErrorCode::SystemIoFailure) => Error::Full,
-            _ => Error::Other(text),
-        }
-    }
-}
-
-/// Size of the file that is given up on a full disk, bytes.
-const BALLAST: u64 = 1 << 20;
-/// Free space at which the ballast comes back, bytes.
-pub const ENOUGH_FREE: u64 = 8 << 20;
 /// Counters jump by this much after an unclean end (core.md 22.6).
 const JUMP: i64 = 10_000;
 
@@ -123,37 +76,6 @@ struct Batch {
     begun: bool,
     event_wanted: bool,
     event_begun: bool,
-}
-
-/// Tables with row ids of their own.
-#[derive(Clone, Copy)]
-enum Table {
-    Inbox,
-    Turn,
-    Segment,
-    Outbox,
-}
-
-impl Table {
-    const ALL: [(Table, &'static str); 4] =
-        [(Table::Inbox, "inbox"), (Table::Turn, "turn"), (Table::Segment, "segment"), (Table::Outbox, "outbox")];
-}
-
-/// The next row id of each table. They only rise: an id that went out and whose row a power cut or a rolled back
-/// batch took away must never come again (core.md 22.6). A counter in memory costs no page of the store.
-#[derive(Default)]
-struct Ids([Cell<Row>; 4]);
-
-impl Ids {
-    fn next(&self, table: Table) -> Row {
-        let cell = &self.0[table as usize];
-        let id = cell.get() + 1;
-        cell.set(id);
-        id
-    }
-    fn peek(&self, table: Table) -> Row {
-        self.0[table as usize].get() + 1
-    }
 }
 
 impl Store {
@@ -257,7 +179,7 @@ impl Store {
     }
 
     /// The connection, inside the batch's transaction if there is a batch.
-    fn db(&self) -> Result<&Connection> {
+    pub(super) fn db(&self) -> Result<&Connection> {
         let mut b = self.batch.get();
         if b.wanted && !b.begun {
             loop {
@@ -353,54 +275,6 @@ impl Store {
     }
 }
 
-/// Store id + letter + row id in base32 without padding, at most 22 characters.
-pub fn external_id(store: &str, table: char, row: i64) -> String {
-    let mut digits = [0u8; 13];
-    let mut n = row.max(0) as u64;
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = ALPHABET[(n & 31) as usize];
-        n >>= 5;
-        if n == 0 {
-            break;
-        }
-    }
-    let mut id = String::with_capacity(22);
-    id.push_str(store);
-    id.push(table);
-    id.extend(digits[at..].iter().map(|b| *b as char));
-    id
-}
-
-/// The row id in an external id of this store and table.
-pub fn row_of(store: &str, table: char, ext: &str) -> Option<i64> {
-    let digits = ext.strip_prefix(store)?.strip_prefix(table)?;
-    if digits.is_empty() || digits.len() > 13 {
-        return None;
-    }
-    digits.bytes().try_fold(0i64, |n, b| {
-        let d = ALPHABET.iter().position(|a| *a == b)? as i64;
-        n.checked_mul(32)?.checked_add(d)
-    })
-}
-
-const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-
-/// Random characters `a-z2-7` from the operating system.
-pub fn random_id(len: usize) -> String {
-    use ring::rand::SecureRandom;
-    let mut bytes = vec![0u8; len];
-    // The system generator only fails before the machine has booted; ids then still differ by time.
-    if ring::rand::SystemRandom::new().fill(&mut bytes).is_err() {
-        let t = std::time::UNIX_EPOCH.elapsed().map(|d| d.as_nanos()).unwrap_or(0);
-        for (i, b) in bytes.iter_mut().enumerate() {
-            *b = (t >> (i * 5 % 100)) as u8;
-        }
-    }
-    bytes.iter().map(|b| ALPHABET[(b & 31) as usize] as char).collect()
-}
-
 /// Damage was met in mid-life: the next start looks at every page before it trusts this file.
 pub fn suspect(path: &Path) {
     let _ = fs::write(suspicion(path), ""); // the next start may meet it by itself
@@ -418,77 +292,4 @@ fn suspicion(path: &Path) -> PathBuf {
 fn private(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(|e| Error::ReadOnly(e.to_string()))
-}
-
-/// The file beside the store that is given up when the disk is full.
-pub struct Ballast {
-    path: PathBuf,
-}
-
-impl Ballast {
-    pub fn beside(store: &Path) -> Ballast {
-        Ballast { path: store.with_file_name("ballast") }
-    }
-    /// Makes it if it is missing and there is room for it.
-    pub fn restore(&self) -> bool {
-        if self.path.metadata().is_ok_and(|m| m.len() >= BALLAST) {
-            return true;
-        }
-        if self.free() < ENOUGH_FREE {
-            return false;
-        }
-        let made = fs::write(&self.path, vec![0x5a; BALLAST as usize]).is_ok();
-        if !made {
-            let _ = fs::remove_file(&self.path);
-        }
-        made
-    }
-    /// Is there room to go on? On a small file system the ballast never comes back, but what it would take and as
-    /// much again is enough.
-    pub fn room(&self) -> bool {
-        self.restore() || self.free() >= 2 * BALLAST
-    }
-    /// Frees its space; true if there was something to free.
-    pub fn drop_it(&self) -> bool {
-        fs::remove_file(&self.path).is_ok()
-    }
-    /// Free bytes on its file system.
-    pub fn free(&self) -> u64 {
-        let dir = self.path.parent().unwrap_or(Path::new("."));
-        rustix::fs::statvfs(dir).map_or(u64::MAX, |s| s.f_bavail * s.f_frsize)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn external_ids_are_short_and_unique_over_tables() {
-        assert_eq!(external_id("abcdefgh", 't', 0), "abcdefghta");
-        assert_eq!(external_id("abcdefgh", 't', 33), "abcdefghtbb");
-        assert!(external_id("abcdefgh", 'o', i64::MAX).len() <= 22);
-        for n in [0, 1, 31, 32, 12345, i64::MAX] {
-            assert_eq!(row_of("abcdefgh", 'i', &external_id("abcdefgh", 'i', n)), Some(n));
-        }
-        assert_eq!(row_of("abcdefgh", 'i', "abcdefghtb"), None);
-    }
-
-    #[test]
-    fn c40_given_an_unclean_end_when_opened_again_then_no_id_comes_twice() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("gateway.db");
-        let first = Store::open(&path).unwrap();
-        assert!(!first.unclean);
-        first.begin().unwrap();
-        let a = first.next_counter().unwrap();
-        first.commit().unwrap();
-        drop(first); // without close()
-        let second = Store::open(&path).unwrap();
-        assert!(second.unclean);
-        let b = second.next_counter().unwrap();
-        assert!(b > a + 9_000, "{a} {b}");
-        second.close().unwrap();
-        assert!(!Store::open(&path).unwrap().unclean);
-    }
 }

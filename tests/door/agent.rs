@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use pi_gateway::agent::tools::{self, Offer};
 use pi_gateway::http::{Cors, Door, Limits, PiTokens, Settings};
 use pi_gateway::message::*;
+use pi_gateway::tools::{self, Offer};
 use serde_json::json;
 
 use crate::house::*;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use pi_gateway::agent::tools::Offer;
 use pi_gateway::http::{Cors, Door, PiTokens, Settings};
 use pi_gateway::message::*;
+use pi_gateway::tools::Offer;
 use serde_json::{json, Value};
 
 use crate::house::*;

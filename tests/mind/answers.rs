@@ -16,8 +16,7 @@ fn asked() -> (Mind, ProcId, CallId) {
     let mut m = Mind::new(rules);
     let effects = writes(&mut m, "w1", "hi", None);
     let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    m.begins(proc, cmd);
     let dialog = PiDialog { id: "d1".into(), method: "input".into(), title: "Why?".into(), ..PiDialog::default() };
     let effects = m.pi(proc, PiEvent::Ui(dialog));
     let render = effects.iter().find_map(|e| match e {

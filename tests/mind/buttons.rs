@@ -99,8 +99,7 @@ impl Mind {
     fn asks(&mut self, method: &str, options: &[&str]) -> Vec<Effect> {
         let effects = self.writes("w1", "hi");
         let (proc, cmd, _) = self.prompted(effects);
-        self.answer(proc, cmd, PiData::None);
-        self.pi(proc, PiEvent::AgentStart);
+        self.begins(proc, cmd);
         let dialog = PiDialog {
             id: "d1".into(),
             method: method.into(),

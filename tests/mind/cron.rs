@@ -2,7 +2,7 @@
 
 use super::*;
 use pi_gateway::cron::job::{Job, JobInfo, RunInfo};
-use pi_gateway::rules::{Address, CronRules};
+use pi_gateway::rules::CronRules;
 use serde_json::{json, Value};
 
 const HOUR: i64 = 3_600_000;
@@ -140,8 +140,7 @@ fn begins(effects: &[Effect]) -> bool {
 #[test]
 fn a_due_job_runs_once_in_a_session_of_its_own_and_its_result_is_told_in_the_last_conversation() {
     let mut m = minded(cron_rules());
-    let effects = m.say("hi");
-    let (proc, cmd, _) = m.prompted(effects);
+    let (proc, cmd) = m.asked("hi");
     m.finish(proc, cmd, "hello");
     m.add(json!({}));
     assert!(!begins(&m.wait(HOUR as u64 - 1)));
@@ -183,15 +182,12 @@ fn b15_a_run_that_takes_too_long_is_aborted_and_what_it_said_is_told() {
     m.add(json!({"timeoutMs": 5000, "delivery": {"mode": "direct", "channel": "webchat"}}));
     let effects = m.wait(HOUR as u64);
     let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    m.begins(proc, cmd);
     m.pi(proc, PiEvent::Assistant(said("half of it", "toolUse")));
     assert!(written(&m.wait(4_999), |c| *c == PiCmd::Abort).is_none());
     assert!(written(&m.wait(1), |c| *c == PiCmd::Abort).is_some());
     m.pi(proc, PiEvent::Assistant(said("", "aborted")));
-    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
-    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-    m.answer(proc, id, PiData::State(PiState::default()));
+    m.settles(proc);
     assert_eq!(m.posted()[0], (MAIN.to_owned(), "half of it\n\n(stopped: it took too long)".to_owned()));
     assert_eq!(m.statuses("j"), ["timeout"]);
 }
@@ -223,8 +219,7 @@ fn b15_jobs_of_the_configuration_run_and_cannot_be_changed_from_outside() {
 #[test]
 fn b15_mode_main_runs_in_the_conversation_and_direct_tells_without_a_name() {
     let mut m = minded(cron_rules());
-    let effects = m.say("hi");
-    let (proc, cmd, _) = m.prompted(effects);
+    let (proc, cmd) = m.asked("hi");
     m.finish(proc, cmd, "hello");
     m.add(json!({"mode": "main", "delivery": "direct"}));
     let effects = m.wait(HOUR as u64);
@@ -342,8 +337,7 @@ fn c23_a_turn_that_was_cut_off_two_hours_ago_is_not_gone_on_with() {
     m.add(json!({"schedule": {"kind": "every", "expr": "5d"}, "delivery": "silent"}));
     let effects = m.wait(5 * DAY as u64);
     let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    m.begins(proc, cmd);
     let effects = m.down(2 * HOUR);
     let swept = effects.iter().find_map(|e| if let Effect::Sweep { proc, .. } = e { Some(*proc) } else { None });
     let effects = m.feed(Event::Swept { proc: swept.unwrap() });
@@ -479,12 +473,9 @@ fn failures_in_a_row_pause_a_job_and_the_fifth_is_told_once() {
             }
         }
         let (proc, cmd, _) = m.prompted(effects);
-        m.answer(proc, cmd, PiData::None);
-        m.pi(proc, PiEvent::AgentStart);
+        m.begins(proc, cmd);
         m.pi(proc, PiEvent::Assistant(failed("401 no such key")));
-        let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
-        let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-        let effects = m.answer(proc, id, PiData::State(PiState::default()));
+        let effects = m.settles(proc);
         notices += effects.iter().filter(|e| matches!(e, Effect::Notice(_))).count();
         let run = m.runs("j").into_iter().rev().find(|r| r.status == "error").unwrap();
         let at = m.now.wall;

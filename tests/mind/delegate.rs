@@ -17,21 +17,58 @@ fn house() -> Rules {
     rules
 }
 
-fn told(effects: &[Effect]) -> Vec<(ReqId, Delegated)> {
+/// `main` is at a turn that runs a tool.
+fn asking() -> (Mind, ProcId) {
+    let mut m = Mind::new(house());
+    let parent = m.busy(MAIN);
+    (m, parent)
+}
+
+/// The task of these tests.
+fn apples(session: &str, proc: Option<ProcId>, to: &str) -> DelegateRequest {
+    let (session, to, task) = (session.into(), to.into(), "count the apples".into());
+    DelegateRequest { session, proc, to, task, ..DelegateRequest::default() }
+}
+
+/// Who hears what of tasks.
+fn delegated(effects: &[Effect]) -> Vec<(ReqId, Delegated)> {
     let told = |e: &Effect| match e {
         Effect::Answer { id, answer, .. } => match &*answer.0 {
             Answer::Delegated(told) => Some((*id, (**told).clone())),
-            other => panic!("{other:?}"),
+            _ => None,
         },
         _ => None,
     };
     effects.iter().filter_map(told).collect()
 }
 
+/// The same, and nobody hears anything else.
+fn told(effects: &[Effect]) -> Vec<(ReqId, Delegated)> {
+    let told = delegated(effects);
+    let answers = effects.iter().filter(|e| matches!(e, Effect::Answer { .. })).count();
+    assert_eq!(told.len(), answers, "{effects:?}");
+    told
+}
+
 /// The one answer: its status and text.
 fn only(effects: &[Effect]) -> (DelegateStatus, String) {
     match &told(effects)[..] {
         [(_, one)] => (one.status, one.text.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Nothing happened but one answer.
+fn only_answer(effects: &[Effect]) -> Answer {
+    match effects {
+        [Effect::Answer { answer, .. }] => (*answer.0).clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refusal(effects: &[Effect]) -> Code {
+    match only_answer(effects) {
+        Answer::Error { code, .. } => code,
         other => panic!("{other:?}"),
     }
 }
@@ -43,24 +80,28 @@ fn signalled(effects: &[Effect]) -> Vec<ProcId> {
 impl Mind {
     /// A turn of that session that runs a tool.
     fn busy(&mut self, session: &str) -> ProcId {
-        let effects = self.say_in(session, "webchat", "go");
-        let (proc, cmd, _) = self.prompted(effects);
+        let (proc, cmd) = self.asked_in(session, "webchat", "go");
         self.at_work(proc, cmd);
         proc
     }
     fn at_work(&mut self, proc: ProcId, cmd: CmdId) {
-        self.answer(proc, cmd, PiData::None);
-        self.pi(proc, PiEvent::AgentStart);
+        self.begins(proc, cmd);
         self.pi(proc, PiEvent::ToolStart { name: "delegate_to_agent".into() });
     }
     fn delegate(&mut self, session: &str, proc: Option<ProcId>, to: &str) -> Vec<Effect> {
-        self.delegate_as(DelegateRequest {
-            session: session.into(),
-            proc,
-            to: to.into(),
-            task: "count the apples".into(),
-            ..DelegateRequest::default()
-        })
+        self.delegate_as(apples(session, proc, to))
+    }
+    /// The other agent gets the task.
+    fn tasked(&mut self, session: &str, by: ProcId, to: &str) -> (ProcId, CmdId) {
+        let effects = self.delegate(session, Some(by), to);
+        let (child, cmd, _) = self.prompted(effects);
+        (child, cmd)
+    }
+    /// It is at it.
+    fn working_on(&mut self, session: &str, by: ProcId, to: &str) -> ProcId {
+        let (child, cmd) = self.tasked(session, by, to);
+        self.at_work(child, cmd);
+        child
     }
     fn delegate_as(&mut self, req: DelegateRequest) -> Vec<Effect> {
         self.ask(Request::Delegate(Box::new(req)))
@@ -69,44 +110,30 @@ impl Mind {
         self.snapshot().delegation
     }
     fn snapshot(&mut self) -> Snapshot {
-        let effects = self.ask(Request::Snapshot);
-        let of = |e: &Effect| match e {
-            Effect::Answer { answer, .. } => match &*answer.0 {
-                Answer::Snapshot(s) => Some((**s).clone()),
-                _ => None,
-            },
-            _ => None,
-        };
-        effects.iter().find_map(of).unwrap()
+        match only_answer(&self.ask(Request::Snapshot)) {
+            Answer::Snapshot(s) => *s,
+            other => panic!("{other:?}"),
+        }
     }
     fn children(&mut self) -> Vec<SessionInfo> {
-        let effects = self.ask(Request::Sessions { after: None, limit: 100 });
-        let of = |e: &Effect| match e {
-            Effect::Answer { answer, .. } => match &*answer.0 {
-                Answer::Sessions(list) => Some(list.clone()),
-                _ => None,
-            },
-            _ => None,
+        let mut list = match only_answer(&self.ask(Request::Sessions { after: None, limit: 100 })) {
+            Answer::Sessions(list) => list,
+            other => panic!("{other:?}"),
         };
-        let mut list = effects.iter().find_map(of).unwrap();
         list.retain(|s| delegation::is_delegated(&s.key));
         list
     }
     /// An aborted turn of an old pi comes to its end.
     fn aborted(&mut self, proc: ProcId, half: &str) -> Vec<Effect> {
         let mut all = self.pi(proc, PiEvent::Assistant(said(half, "aborted")));
-        let effects = self.pi(proc, PiEvent::AgentEnd { will_retry: false });
-        let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-        all.extend(effects);
-        all.extend(self.answer(proc, id, PiData::State(PiState::default())));
+        all.extend(self.settles(proc));
         all
     }
 }
 
 #[test]
 fn given_a_task_then_the_other_agent_works_on_it_in_its_own_place_and_its_answer_comes_back() {
-    let mut m = Mind::new(house());
-    let parent = m.busy(MAIN);
+    let (mut m, parent) = asking();
     let effects = m.delegate(MAIN, Some(parent), "coder");
     assert!(told(&effects).is_empty(), "it waits");
     let (child, cmd, prompt) = m.prompted(effects);
@@ -129,8 +156,7 @@ fn given_a_task_then_the_other_agent_works_on_it_in_its_own_place_and_its_answer
 
 #[test]
 fn given_two_tasks_in_the_same_millisecond_then_each_has_its_own_conversation() {
-    let mut m = Mind::new(house());
-    let parent = m.busy(MAIN);
+    let (mut m, parent) = asking();
     m.delegate(MAIN, Some(parent), "coder");
     m.delegate(MAIN, Some(parent), "coder");
     assert_eq!(m.children().len(), 2);
@@ -141,37 +167,30 @@ fn given_two_tasks_in_the_same_millisecond_then_each_has_its_own_conversation() 
 
 #[test]
 fn what_the_rules_do_not_allow_is_rejected_with_words_for_the_model() {
-    let mut m = Mind::new(house());
-    let parent = m.busy(MAIN);
+    let (mut m, parent) = asking();
     for (to, words) in [("nobody", "there is no agent \"nobody\"; you may ask: coder, writer"), ("main", "may not")] {
         let (status, text) = only(&m.delegate(MAIN, Some(parent), to));
         assert_eq!(status, DelegateStatus::Rejected);
         assert!(text.contains(words), "{text}");
     }
-    let empty = DelegateRequest { session: MAIN.into(), to: "coder".into(), ..DelegateRequest::default() };
+    let empty = DelegateRequest { task: String::new(), ..apples(MAIN, None, "coder") };
     assert!(only(&m.delegate_as(empty)).1.contains("the task is empty"));
     assert_eq!(m.figures().rejected, 3);
     assert!(m.children().is_empty());
     // Another session's process, and no session at all.
     for (session, proc) in [("agent:main:webchat:x", Some(parent)), ("agent:main:webchat:x", None)] {
         let effects = m.delegate(session, proc, "coder");
-        assert!(matches!(&effects[..], [Effect::Answer { answer, .. }]
-            if matches!(&*answer.0, Answer::Error { code: Code::NotFound, .. })));
+        assert_eq!(refusal(&effects), Code::NotFound);
     }
 }
 
 #[test]
 fn given_a_delegate_then_it_delegates_only_as_deep_as_its_own_rule_says() {
-    let mut m = Mind::new(house());
-    let parent = m.busy(MAIN);
-    let effects = m.delegate(MAIN, Some(parent), "coder");
-    let (coder, cmd, _) = m.prompted(effects);
-    m.at_work(coder, cmd);
+    let (mut m, parent) = asking();
+    let coder = m.working_on(MAIN, parent, "coder");
     let first = m.children().remove(0).key;
     // `coder` may: its rule says 2.
-    let effects = m.delegate(&first, Some(coder), "writer");
-    let (writer, cmd, _) = m.prompted(effects);
-    m.at_work(writer, cmd);
+    let writer = m.working_on(&first, coder, "writer");
     let second = m.children().into_iter().find(|s| s.agent == "writer").unwrap().key;
     assert_eq!(delegation::depth(&second), 2);
     let (status, text) = only(&m.delegate(&second, Some(writer), "coder"));
@@ -218,18 +237,9 @@ fn given_a_task_that_takes_too_long_then_it_is_stopped_and_the_caller_is_told() 
         rules.delegation.partial = partial;
         let mut m = Mind::new(rules);
         let parent = m.busy(MAIN);
-        let req = DelegateRequest {
-            session: MAIN.into(),
-            proc: Some(parent),
-            to: "coder".into(),
-            task: "count".into(),
-            timeout: Some(60_000),
-            ..DelegateRequest::default()
-        };
-        let effects = m.delegate_as(req);
+        let effects = m.delegate_as(DelegateRequest { timeout: Some(60_000), ..apples(MAIN, Some(parent), "coder") });
         let (child, cmd, _) = m.prompted(effects);
-        m.answer(child, cmd, PiData::None);
-        m.pi(child, PiEvent::AgentStart);
+        m.begins(child, cmd);
         assert!(told(&m.wait(59_000)).is_empty());
         let effects = m.wait(1_100);
         assert!(written(&effects, |c| *c == PiCmd::Abort).is_some());
@@ -246,11 +256,8 @@ fn given_a_task_that_takes_too_long_then_it_is_stopped_and_the_caller_is_told() 
 
 #[test]
 fn given_a_pi_that_does_not_stop_then_the_caller_is_told_all_the_same() {
-    let mut m = Mind::new(house());
-    let parent = m.busy(MAIN);
-    let effects = m.delegate(MAIN, Some(parent), "coder");
-    let (child, cmd, _) = m.prompted(effects);
-    m.at_work(child, cmd);
+    let (mut m, parent) = asking();
+    let child = m.working_on(MAIN, parent, "coder");
     m.wait(10_000);
     assert!(told(&m.wait(110_000)).is_empty());
     let (status, _) = only(&m.wait(3_000));
@@ -264,17 +271,8 @@ fn given_a_pi_that_does_not_stop_then_the_caller_is_told_all_the_same() {
 
 #[test]
 fn no_answer_is_held_longer_than_290_s() {
-    let mut m = Mind::new(house());
-    let parent = m.busy(MAIN);
-    let req = DelegateRequest {
-        session: MAIN.into(),
-        proc: Some(parent),
-        to: "coder".into(),
-        task: "count".into(),
-        timeout: Some(3_600_000),
-        ..DelegateRequest::default()
-    };
-    let effects = m.delegate_as(req);
+    let (mut m, parent) = asking();
+    let effects = m.delegate_as(DelegateRequest { timeout: Some(3_600_000), ..apples(MAIN, Some(parent), "coder") });
     let (child, cmd, _) = m.prompted(effects);
     m.at_work(child, cmd);
     m.wait(10_000);
@@ -288,26 +286,13 @@ fn given_a_parent_that_is_stopped_then_all_tasks_below_it_are() {
     let resets = |m: &mut Mind| m.say("/new");
     let deletes = |m: &mut Mind| m.ask(Request::Delete { session: MAIN.into() });
     for stop in [stops, resets, deletes] as [fn(&mut Mind) -> Vec<Effect>; 3] {
-        let mut m = Mind::new(house());
-        let parent = m.busy(MAIN);
-        let effects = m.delegate(MAIN, Some(parent), "coder");
-        let (coder, cmd, _) = m.prompted(effects);
-        m.at_work(coder, cmd);
+        let (mut m, parent) = asking();
+        let coder = m.working_on(MAIN, parent, "coder");
         let first = m.children().remove(0).key;
-        let effects = m.delegate(&first, Some(coder), "writer");
-        let (writer, cmd, _) = m.prompted(effects);
-        m.at_work(writer, cmd);
+        let writer = m.working_on(&first, coder, "writer");
         let effects = stop(&mut m);
-        let cancelled: Vec<_> = effects
-            .iter()
-            .filter_map(|e| match e {
-                Effect::Answer { answer, .. } => match &*answer.0 {
-                    Answer::Delegated(told) => Some((told.status, told.text.contains("cancelled"))),
-                    _ => None,
-                },
-                _ => None,
-            })
-            .collect();
+        let cancelled: Vec<_> =
+            delegated(&effects).iter().map(|(_, t)| (t.status, t.text.contains("cancelled"))).collect();
         assert_eq!(cancelled, [(DelegateStatus::Error, true), (DelegateStatus::Error, true)]);
         let aborts = effects.iter().filter(|e| matches!(e, Effect::Write { cmd, .. } if **cmd == PiCmd::Abort));
         assert_eq!(aborts.count(), 3, "{effects:#?}");
@@ -320,12 +305,9 @@ fn given_a_parent_that_is_stopped_then_all_tasks_below_it_are() {
 #[test]
 fn given_a_caller_that_leaves_or_a_parent_that_dies_then_the_task_is_ended() {
     for leaves in [true, false] {
-        let mut m = Mind::new(house());
-        let parent = m.busy(MAIN);
+        let (mut m, parent) = asking();
         let id = ReqId(m.next);
-        let effects = m.delegate(MAIN, Some(parent), "coder");
-        let (child, cmd, _) = m.prompted(effects);
-        m.at_work(child, cmd);
+        let child = m.working_on(MAIN, parent, "coder");
         let effects = match leaves {
             true => m.feed(Event::Gone { id }),
             false => m.feed(Event::Exit { proc: parent, info: Box::default() }),
@@ -338,32 +320,24 @@ fn given_a_caller_that_leaves_or_a_parent_that_dies_then_the_task_is_ended() {
 
 #[test]
 fn given_a_stop_of_the_gateway_then_what_has_not_begun_is_cancelled_and_what_runs_may_end() {
-    let mut m = Mind::new(house());
-    let parent = m.busy(MAIN);
-    let effects = m.delegate(MAIN, Some(parent), "coder");
-    let (child, cmd, _) = m.prompted(effects);
+    let (mut m, parent) = asking();
+    let (child, cmd) = m.tasked(MAIN, parent, "coder");
     m.delegate(MAIN, Some(parent), "writer");
     let deadline = m.now.mono + 60_000;
     let (status, text) = only(&m.feed(Event::Drain { deadline }));
     assert_eq!((status, text.as_str()), (DelegateStatus::Error, "The delegation to agent \"writer\" was cancelled."));
     assert_eq!(only(&m.finish(child, cmd, "seven")), (DelegateStatus::Completed, "seven".into()));
     let refused = m.delegate(MAIN, Some(parent), "writer");
-    assert!(matches!(&refused[..], [Effect::Answer { answer, .. }]
-        if matches!(&*answer.0, Answer::Error { code: Code::ShuttingDown, .. })));
+    assert_eq!(refusal(&refused), Code::ShuttingDown);
 }
 
 #[test]
 fn given_an_agent_that_fails_then_the_caller_reads_why() {
-    let mut m = Mind::new(house());
-    let parent = m.busy(MAIN);
-    let effects = m.delegate(MAIN, Some(parent), "coder");
-    let (child, cmd, _) = m.prompted(effects);
-    m.answer(child, cmd, PiData::None);
-    m.pi(child, PiEvent::AgentStart);
+    let (mut m, parent) = asking();
+    let (child, cmd) = m.tasked(MAIN, parent, "coder");
+    m.begins(child, cmd);
     m.pi(child, PiEvent::Assistant(failed("401 unauthorized")));
-    let effects = m.pi(child, PiEvent::AgentEnd { will_retry: false });
-    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-    let (status, text) = only(&m.answer(child, id, PiData::State(PiState::default())));
+    let (status, text) = only(&m.settles(child));
     assert_eq!(status, DelegateStatus::Error);
     assert!(text.contains("Agent \"coder\" failed") && text.contains("401"), "{text}");
 }
@@ -371,8 +345,7 @@ fn given_an_agent_that_fails_then_the_caller_reads_why() {
 #[test]
 fn given_a_restart_then_the_orphan_is_swept_and_dropped_and_nobody_hears_of_it() {
     for begun in [true, false] {
-        let mut m = Mind::new(house());
-        let parent = m.busy(MAIN);
+        let (mut m, parent) = asking();
         let effects = m.delegate(MAIN, Some(parent), "coder");
         if begun {
             let (child, cmd, _) = m.prompted(effects);
@@ -424,14 +397,8 @@ impl Mind {
 fn given_the_same_key_again_then_the_same_answer_and_the_model_is_asked_once() {
     let mut m = Mind::new(house());
     m.say("hello");
-    let req = DelegateRequest {
-        session: MAIN.into(),
-        to: "coder".into(),
-        task: "count".into(),
-        dkey: Some("http:tools:secret:x:k1".into()),
-        body_hash: "h".into(),
-        ..DelegateRequest::default()
-    };
+    let dkey = Some("http:tools:secret:x:k1".into());
+    let req = DelegateRequest { dkey, body_hash: "h".into(), ..apples(MAIN, None, "coder") };
     let effects = m.delegate_as(req.clone());
     let (child, cmd, _) = m.prompted(effects);
     assert!(m.delegate_as(req.clone()).iter().all(|e| !matches!(e, Effect::Job { .. })));
@@ -439,8 +406,7 @@ fn given_the_same_key_again_then_the_same_answer_and_the_model_is_asked_once() {
     assert_eq!(both.len(), 2);
     let other = DelegateRequest { body_hash: "other".into(), ..req.clone() };
     let conflict = m.delegate_as(other);
-    assert!(matches!(&conflict[..], [Effect::Answer { answer, .. }]
-        if matches!(&*answer.0, Answer::Error { code: Code::IdempotencyConflict, .. })));
+    assert_eq!(refusal(&conflict), Code::IdempotencyConflict);
     m.start();
     let again = told(&m.delegate_as(req));
     assert_eq!((again[0].1.text.as_str(), again[0].1.replayed), ("seven", true));
@@ -450,8 +416,7 @@ fn given_the_same_key_again_then_the_same_answer_and_the_model_is_asked_once() {
 #[test]
 fn given_hundreds_of_tasks_then_people_s_conversations_are_still_found() {
     let mut m = Mind::new(house());
-    let effects = m.say("hello");
-    let (proc, cmd, _) = m.prompted(effects);
+    let (proc, cmd) = m.asked("hello");
     m.finish(proc, cmd, "hi");
     let db = rusqlite::Connection::open(&m.path).unwrap();
     let mut q = db.prepare("SELECT name FROM pragma_table_info('session')").unwrap();
@@ -481,8 +446,7 @@ fn given_a_day_then_a_delegated_conversation_is_forgotten() {
     let mut m = Mind::new(house());
     m.feed(Event::Clock { confirmed: true });
     let parent = m.busy(MAIN);
-    let effects = m.delegate(MAIN, Some(parent), "coder");
-    let (child, cmd, _) = m.prompted(effects);
+    let (child, cmd) = m.tasked(MAIN, parent, "coder");
     m.finish(child, cmd, "seven");
     m.feed(Event::Exit { proc: child, info: Box::default() });
     m.wait(23 * 3_600_000);

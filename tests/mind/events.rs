@@ -10,8 +10,7 @@ use serde_json::json;
 fn a_woken_run_tries_again_while_the_session_is_busy_and_comes_at_last_when_it_is_not() {
     let mut m = beating();
     m.talk();
-    let effects = m.say("a long story");
-    let (proc, cmd, _) = m.prompted(effects);
+    let (proc, cmd) = m.asked("a long story");
     assert!(copies(&m.wake_up("x", true)).is_empty());
     for _ in 0..3 {
         assert!(copies(&m.wait(5_000)).is_empty());
@@ -23,15 +22,12 @@ fn a_woken_run_tries_again_while_the_session_is_busy_and_comes_at_last_when_it_i
     let (prompt, _) = m.beat(effects, "HEARTBEAT_OK");
     assert!(prompt.contains("[WAKE] x"));
     // Free again when it is tried the first time.
-    let effects = m.say("another one");
-    let (proc, cmd, _) = m.prompted(effects);
+    let (proc, cmd) = m.asked("another one");
     m.answer(proc, cmd, PiData::None);
     m.wake_up("y", true);
     m.pi(proc, PiEvent::AgentStart);
     m.pi(proc, PiEvent::Assistant(said("end", "stop")));
-    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
-    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-    let effects = m.answer(proc, id, PiData::State(PiState::default()));
+    let effects = m.settles(proc);
     let (prompt, _) = m.beat(effects, "HEARTBEAT_OK");
     assert!(prompt.contains("[WAKE] y"));
 }
@@ -73,12 +69,9 @@ fn without_a_heartbeat_an_event_stands_before_the_next_message_and_comes_back_if
     let lines: Vec<&str> = prompt.lines().collect();
     assert!(lines[0].starts_with("[msgId:") && lines[1] == "[System events]", "{prompt}");
     assert!(lines[2].ends_with("[WAKE] the door bell rang") && lines[4] == "what is new?", "{prompt}");
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    m.begins(proc, cmd);
     m.pi(proc, PiEvent::Assistant(failed("401 no")));
-    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
-    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-    m.answer(proc, id, PiData::State(PiState::default()));
+    m.settles(proc);
     let effects = m.say("and now?");
     let (proc, cmd, prompt) = m.prompted(effects);
     assert!(prompt.contains("[WAKE]"));
@@ -146,12 +139,9 @@ fn a_woken_heartbeat_that_fails_is_tried_again_long_before_the_next_one() {
     m.talk();
     let effects = m.wake_up("the door bell rang", true);
     let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    m.begins(proc, cmd);
     m.pi(proc, PiEvent::Assistant(failed("401 no")));
-    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
-    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-    let effects = m.answer(proc, id, PiData::State(PiState::default()));
+    let effects = m.settles(proc);
     m.lets_go(proc, effects);
     assert_eq!(m.events(MAIN), ["[WAKE] the door bell rang"]);
     let effects = m.wait(5 * MIN);

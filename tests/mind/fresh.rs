@@ -45,8 +45,7 @@ fn play(m: &mut Mind, effects: &mut Vec<Effect>, mut platform: impl FnMut(Call) 
 fn delivered(chat_type: ChatType, ms: u64, bare: bool) -> Vec<&'static str> {
     let (mut m, effects) = with_views(chat_type, 1_000_000);
     let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    m.begins(proc, cmd);
     // The first look at the view comes with its first interval.
     let effects = m.wait(1_000_000);
     let call = calls(&effects)[0];
@@ -56,9 +55,7 @@ fn delivered(chat_type: ChatType, ms: u64, bare: bool) -> Vec<&'static str> {
     });
     m.wait(ms);
     m.pi(proc, PiEvent::Assistant(said("hello", "stop")));
-    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
-    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-    let mut effects = m.answer(proc, id, PiData::State(PiState::default()));
+    let mut effects = m.settles(proc);
     let mut ops = Vec::new();
     play(&mut m, &mut effects, |call| {
         ops.push(match call.op {

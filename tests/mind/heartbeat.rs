@@ -45,8 +45,7 @@ pub(super) fn removed(effects: &[Effect]) -> Vec<PathBuf> {
 
 impl Mind {
     pub(super) fn talk(&mut self) {
-        let effects = self.say("hi");
-        let (proc, cmd, _) = self.prompted(effects);
+        let (proc, cmd) = self.asked("hi");
         self.finish(proc, cmd, "hello");
     }
     /// The hands say what stands in `core/heartbeat.md`.
@@ -233,13 +232,10 @@ fn a_message_that_comes_before_the_heartbeat_was_asked_goes_first_and_one_that_c
     let (proc, cmd, prompt) = m.prompted(effects);
     assert!(prompt.contains("heartbeat.md"), "{prompt}");
     assert!(prompts(&m.say("slow")).is_empty(), "it waits for the heartbeat's end");
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    m.begins(proc, cmd);
     assert!(prompts(&m.say("slower")).is_empty(), "nothing is handed into it");
     m.pi(proc, PiEvent::Assistant(said("HEARTBEAT_OK", "stop")));
-    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
-    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-    let effects = m.answer(proc, id, PiData::State(PiState::default()));
+    let effects = m.settles(proc);
     let effects = m.lets_go(proc, effects);
     let (_, _, prompt) = m.prompted(effects);
     assert!(prompt.contains("slow") && prompt.contains("slower"), "{prompt}");
@@ -304,15 +300,12 @@ fn a_heartbeat_that_hangs_is_stopped_by_its_own_limit_and_its_events_come_back()
     let effects = m.wake_up("x", true);
     let made = copies(&effects);
     let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    m.begins(proc, cmd);
     assert!(m.events(MAIN).is_empty());
     assert!(written(&m.wait(MIN - 1), |c| *c == PiCmd::Abort).is_none());
     assert!(written(&m.wait(1), |c| *c == PiCmd::Abort).is_some());
     m.pi(proc, PiEvent::Assistant(said("half", "aborted")));
-    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
-    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-    let effects = m.answer(proc, id, PiData::State(PiState::default()));
+    let effects = m.settles(proc);
     let effects = m.lets_go(proc, effects);
     assert_eq!(removed(&effects), [made[0].1.clone()]);
     assert_eq!((m.file(MAIN), m.events(MAIN), m.posted()), (file, vec!["[WAKE] x".to_owned()], vec![]));
@@ -337,8 +330,7 @@ fn a_kill_during_a_heartbeat_leaves_neither_a_file_nor_an_event_behind() {
     // In its turn.
     let (proc, cmd, prompt) = m.prompted(effects);
     assert!(prompt.contains("[WAKE] x"));
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    m.begins(proc, cmd);
     let effects = m.down(1_000);
     let swept = effects.iter().find_map(|e| if let Effect::Sweep { proc, .. } = e { Some(*proc) } else { None });
     let effects = m.feed(Event::Swept { proc: swept.unwrap() });
@@ -391,8 +383,7 @@ fn a_heartbeat_takes_no_place_in_the_pool_while_somebody_waits() {
     }
     let (proc, cmd, _) = m.prompted(effects);
     // The heartbeat waits for a place, for an hour; then somebody comes.
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    m.begins(proc, cmd);
     m.pi(proc, PiEvent::ToolStart { name: "bash".into() });
     let effects = m.wait(5 * MIN);
     let beat = m.reads(&effects, true);
@@ -441,13 +432,10 @@ fn in_interrupt_mode_a_message_ends_the_heartbeat_and_its_events_wait_again() {
     let file = m.file(MAIN);
     let effects = m.wake_up("x", true);
     let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    m.begins(proc, cmd);
     assert!(written(&m.say("quick"), |c| *c == PiCmd::Abort).is_some());
     m.pi(proc, PiEvent::Assistant(said("half", "aborted")));
-    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
-    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-    let effects = m.answer(proc, id, PiData::State(PiState::default()));
+    let effects = m.settles(proc);
     let effects = m.lets_go(proc, effects);
     let (proc, cmd, prompt) = m.prompted(effects);
     assert!(prompt.contains("quick") && !prompt.contains("[WAKE]"), "{prompt}");
@@ -462,14 +450,11 @@ fn a_reset_during_a_heartbeat_begins_the_conversation_anew_and_nothing_of_it_com
     let effects = m.wake_up("x", true);
     let made = copies(&effects);
     let (proc, cmd, _) = m.prompted(effects);
-    m.answer(proc, cmd, PiData::None);
-    m.pi(proc, PiEvent::AgentStart);
+    m.begins(proc, cmd);
     m.ask(Request::Reset { session: MAIN.into(), all: false });
     let fresh = m.file(MAIN);
     m.pi(proc, PiEvent::Assistant(said("The disk is full.", "aborted")));
-    let effects = m.pi(proc, PiEvent::AgentEnd { will_retry: false });
-    let id = written(&effects, |c| matches!(c, PiCmd::GetState)).unwrap();
-    let effects = m.answer(proc, id, PiData::State(PiState::default()));
+    let effects = m.settles(proc);
     let effects = m.lets_go(proc, effects);
     assert_eq!(removed(&effects), [made[0].1.clone()]);
     assert_eq!((m.file(MAIN), m.events(MAIN), m.posted()), (fresh, vec![], vec![]));
@@ -483,8 +468,7 @@ fn every_agent_has_a_heartbeat_of_its_own_in_its_own_conversation() {
     let mut m = minded(rules);
     m.talk();
     let tab = "agent:garden:webchat:g";
-    let effects = m.say_in(tab, "webchat", "hi");
-    let (proc, cmd, _) = m.prompted(effects);
+    let (proc, cmd) = m.asked_in(tab, "webchat", "hi");
     m.finish(proc, cmd, "hello");
     let effects = m.ticks();
     m.beat(effects, "HEARTBEAT_OK");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pi_gateway::cron::job::{Job, Mode};
 use pi_gateway::message::*;
-use pi_gateway::rules::{Address, CronRules};
+use pi_gateway::rules::CronRules;
 use rusqlite::Connection;
 use serde_json::json;
 

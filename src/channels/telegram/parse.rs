@@ -1,6 +1,6 @@
 //! An update as a message for the mind (telegram.md 4.4, 5, 6, 8). Pure.
 
-use super::api::{Entity, Message, Update, User};
+use super::api::{Chat, Entity, Message, Update, User};
 use super::content;
 use super::files;
 use super::utf16;
@@ -69,23 +69,29 @@ fn source(m: &Message, me: &Me, account: &str) -> Option<Source> {
     if sender == 0 || (from.is_bot && m.sender_chat.is_none()) {
         return None;
     }
-    let chat_type = match m.chat.r#type.as_str() {
-        "private" => ChatType::Dm,
-        "channel" => ChatType::Channel,
-        _ => ChatType::Group,
-    };
     Some(Source {
-        channel: super::NAME.into(),
-        account: Some(account.to_owned()),
-        chat_type,
-        chat: m.chat.id.to_string(),
-        chat_name: m.chat.title.clone(),
-        thread: topic(m).map(|t| t.to_string()),
         sender: sender.to_string(),
         sender_name: name.filter(|n| !n.is_empty()),
         message_id: Some(m.message_id.to_string()),
-        ..Source::default()
+        thread: topic(m).map(|t| t.to_string()),
+        ..place(&m.chat, account)
     })
+}
+
+/// Somewhere in that chat; who wrote there, and in which topic, says the caller.
+pub fn place(chat: &Chat, account: &str) -> Source {
+    Source {
+        channel: super::NAME.into(),
+        account: Some(account.to_owned()),
+        chat_type: match chat.r#type.as_str() {
+            "private" => ChatType::Dm,
+            "channel" => ChatType::Channel,
+            _ => ChatType::Group,
+        },
+        chat: chat.id.to_string(),
+        chat_name: chat.title.clone(),
+        ..Source::default()
+    }
 }
 
 /// The topic. In chats without topics `message_thread_id` only names a chain of replies.

@@ -1,7 +1,7 @@
 //! A press of a button as an event for the mind (telegram.md 11). Pure.
 
 use super::api::{Message, Update};
-use super::parse::{topic, Me};
+use super::parse::{place, topic, Me};
 use crate::message::{ChatType, Facts, Press, Source};
 
 /// The press in an update, if there is one.
@@ -16,16 +16,12 @@ pub fn of(u: &Update, me: &Me, account: &str) -> Option<Press> {
         _ => ChatType::Dm,
     };
     let source = Source {
-        channel: super::NAME.into(),
-        account: Some(account.to_owned()),
         chat_type,
-        chat: m.chat.id.to_string(),
-        chat_name: m.chat.title.clone(),
-        thread: topic(m).map(|t| t.to_string()),
         sender: query.from.id.to_string(),
         sender_name: Some(query.from.label()).filter(|n| !n.is_empty()),
         message_id: (m.message_id != 0).then(|| m.message_id.to_string()),
-        ..Source::default()
+        thread: topic(m).map(|t| t.to_string()),
+        ..place(&m.chat, account)
     };
     let general = (m.chat.is_forum && !m.is_topic_message).then(|| "1".to_owned());
     Some(Press {

@@ -1,9 +1,9 @@
 //! Reactions: what people set as words for the agent, and what the bot may set (telegram.md 9). Pure.
 
 use super::api::{ReactionChange, ReactionType};
-use super::parse::Me;
+use super::parse::{place, Me};
 use crate::config::types::{ReactionLevel, ReactionNotifications, TelegramAccount};
-use crate::message::{ChatType, Inbound, Reaction, Source};
+use crate::message::{Inbound, Reaction, Source};
 
 /// What a bot may set, without variation selectors.
 const ALLOWED: &str = "👍 👎 ❤ 🔥 🥰 👏 😁 🤔 🤯 😱 🤬 😢 🎉 🤩 🤮 💩 🙏 👌 🕊 🤡 🥱 🥴 😍 🐳 ❤‍🔥 🌚 🌭 💯 🤣 ⚡ 🍌 🏆 💔 🤨 😐 🍓 🍾 💋 🖕 😈 😴 😭 🤓 👻 👨‍💻 👀 🎃 🙈 😇 😨 🤝 ✍ 🤗 🫡 🎅 🎄 ☃ 💅 🤪 🗿 🆒 💘 🙉 🦄 😘 💊 🙊 😎 👾 🤷‍♂ 🤷 🤷‍♀ 😡";
@@ -54,18 +54,9 @@ pub fn told(r: &ReactionChange, update: i64, me: &Me, account: &str, told: Told)
         ReactionLevel::Extensive => format!("[reaction] {actor} changed reaction from {old} to {new}"),
     };
     let source = Source {
-        channel: super::NAME.into(),
-        account: Some(account.to_owned()),
-        chat_type: match r.chat.r#type.as_str() {
-            "private" => ChatType::Dm,
-            "channel" => ChatType::Channel,
-            _ => ChatType::Group,
-        },
-        chat: r.chat.id.to_string(),
-        chat_name: r.chat.title.clone(),
         sender: sender.to_string(),
         sender_name: Some(name).filter(|n| !n.is_empty()),
-        ..Source::default()
+        ..place(&r.chat, account)
     };
     let dkey = format!("tg:{}:{update}", me.id);
     let inbound = Inbound { dkey, source, text, ..Inbound::default() };

@@ -1,109 +1,28 @@
-//! What the mind does with messages that come in parts or with files (core.md 6, 22.2), step by step.
-#![allow(clippy::unwrap_used)]
+//! Messages that come in parts or with files (core.md 6, 22.2).
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use super::*;
+use pi_gateway::rules::Inflow;
 
-use pi_gateway::access::{Access, DmPolicy};
-use pi_gateway::core::{Legacy, State};
-use pi_gateway::message::*;
-use pi_gateway::rules::{AccountRules, ChannelRules, Inflow, Rules};
-use pi_gateway::store::Store;
-
-struct Mind {
-    state: Option<State>,
-    now: Now,
-    path: PathBuf,
-    rules: Rules,
-    next: u64,
-    said: Vec<String>,
-    _dir: tempfile::TempDir,
+/// A mind with a platform whose messages come in parts.
+fn house() -> Mind {
+    let mut rules = rules();
+    rules.channels.insert("t".into(), ChannelRules { mailbox: false, repeat_safe: false });
+    let inflow = Inflow { album: 1000, album_most: 5000, long_text: 3900, long_wait: 1500, ..Inflow::default() };
+    let access = Access { dm: DmPolicy::Open, ..Access::default() };
+    rules.accounts.insert(("t".into(), String::new()), AccountRules { access, inflow, ..AccountRules::default() });
+    Mind::new(rules)
 }
 
 impl Mind {
-    fn new() -> Mind {
-        let dir = tempfile::tempdir().unwrap();
-        let mut rules = Rules { debounce: 0, pool_min: 0, transcripts: false, ..Rules::default() };
-        rules.channels.insert("t".into(), ChannelRules { mailbox: false, repeat_safe: false });
-        let inflow = Inflow { album: 1000, album_most: 5000, long_text: 3900, long_wait: 1500, ..Inflow::default() };
-        let access = Access { dm: DmPolicy::Open, ..Access::default() };
-        rules.accounts.insert(("t".into(), String::new()), AccountRules { access, inflow, ..AccountRules::default() });
-        let now = Now { wall: 1_800_000_000_000, mono: 5_000_000 };
-        let path = dir.path().join("gateway.db");
-        let mut m = Mind { state: None, now, path, rules, next: 1, said: Vec::new(), _dir: dir };
-        m.restart();
-        m
-    }
-    /// As after `kill -9`.
-    fn restart(&mut self) -> Vec<Effect> {
-        self.state = None;
-        let store = Store::open(&self.path).unwrap();
-        let (state, effects) = State::open(store, Arc::new(self.rules.clone()), self.now, Legacy::default()).unwrap();
-        self.state = Some(state);
-        effects
-    }
-    fn feed(&mut self, event: Event) -> Vec<Effect> {
-        let state = self.state.as_mut().unwrap();
-        state.store().begin().unwrap();
-        state.store().savepoint().unwrap();
-        let effects = state.step(event, self.now).unwrap();
-        state.store().release().unwrap();
-        state.store().commit().unwrap();
-        for e in &effects {
-            if let Effect::Job { job, .. } = e {
-                if let Job::Render { content, .. } = &**job {
-                    self.said.push(content.text.clone());
-                }
-            }
-        }
-        effects
-    }
     fn bring(&mut self, update: Update) -> Vec<Effect> {
         self.next += 1;
         let batch = Batch { channel: "t".into(), account: String::new(), updates: vec![update], cursor: None };
         self.feed(Event::Inbound { id: ReqId(self.next), batch: Box::new(batch) })
     }
-    fn wait(&mut self, ms: u64) -> Vec<Effect> {
-        self.now.mono += ms;
-        self.now.wall += ms as i64;
-        self.feed(Event::Due)
-    }
     fn fetched(&mut self, job: JobId, rows: &[Row], tail: &str) -> Vec<Effect> {
         let got = |row: &Row| Fetched { row: *row, tail: tail.into(), ..Fetched::default() };
         let done = JobDone::Fetched(rows.iter().map(got).collect());
         self.feed(Event::Job { id: job, done: Box::new(done) })
-    }
-    /// Opens a process for what waits; the prompt that it gets.
-    fn prompted(&mut self, mut effects: Vec<Effect>) -> String {
-        for _ in 0..20 {
-            let mut next = Vec::new();
-            for e in &effects {
-                match e {
-                    Effect::Write { proc, id, cmd } => match &**cmd {
-                        PiCmd::Prompt { message, .. } => return message.clone(),
-                        PiCmd::GetState => {
-                            let event = PiEvent::Response { id: *id, result: Ok(PiData::State(PiState::default())) };
-                            next.extend(self.feed(Event::Pi { proc: *proc, event: Box::new(event) }));
-                        }
-                        _ => {}
-                    },
-                    Effect::Job { id, job, .. } => {
-                        if let Job::PrepareFile { path, .. } = &**job {
-                            let done = JobDone::FileReady { path: path.clone(), len: 0, notice: None };
-                            next.extend(self.feed(Event::Job { id: *id, done: Box::new(done) }));
-                        }
-                        if let Job::FindMessages { .. } = &**job {
-                            let done = JobDone::FileRead(Found::default());
-                            next.extend(self.feed(Event::Job { id: *id, done: Box::new(done) }));
-                        }
-                    }
-                    Effect::Spawn { proc, .. } => next.extend(self.feed(Event::Spawned { proc: *proc, pid: 9 })),
-                    _ => {}
-                }
-            }
-            effects = next;
-        }
-        panic!("no prompt");
     }
     fn state_of(&self, n: i64) -> String {
         let row = self.state.as_ref().unwrap().store().inbox_by_key(&format!("t:{n}")).unwrap();
@@ -158,7 +77,7 @@ fn fetch(effects: &[Effect]) -> Option<JobId> {
 
 #[test]
 fn a_message_waits_for_its_file_and_the_next_of_its_chat_waits_behind_it() {
-    let mut m = Mind::new();
+    let mut m = house();
     let effects = m.bring(Update::Message(with_file(1, "first")));
     let job = fetch(&effects).unwrap();
     assert!(!effects.iter().any(|e| matches!(e, Effect::Spawn { .. })), "nothing begins before");
@@ -167,47 +86,47 @@ fn a_message_waits_for_its_file_and_the_next_of_its_chat_waits_behind_it() {
     assert_eq!((m.state_of(1), m.state_of(2)), ("accepted".into(), "accepted".into()));
     let first = m.row_of(1);
     let effects = m.fetched(job, &[first], "[a.pdf]");
-    let prompt = m.prompted(effects);
+    let (_, _, prompt) = m.prompted(effects);
     let at = |text: &str| prompt.find(text).unwrap_or_else(|| panic!("no {text} in {prompt}"));
     assert!(at("first\n\n[a.pdf]") < at("second"));
 }
 
 #[test]
 fn a_fetch_that_never_comes_back_is_asked_for_three_times_even_over_a_restart() {
-    let mut m = Mind::new();
+    let mut m = house();
     let effects = m.bring(Update::Message(with_file(1, "see")));
     assert!(fetch(&effects).is_some());
-    let effects = m.restart();
+    let effects = m.start();
     assert!(fetch(&effects).is_some(), "{effects:?}");
     assert!(fetch(&m.wait(330_000)).is_some());
     let effects = m.wait(330_000);
     assert!(fetch(&effects).is_none());
-    let prompt = m.prompted(effects);
+    let (_, _, prompt) = m.prompted(effects);
     assert!(prompt.contains("see\n\n[Document: a.pdf — download failed]"), "{prompt}");
 }
 
 #[test]
 fn a_late_or_repeated_word_about_a_fetch_changes_nothing() {
-    let mut m = Mind::new();
+    let mut m = house();
     let job = fetch(&m.bring(Update::Message(with_file(1, "see")))).unwrap();
     let row = m.row_of(1);
     let again = fetch(&m.wait(330_000)).unwrap();
     assert!(m.fetched(job, &[row], "[late]").is_empty());
     let effects = m.fetched(again, &[row], "[in time]");
     assert!(m.fetched(again, &[row], "[twice]").is_empty());
-    let prompt = m.prompted(effects);
+    let (_, _, prompt) = m.prompted(effects);
     assert!(prompt.contains("[in time]") && !prompt.contains("[twice]"), "{prompt}");
 }
 
 #[test]
 fn held_parts_are_refused_or_let_in_together_also_after_a_kill() {
     for (mentioned, killed) in [(false, false), (true, false), (false, true), (true, true)] {
-        let mut m = Mind::new();
+        let mut m = house();
         m.bring(Update::Message(in_group(1, false)));
         m.bring(Update::Message(in_group(2, mentioned)));
         assert_eq!(m.state_of(1), "held");
         if killed {
-            m.restart();
+            m.start();
         }
         let effects = m.wait(1000);
         assert_eq!(fetch(&effects).is_some(), mentioned, "{effects:?}");
@@ -220,13 +139,13 @@ fn held_parts_are_refused_or_let_in_together_also_after_a_kill() {
 #[test]
 fn an_album_is_complete_with_ten_parts_or_after_five_seconds() {
     let part = |n| Inbound { group: Some("g".into()), ..with_file(n, "") };
-    let mut m = Mind::new();
+    let mut m = house();
     let mut effects = Vec::new();
     for n in 1..=10 {
         effects = m.bring(Update::Message(part(n)));
     }
     assert!(fetch(&effects).is_some(), "ten are all");
-    let mut m = Mind::new();
+    let mut m = house();
     let mut began = None;
     for n in 1..=7 {
         began = began.or(fetch(&m.bring(Update::Message(part(n)))).map(|_| n));
@@ -237,14 +156,14 @@ fn an_album_is_complete_with_ten_parts_or_after_five_seconds() {
 
 #[test]
 fn parts_share_the_fate_of_what_they_were_joined_to() {
-    let mut m = Mind::new();
+    let mut m = house();
     m.bring(Update::Message(message(1, &"a".repeat(4000))));
     let effects = m.bring(Update::Message(message(2, "end")));
     assert_eq!((m.state_of(1), m.state_of(2)), ("queued".into(), "joined".into()));
-    let prompt = m.prompted(effects);
+    let (_, _, prompt) = m.prompted(effects);
     assert!(prompt.ends_with("aaend"), "joined without a gap");
     assert_eq!((m.state_of(1), m.state_of(2)), ("in_turn".into(), "joined".into()));
-    let mut m = Mind::new();
+    let mut m = house();
     m.bring(Update::Message(message(1, &"a".repeat(4000))));
     m.bring(Update::Message(message(2, "end")));
     m.bring(Update::Message(message(3, "/stop all")));
@@ -253,7 +172,7 @@ fn parts_share_the_fate_of_what_they_were_joined_to() {
 
 #[test]
 fn what_is_on_its_way_is_dropped_by_stop_all() {
-    let mut m = Mind::new();
+    let mut m = house();
     let job = fetch(&m.bring(Update::Message(with_file(1, "see")))).unwrap();
     m.bring(Update::Message(message(2, "/stop all")));
     assert_eq!(m.state_of(1), "dropped");
@@ -262,14 +181,14 @@ fn what_is_on_its_way_is_dropped_by_stop_all() {
 
 #[test]
 fn an_edit_replaces_what_waits_on_its_way_and_in_the_queue() {
-    let mut m = Mind::new();
+    let mut m = house();
     let job = fetch(&m.bring(Update::Message(with_file(1, "tpyo")))).unwrap();
     m.bring(edited(with_file(1, "tpyo"), "typo"));
     let row = m.row_of(1);
     let effects = m.fetched(job, &[row], "[a.pdf]");
     // In the queue, before its process is there.
     m.bring(edited(with_file(1, "tpyo"), "type"));
-    let prompt = m.prompted(effects);
+    let (_, _, prompt) = m.prompted(effects);
     assert!(prompt.ends_with("type\n\n[a.pdf]"), "{prompt}");
     // With the agent: left alone.
     let effects = m.bring(edited(with_file(1, "tpyo"), "too late"));
@@ -279,14 +198,18 @@ fn an_edit_replaces_what_waits_on_its_way_and_in_the_queue() {
 #[test]
 fn trouble_with_a_file_is_told_in_private_only() {
     for (private, told) in [(true, 1), (false, 0)] {
-        let mut m = Mind::new();
+        let mut m = house();
         let mut inbound = with_file(1, "see");
         if !private {
             inbound = Inbound { group: None, ..in_group(1, true) };
         }
         let job = fetch(&m.bring(Update::Message(inbound))).unwrap();
         let got = Fetched { row: m.row_of(1), tell: vec![Trouble::TooLarge { limit: 20 }], ..Fetched::default() };
-        m.feed(Event::Job { id: job, done: Box::new(JobDone::Fetched(vec![got])) });
-        assert_eq!(m.said.iter().filter(|t| *t == "⚠️ File too large (max 20 MB).").count(), told);
+        let effects = m.feed(Event::Job { id: job, done: Box::new(JobDone::Fetched(vec![got])) });
+        let too_large = |e: &&Effect| {
+            matches!(e, Effect::Job { job, .. }
+            if matches!(&**job, Job::Render { content, .. } if content.text == "⚠️ File too large (max 20 MB)."))
+        };
+        assert_eq!(effects.iter().filter(too_large).count(), told);
     }
 }

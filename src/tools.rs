@@ -1,10 +1,8 @@
-//! What the gateway gives its agents: the tools that a model sees (core.md 11), and the pi extension that brings
-//! them to pi (pi-rpc.md 12).
+//! The tools that the gateway offers to a model (core.md 11), as data. How they come to pi is the agent's affair, what they
+//! do that of the port.
 
 use serde_json::Value;
 
-/// The extension: one file without imports.
-pub const EXTENSION: &str = include_str!("gateway.ts");
 /// Name, description and JSON Schema of each tool, and when it is there.
 const TOOLS: &str = include_str!("tools.json");
 
@@ -69,10 +67,5 @@ mod tests {
         let text =
             serde_json::to_string(&offered(Offer { people: true, channels: true, cron: true, agents: true })).unwrap();
         assert!(text.len() < 6000, "{} bytes", text.len());
-    }
-
-    #[test]
-    fn the_extension_imports_nothing() {
-        assert!(!EXTENSION.lines().any(|l| l.trim_start().starts_with("import ") || l.contains("require(")));
     }
 }
