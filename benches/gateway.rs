@@ -5,6 +5,7 @@
 //! Figures are medians; on a busy machine times are upper bounds. It never fails because of a missed goal.
 #![allow(clippy::unwrap_used)] // a bench that cannot measure has to stop loudly
 
+mod grow;
 mod house;
 #[path = "../tests/support/raw_http.rs"]
 mod raw_http;
@@ -41,13 +42,14 @@ fn main() {
     let quick = std::env::var("PI_GW_BENCH_QUICK").is_ok_and(|v| v != "0" && !v.is_empty());
     let mut b = Bench { quick, table: Table::default() };
     machine();
-    let sections: [Section; 6] = [
+    let sections: [Section; 7] = [
         ("start", Bench::start),
         ("latency", Bench::latency),
         ("stream", Bench::stream),
         ("old", Bench::old_pi),
         ("idle", Bench::idle),
         ("send", Bench::send),
+        ("grow", Bench::grow),
     ];
     for (name, run) in sections {
         if only.is_empty() || only.iter().any(|o| o == name) {
@@ -143,6 +145,11 @@ impl Bench {
     fn send(&mut self) {
         let count = self.pick(15, 5);
         send::run(&self.table, count);
+    }
+
+    fn grow(&mut self) {
+        let count = self.pick(1600, 400);
+        grow::run(&mut self.table, count);
     }
 
     /// p50 and p99 of what the gateway adds.

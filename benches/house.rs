@@ -14,7 +14,7 @@ use serde_json::{json, Value};
 
 use crate::raw_http::{ask, Ws};
 
-const TOKEN: &str = "bench-token-0123456789";
+pub const TOKEN: &str = "bench-token-0123456789";
 
 /// The binary under test: `PI_GW_BENCH_BINARY`, or what cargo built beside the bench.
 pub fn binary() -> PathBuf {
