@@ -115,6 +115,17 @@ fn an_installed_target_is_built_with_zig_if_there_is_one() {
 }
 
 #[test]
+fn a_zig_whose_allocator_grows_without_end_is_refused() {
+    for (version, code) in [("0.15.2", 0), ("0.16.0", 2), ("0.17.1", 2), ("1.0.0", 2)] {
+        let m = Machine::new().with_target(ARM);
+        m.program("zig/bin/python", &format!("[ \"$*\" = '-m ziglang version' ] && echo {version}"));
+        let ran = m.build(ARM, true);
+        assert_eq!((ran.code, ran.built.is_empty()), (code, code == 2), "{version}: {}", ran.said);
+        assert_eq!(ran.said.contains(&format!("zig {version}")), code == 2, "{}", ran.said);
+    }
+}
+
+#[test]
 fn an_installed_target_of_64_bits_needs_no_zig_but_a_compiler() {
     let m = Machine::new().with_target(X86);
     m.program("bin/musl-gcc", "");
