@@ -170,7 +170,7 @@ fn service(call: &Call, env: &Env) -> Result<Service, Failed> {
         binary,
         config,
         port: call.value("--port").map(str::to_owned),
-        env_file: paths.data_root().join("env"),
+        env_file: paths.env_file(),
         path: search_path(&loaded, env),
         stop_seconds: loaded.config.gateway.drain.as_secs() + FAREWELL,
         home: env.home.clone(),

@@ -1,13 +1,40 @@
-//! `<data>/env`: secrets as `NAME=value`, read by the service's unit (config.md 10.3) and by a shell.
+//! `<data>/env`: secrets as `NAME=value`. The service's unit reads it (config.md 10.3), a shell can, and every command
+//! does: what works in the service works in a terminal and in a crontab, whose environments know nothing of it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use super::env::Env;
+use super::node::Node;
+use super::paths::data_root;
+use super::subst::plain;
+
+/// The file that belongs to a configuration whose variables are not replaced yet.
+pub(super) fn of(root: &Node, base: &Path, env: &Env) -> PathBuf {
+    let named = root.at(&["session", "dataDir"]).and_then(Node::text).and_then(|text| plain(text, env));
+    let root = named.map(|text| data_root(&env.resolve(&text, base)));
+    root.unwrap_or_else(|| env.home.join(".pi/gateway")).join("env")
+}
+
+/// The environment with what only the file says. It never replaces what is set.
+pub(super) fn completed<'e>(path: &Path, env: &'e Env) -> Cow<'e, Env> {
+    let mut new = read(path);
+    new.retain(|name, _| !env.vars.contains_key(name));
+    if new.is_empty() {
+        return Cow::Borrowed(env);
+    }
+    let mut env = env.clone();
+    env.vars.append(&mut new);
+    Cow::Owned(env)
+}
 
 /// Its variables; those that a line says in another way than [`merged`] does are left out.
-pub fn read(path: &Path) -> BTreeMap<String, String> {
+fn read(path: &Path) -> BTreeMap<String, String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines().filter_map(|line| line.trim().split_once('=')).map(|(n, v)| (n.to_owned(), bare(v))).collect()
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
+    lines.filter_map(|line| line.split_once('=')).map(|(n, v)| (n.to_owned(), bare(v))).collect()
 }
 
 /// Its text with these variables set; all other lines stay.
