@@ -6,104 +6,26 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+mod unit;
+
+use unit::Unit;
+
 use super::pairing::Failed;
 use super::{exit, written, Call, Io};
-use crate::config::{self, Env, Loaded, Options};
+use crate::config::{self, Env, Loaded, Options, Severity};
 
 const UNIT: &str = "pi-gateway.service";
 const SYSTEM: &str = "/etc/systemd/system";
 /// Beyond the drain: what is owed is sent, pi ends, the store is closed.
 const FAREWELL: u64 = 60;
 
-/// What the unit is made of.
-struct Service {
-    /// Of the machine, as that user; else of the user who calls.
-    system: Option<String>,
-    binary: PathBuf,
-    config: PathBuf,
-    port: Option<String>,
-    /// `NAME=value` lines for secrets.
-    env_file: PathBuf,
-    path: String,
-    stop_seconds: u64,
-    home: PathBuf,
-}
-
-/// In a unit `%` begins a specifier; quotes hold what has spaces.
-fn word(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$"))
-}
-
-impl Service {
-    fn file(&self) -> PathBuf {
-        match self.system {
-            Some(_) => Path::new(SYSTEM).join(UNIT),
-            None => self.home.join(".config/systemd/user").join(UNIT),
-        }
-    }
-
-    fn unit(&self) -> String {
-        let port = self.port.as_ref().map_or(String::new(), |port| format!(" --port {port}"));
-        let (user, target) = match &self.system {
-            Some(user) => (format!("User={user}\n"), "multi-user.target"),
-            None => (String::new(), "default.target"),
-        };
-        let closed = match self.system {
-            Some(_) => MACHINE,
-            None => "",
-        };
-        format!(
-            "[Unit]
-Description=pi-gateway
-Wants=network-online.target
-After=network-online.target time-sync.target
-StartLimitIntervalSec=0
-
-[Service]
-Type=notify
-{user}ExecStart={} gateway --config {}{port}
-ExecReload=/bin/kill -HUP $MAINPID
-# Secrets (NAME=value) for ${{NAME}} in the configuration; chmod 600.
-EnvironmentFile=-{}
-Environment={}
-WatchdogSec=60
-Restart=always
-RestartSec=5
-# Wrong arguments or a wrong configuration: only a person can mend that.
-RestartPreventExitStatus=64 78
-KillMode=mixed
-TimeoutStopSec={}
-# A pi that is killed because memory ran out must not take the gateway along.
-OOMPolicy=continue
-UMask=0077
-# An agent that is to use sudo needs this line away (systemctl edit).
-NoNewPrivileges=yes
-LockPersonality=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-{closed}
-[Install]
-WantedBy={target}
-",
-            word(&self.binary.to_string_lossy()),
-            word(&self.config.to_string_lossy()),
-            self.env_file.to_string_lossy().replace('%', "%%"),
-            word(&format!("PATH={}", self.path)),
-            self.stop_seconds,
-        )
+/// Where the unit lies.
+fn file(system: bool, home: &Path) -> PathBuf {
+    match system {
+        true => Path::new(SYSTEM).join(UNIT),
+        false => home.join(".config/systemd/user").join(UNIT),
     }
 }
-
-/// More that only the system's manager can do for every kernel.
-const MACHINE: &str = "CapabilityBoundingSet=
-ProtectSystem=full
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
-";
 
 /// `systemctl`, of the user or of the machine.
 fn manager(system: bool, words: &[&str]) -> Vec<String> {
@@ -133,6 +55,13 @@ fn home_of(user: &str) -> Option<PathBuf> {
     let all = fs::read_to_string("/etc/passwd").ok()?;
     let line = all.lines().find(|line| line.split(':').next() == Some(user))?;
     line.split(':').nth(5).filter(|home| home.starts_with('/')).map(PathBuf::from)
+}
+
+/// The unit, the home it belongs to, and what has to be known about it.
+struct Service {
+    unit: Unit,
+    home: PathBuf,
+    notes: Vec<String>,
 }
 
 fn service(call: &Call, env: &Env) -> Result<Service, Failed> {
@@ -165,7 +94,7 @@ fn service(call: &Call, env: &Env) -> Result<Service, Failed> {
     let binary = std::env::current_exe().map_err(|e| broken("where is this program?", e))?;
     let config = std::path::absolute(&loaded.path).map_err(|e| broken("the configuration", e))?;
     let paths = loaded.paths(env);
-    Ok(Service {
+    let unit = Unit {
         system: user,
         binary,
         config,
@@ -173,8 +102,70 @@ fn service(call: &Call, env: &Env) -> Result<Service, Failed> {
         env_file: paths.env_file(),
         path: search_path(&loaded, env),
         stop_seconds: loaded.config.gateway.drain.as_secs() + FAREWELL,
-        home: env.home.clone(),
-    })
+        writable: writable(&loaded, env),
+    };
+    let notes = notes(&unit, env);
+    Ok(Service { unit, home: env.home.clone(), notes })
+}
+
+/// Where the gateway and its agents write; nothing that lies in another one.
+fn writable(loaded: &Loaded, env: &Env) -> Vec<PathBuf> {
+    let config = &loaded.config;
+    let mut dirs = vec![env.home.clone(), loaded.paths(env).data_root().to_owned()];
+    dirs.extend(loaded.path.parent().map(Path::to_owned));
+    dirs.extend(config.agents.list.iter().filter_map(|agent| agent.workspace.clone()));
+    dirs.extend(config.roles.workspace_dirs.values().cloned());
+    dirs.extend(config.agent.runtime.agent_dir.clone());
+    let mut kept: Vec<PathBuf> = Vec::new();
+    for dir in dirs {
+        if !kept.iter().any(|outer| dir.starts_with(outer)) {
+            kept.push(dir);
+        }
+    }
+    kept
+}
+
+/// What works in this shell and will not in the service.
+fn notes(unit: &Unit, env: &Env) -> Vec<String> {
+    let mut notes = Vec::new();
+    let file = unit.env_file.display();
+    let mut own = env.clone();
+    own.vars.retain(|name, _| ["HOME", "PATH", "USER", "LANG", "TZ"].contains(&name.as_str()));
+    if let Err(issues) = config::load(&own, &Options { file: Some(unit.config.clone()), ..Options::default() }) {
+        let lines = issues.iter().filter(|issue| issue.severity == Severity::Error).map(ToString::to_string);
+        notes.extend(lines);
+        notes.push(format!(
+            "that is set in this shell only: the service finds it if {file} has a line NAME=value for it (chmod 600)"
+        ));
+    }
+    let has = std::fs::read_to_string(&unit.env_file).unwrap_or_default();
+    for name in env.vars.keys().filter(|name| name.ends_with("_API_KEY")) {
+        if !has.lines().any(|line| line.trim_start().starts_with(&format!("{name}="))) {
+            notes.push(format!("if pi needs {name}, put it into {file}: the service does not have this shell's"));
+        }
+    }
+    if let Some(user) = unit.system.as_ref() {
+        notes.push(format!(
+            "it runs as {user} and writes to {} and a /tmp of its own; after a change of these places run this again",
+            unit.writable.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>().join(", ")
+        ));
+    }
+    notes
+}
+
+/// What already runs the same configuration, and how to end that.
+fn twin(s: &Service, env: &Env) -> Option<String> {
+    let system = s.unit.system.is_some();
+    let other = file(!system, &s.home);
+    if s.unit.is_twin_of(&other) {
+        let how = if system { "" } else { "sudo " };
+        let flag = if system { "" } else { " --system" };
+        return Some(format!("{} runs this configuration: first {how}pi-gw uninstall-daemon{flag}", other.display()));
+    }
+    let user = s.unit.system.as_deref().or(env.var("USER"))?;
+    let name = format!("pi-gateway@{user}.service");
+    let enabled = Path::new(SYSTEM).join("multi-user.target.wants").join(&name).exists();
+    enabled.then(|| format!("{name} runs a gateway of {user}: first sudo systemctl disable --now {name}"))
 }
 
 /// Where pi is found now, and what is usual.
@@ -195,7 +186,7 @@ fn search_path(loaded: &Loaded, env: &Env) -> String {
 }
 
 /// For a machine with another manager.
-fn snippet(s: &Service) -> String {
+fn snippet(s: &Unit) -> String {
     format!(
         "systemd does not look after this machine. For OpenRC, as /etc/init.d/pi-gateway:
 
@@ -223,21 +214,27 @@ pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
             return code;
         }
     };
-    let system = s.system.is_some();
-    let file = s.file();
+    let system = s.unit.system.is_some();
+    let file = file(system, &s.home);
+    let text = s.unit.text();
     let lines =
         [manager(system, &["daemon-reload"]), manager(system, &["enable", UNIT]), manager(system, &["restart", UNIT])];
+    s.notes.iter().for_each(|note| io.tell(note));
     if call.has("--dry-run") {
-        let said = io.say(format_args!("# {}\n{}", file.display(), s.unit()));
+        let said = io.say(format_args!("# {}\n{text}", file.display()));
         let said =
             lines.iter().fold(said, |said, line| said.and_then(|()| io.say(format_args!("# {}", line.join(" ")))));
         return written(said.map(|()| exit::OK), io);
     }
     if !has_systemd(env) {
-        io.tell(snippet(&s));
+        io.tell(snippet(&s.unit));
         return exit::FAILED;
     }
-    if let Err(e) = put(&file, &s.unit()) {
+    if let Some(why) = twin(&s, env) {
+        io.tell(why);
+        return exit::FAILED;
+    }
+    if let Err(e) = put(&file, &text) {
         io.tell(format_args!("{}: {e}", file.display()));
         if system && e.kind() == io::ErrorKind::PermissionDenied {
             io.tell("--system needs root: sudo pi-gw install-daemon --system");
@@ -245,13 +242,17 @@ pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
         return exit::CANNOT_WRITE;
     }
     io.tell(format_args!("wrote {}", file.display()));
-    for line in &lines {
+    let own = if system { "" } else { " --user" };
+    for (i, line) in lines.iter().enumerate() {
         if let Err(why) = carry_out(line) {
-            io.tell(format_args!("{why}\ndo it yourself: {}", lines.map(|line| line.join(" ")).join(" && ")));
+            io.tell(why);
+            if i == 2 {
+                io.tell(format_args!("why it does not start: journalctl{own} -u pi-gateway -n 20"));
+            }
+            io.tell(format_args!("do it yourself: {}", lines.map(|line| line.join(" ")).join(" && ")));
             return exit::FAILED;
         }
     }
-    let own = if system { "" } else { " --user" };
     io.tell(format_args!(
         "the gateway runs now and after every start of the machine\n  how it is:  systemctl{own} status pi-gateway\n  its log:    journalctl{own} -u pi-gateway -f"
     ));
@@ -273,10 +274,7 @@ fn put(file: &Path, text: &str) -> io::Result<()> {
 /// `pi-gw uninstall-daemon`
 pub fn undo(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
     let system = call.has("--system");
-    let file = match system {
-        true => Path::new(SYSTEM).join(UNIT),
-        false => env.home.join(".config/systemd/user").join(UNIT),
-    };
+    let file = file(system, &env.home);
     let stop = manager(system, &["disable", "--now", UNIT]);
     let reload = manager(system, &["daemon-reload"]);
     if call.has("--dry-run") {
@@ -297,6 +295,8 @@ pub fn undo(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
     if let Err(why) = carry_out(&reload) {
         io.tell(why);
     }
+    // A unit that failed is remembered even without its file; one that did not is unknown by now.
+    let _ = carry_out(&manager(system, &["reset-failed", UNIT]));
     io.tell(format_args!("removed {}; configuration and data are untouched", file.display()));
     exit::OK
 }

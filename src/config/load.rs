@@ -180,8 +180,7 @@ fn read_bytes(bytes: Vec<u8>, path: &Path, env: &Env, options: &Options) -> Resu
     let full = env_file::completed(&file, env);
     let mut loaded = read(&source, root, &full, options);
     if matches!(full, Cow::Owned(_)) && readable_by_others(&file) {
-        let text =
-            format!("{} holds secrets and other users can read it; run: chmod 600 {0}", file.display());
+        let text = format!("{} holds secrets and other users can read it; run: chmod 600 {0}", file.display());
         loaded.issues.push(Issue::new(Severity::Warning, "config.permissions", text));
     }
     if options.strict {

@@ -50,7 +50,10 @@ fn install_daemon_writes_a_unit_and_starts_it_and_uninstall_undoes_that() {
     let ran = home.run("uninstall-daemon");
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(!file.exists() && config.exists());
-    assert_eq!(asked(&home)[6..], ["--user disable --now pi-gateway.service", "--user daemon-reload"]);
+    assert_eq!(
+        asked(&home)[6..],
+        ["--user disable --now pi-gateway.service", "--user daemon-reload", "--user reset-failed pi-gateway.service"]
+    );
     assert_eq!(home.run("uninstall-daemon").code, 0, "nothing to undo");
 }
 
@@ -74,8 +77,29 @@ fn install_daemon_says_what_it_cannot_do() {
         assert_eq!(ran.code, code, "{line}: {}", ran.err);
         assert!(ran.err.contains(why), "{line}: {}", ran.err);
     }
+    systemctl(&home, "case \"$*\" in *restart*) echo it failed >&2; exit 1; esac");
+    let ran = home.run("install-daemon");
+    assert!(ran.code == 1 && ran.err.contains("it failed") && ran.err.contains("why it does not start: journalctl"));
     home.configure("{\"gateway\": {\"port\": \"x\"}}");
     assert_eq!(home.run("install-daemon --dry-run").code, 78, "a service that cannot start");
+}
+
+#[test]
+fn given_secrets_that_only_this_shell_has_then_install_daemon_says_so_and_where_they_go() {
+    let mut home = Home::ready();
+    systemctl(&home, "");
+    home.configure(r#"{"gateway": {"auth": {"token": "${MY_TOKEN}"}}}"#);
+    home.vars.push(("MY_TOKEN", "0123456789-of-the-shell".into()));
+    home.vars.push(("ACME_API_KEY", "k".into()));
+    let ran = home.run("install-daemon");
+    let file = home.data().join("env");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("MY_TOKEN is not set") && ran.err.contains(&file.display().to_string()), "{}", ran.err);
+    assert!(ran.err.contains("if pi needs ACME_API_KEY"), "{}", ran.err);
+    fs::create_dir_all(home.data()).unwrap();
+    fs::write(&file, "MY_TOKEN=0123456789-of-the-file\nACME_API_KEY=k\n").unwrap();
+    let ran = home.run("install-daemon");
+    assert!(ran.code == 0 && !ran.err.contains("MY_TOKEN") && !ran.err.contains("ACME"), "{}", ran.err);
 }
 
 #[test]
