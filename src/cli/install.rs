@@ -94,17 +94,21 @@ fn service(call: &Call, env: &Env) -> Result<Service, Failed> {
     let binary = std::env::current_exe().map_err(|e| broken("where is this program?", e))?;
     let config = std::path::absolute(&loaded.path).map_err(|e| broken("the configuration", e))?;
     let paths = loaded.paths(env);
+    let (path, missing) = search_path(&loaded, env);
     let unit = Unit {
         system: user,
         binary,
         config,
         port: call.value("--port").map(str::to_owned),
         env_file: paths.env_file(),
-        path: search_path(&loaded, env),
+        path,
         stop_seconds: loaded.config.gateway.drain.as_secs() + FAREWELL,
         writable: writable(&loaded, env),
     };
-    let notes = notes(&unit, env);
+    let mut notes = notes(&unit, env);
+    notes.extend(missing.map(|name| {
+        format!("{name} is not found: install it and run this again, or name its place in agent.piCliPath")
+    }));
     Ok(Service { unit, home: env.home.clone(), notes })
 }
 
@@ -168,21 +172,28 @@ fn twin(s: &Service, env: &Env) -> Option<String> {
     enabled.then(|| format!("{name} runs a gateway of {user}: first sudo systemctl disable --now {name}"))
 }
 
-/// Where pi is found now, and what is usual.
-fn search_path(loaded: &Loaded, env: &Env) -> String {
+/// Where pi and its node are found now, and what is usual; and what is not found.
+fn search_path(loaded: &Loaded, env: &Env) -> (String, Option<String>) {
     let usual = ["/usr/local/bin", "/usr/bin", "/bin"].map(PathBuf::from);
     let found = loaded.config.agent.pi_cli.first().filter(|name| !name.contains('/'));
-    let own: Vec<PathBuf> = env.var("PATH").map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
+    let mut own: Vec<PathBuf> = env.var("PATH").map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
+    // Where npm and others put programs of one user; sudo has another PATH.
+    own.extend([".local/bin", ".npm-global/bin"].map(|dir| env.home.join(dir)));
     // pi is a program of node, which need not lie beside it.
     let mut dirs: Vec<PathBuf> = Vec::new();
+    let mut missing = None;
     for name in found.map(String::as_str).into_iter().chain(["node"]) {
-        dirs.extend(own.iter().find(|dir| dir.is_absolute() && dir.join(name).is_file()).cloned());
+        match own.iter().find(|dir| dir.is_absolute() && dir.join(name).is_file()) {
+            Some(dir) => dirs.push(dir.clone()),
+            None if missing.is_none() => missing = Some(name.to_owned()),
+            None => {}
+        }
     }
     dirs.extend(usual);
     let mut seen = std::collections::BTreeSet::new();
     dirs.retain(|dir| seen.insert(dir.clone()));
     let joined = std::env::join_paths(&dirs).ok();
-    joined.as_deref().and_then(OsStr::to_str).unwrap_or("/usr/local/bin:/usr/bin:/bin").to_owned()
+    (joined.as_deref().and_then(OsStr::to_str).unwrap_or("/usr/local/bin:/usr/bin:/bin").to_owned(), missing)
 }
 
 /// For a machine with another manager.

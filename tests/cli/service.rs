@@ -1,6 +1,7 @@
 //! `install-daemon`, `completions`, `man`.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 
 use crate::Home;
 
@@ -100,6 +101,40 @@ fn given_secrets_that_only_this_shell_has_then_install_daemon_says_so_and_where_
     fs::write(&file, "MY_TOKEN=0123456789-of-the-file\nACME_API_KEY=k\n").unwrap();
     let ran = home.run("install-daemon");
     assert!(ran.code == 0 && !ran.err.contains("MY_TOKEN") && !ran.err.contains("ACME"), "{}", ran.err);
+}
+
+#[test]
+fn the_journal_gets_levels_and_no_second_time() {
+    let home = Home::ready();
+    home.configure(&format!("{{\"gateway\": {{\"port\": {}}}}}", crate::support::port::free_port()));
+    let (read, write) = std::io::pipe().unwrap();
+    let stat = rustix::fs::fstat(&read).unwrap();
+    let mut command = home.command("gateway --demo");
+    command.env("JOURNAL_STREAM", format!("{}:{}", stat.st_dev, stat.st_ino)).stdout(std::process::Stdio::null());
+    let mut child = command.stderr(write).spawn().unwrap();
+    drop(command); // its end of the pipe
+    let mut lines = BufReader::new(read).lines().map_while(Result::ok);
+    let listens = lines.find(|line| line.contains("listens on"));
+    let demo = lines.find(|line| line.contains("demo agent"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(listens.as_ref().is_some_and(|line| line.starts_with("<6>[INFO] pi-gw")), "{listens:?}");
+    assert!(demo.as_ref().is_some_and(|line| line.starts_with("<4>[WARN] answers")), "{demo:?}");
+}
+
+#[test]
+fn install_daemon_finds_what_npm_installed_for_this_user_and_says_what_is_missing() {
+    let home = Home::ready();
+    systemctl(&home, "");
+    let dir = home.path().join(".npm-global/bin");
+    home.configure(r#"{"agent": {"piCliPath": "my-pi"}, "security": {"exec": {"allowedExecutables": ["my-pi"]}}}"#);
+    let ran = home.run("install-daemon --dry-run");
+    assert!(ran.code == 0 && ran.err.contains("my-pi is not found"), "{}", ran.err);
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("my-pi"), "").unwrap();
+    let ran = home.run("install-daemon --dry-run");
+    assert!(!ran.err.contains("my-pi"), "{}", ran.err);
+    assert!(ran.out.contains(&format!("Environment=\"PATH={}:", dir.display())), "{}", ran.out);
 }
 
 #[test]

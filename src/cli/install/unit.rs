@@ -44,7 +44,11 @@ fn argument(text: &str) -> String {
 impl Unit {
     pub fn text(&self) -> String {
         let body = TEMPLATE.split_once("[Unit]").map_or(TEMPLATE, |(_, body)| body);
-        let mut text = format!("{HEAD}\n[Unit]");
+        let edit = match self.system {
+            Some(_) => "systemctl edit pi-gateway",
+            None => "systemctl --user edit pi-gateway",
+        };
+        let mut text = format!("{HEAD}{edit}\n[Unit]");
         let mut skipped = false;
         for line in body.lines() {
             skipped = match &self.system {
@@ -58,7 +62,7 @@ impl Unit {
                     Value::Is(value) => text.push_str(&format!("{key}={value}")),
                     Value::Without => continue,
                 },
-                None => text.push_str(&line.replace("pi-gateway@", "pi-gateway")),
+                None => text.push_str(&line.replace("systemctl edit pi-gateway@", edit)),
             }
             text.push('\n');
         }
