@@ -36,7 +36,13 @@ fn manager(system: bool, words: &[&str]) -> Vec<String> {
 /// Runs it; `Err`: what it said.
 fn carry_out(line: &[String]) -> Result<(), String> {
     let [program, args @ ..] = line else { return Ok(()) };
-    let ran = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let mut command = Command::new(program);
+    // su and cron do not tell where the user's manager listens.
+    let own = format!("/run/user/{}", rustix::process::getuid().as_raw());
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() && Path::new(&own).is_dir() {
+        command.env("XDG_RUNTIME_DIR", own);
+    }
+    let ran = command.args(args).stdin(Stdio::null()).output();
     let ran = ran.map_err(|e| format!("{program}: {e}"))?;
     match ran.status.success() {
         true => Ok(()),
@@ -67,6 +73,10 @@ struct Service {
 fn service(call: &Call, env: &Env) -> Result<Service, Failed> {
     let user = match (call.has("--system"), call.value("--user")) {
         (false, Some(_)) => return Err((exit::USAGE, "--user goes with --system".into())),
+        (false, None) if env.var("SUDO_USER").is_some() => {
+            let text = "pi-gw install-daemon without sudo is for you alone, with sudo and --system for the machine";
+            return Err((exit::USAGE, text.into()));
+        }
         (false, None) => None,
         (true, user) => {
             let user = user.or(env.var("SUDO_USER")).or(env.var("USER")).unwrap_or("root");
@@ -92,6 +102,10 @@ fn service(call: &Call, env: &Env) -> Result<Service, Failed> {
     })?;
     let broken = |what: &str, e: io::Error| (exit::FAILED, format!("{what}: {e}"));
     let binary = std::env::current_exe().map_err(|e| broken("where is this program?", e))?;
+    if binary.to_string_lossy().contains(['"', '\'', '\\']) {
+        let text = "systemd starts no program whose path holds quotes or backslashes: move it to /usr/local/bin";
+        return Err((exit::FAILED, format!("{}: {text}", binary.display())));
+    }
     let config = std::path::absolute(&loaded.path).map_err(|e| broken("the configuration", e))?;
     let paths = loaded.paths(env);
     let (path, missing) = search_path(&loaded, env);
@@ -160,8 +174,9 @@ fn notes(unit: &Unit, env: &Env) -> Vec<String> {
 /// What already runs the same configuration, and how to end that.
 fn twin(s: &Service, env: &Env) -> Option<String> {
     let system = s.unit.system.is_some();
-    let other = file(!system, &s.home);
-    if s.unit.is_twin_of(&other) {
+    let env = &Env { home: s.home.clone(), ..env.clone() };
+    let others = installed(&s.unit.config, env);
+    if let Some((_, other, _)) = others.iter().find(|(other, ..)| *other != system) {
         let how = if system { "" } else { "sudo " };
         let flag = if system { "" } else { " --system" };
         return Some(format!("{} runs this configuration: first {how}pi-gw uninstall-daemon{flag}", other.display()));
@@ -257,21 +272,39 @@ pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
     for (i, line) in lines.iter().enumerate() {
         if let Err(why) = carry_out(line) {
             io.tell(why);
-            if i == 2 {
-                io.tell(format_args!("why it does not start: journalctl{own} -u pi-gateway -n 20"));
+            match i {
+                2 => io.tell(format_args!("why it does not start: journalctl{own} -u pi-gateway -n 20")),
+                _ => io.tell(format_args!("do it yourself: {}", lines.map(|line| line.join(" ")).join(" && "))),
             }
-            io.tell(format_args!("do it yourself: {}", lines.map(|line| line.join(" ")).join(" && ")));
             return exit::FAILED;
         }
     }
+    let leaves = unlingering(env).filter(|_| !system);
+    io.tell(match &leaves {
+        None => "the gateway runs now and after every start of the machine",
+        Some(_) => "the gateway runs now",
+    });
     io.tell(format_args!(
-        "the gateway runs now and after every start of the machine\n  how it is:  systemctl{own} status pi-gateway\n  its log:    journalctl{own} -u pi-gateway -f"
+        "  how it is:  systemctl{own} status pi-gateway\n  its log:    journalctl{own} -u pi-gateway -f"
     ));
-    let who = env.var("USER").unwrap_or_default();
-    if !system && !Path::new("/var/lib/systemd/linger").join(who).exists() {
-        io.tell(format_args!("it ends when you log out, unless you say: sudo loginctl enable-linger {who}"));
+    if let Some(how) = leaves {
+        io.tell(format_args!("it ends when you log out and does not start with the machine, unless you say: {how}"));
     }
     exit::OK
+}
+
+/// How to have this user's services run without a login, if they do not.
+pub(in crate::cli) fn unlingering(env: &Env) -> Option<String> {
+    let user = env.var("USER").or(env.var("LOGNAME"))?;
+    let lingers = Path::new("/var/lib/systemd/linger").join(user).exists();
+    (!lingers).then(|| format!("sudo loginctl enable-linger {user}"))
+}
+
+/// The units that are installed for a configuration: of the machine or not, the file, the program it starts.
+pub(in crate::cli) fn installed(config: &Path, env: &Env) -> Vec<(bool, PathBuf, PathBuf)> {
+    let files = [false, true].map(|system| (system, file(system, &env.home)));
+    let started = |file: &Path| unit::program(&fs::read_to_string(file).ok()?, config);
+    files.into_iter().filter_map(|(system, file)| started(&file).map(|program| (system, file, program))).collect()
 }
 
 fn put(file: &Path, text: &str) -> io::Result<()> {

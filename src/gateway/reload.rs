@@ -129,7 +129,7 @@ impl Reloader {
         let mut new = match config::load(&self.env, &wanted) {
             Ok(new) => new,
             Err(issues) => {
-                for issue in &issues {
+                for issue in issues.iter().filter(|issue| issue.severity != config::Severity::Info) {
                     log::error!("{issue}");
                 }
                 log::error!("the configuration was not reloaded; the old one stays");

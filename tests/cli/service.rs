@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use crate::Home;
 
@@ -104,13 +105,52 @@ fn given_secrets_that_only_this_shell_has_then_install_daemon_says_so_and_where_
 }
 
 #[test]
+fn doctor_sees_a_service_whose_program_is_gone_or_that_ends_with_the_login() {
+    let mut home = Home::ready();
+    systemctl(&home, "");
+    assert!(!home.run("doctor").out.contains("pi-gateway.service"), "none is installed");
+    home.vars.push(("USER", "nobody-of-this-name".into()));
+    let ran = home.run("install-daemon");
+    let linger = "sudo loginctl enable-linger nobody-of-this-name";
+    assert!(ran.code == 0 && ran.err.contains("the gateway runs now\n") && ran.err.contains(linger), "{}", ran.err);
+    let ran = home.run("doctor");
+    assert!(
+        ran.code == 0 && ran.out.contains("only while you are logged in") && ran.out.contains(linger),
+        "{}",
+        ran.out
+    );
+    let file = home.path().join(".config/systemd/user/pi-gateway.service");
+    let unit = fs::read_to_string(&file).unwrap();
+    fs::write(&file, unit.replace(env!("CARGO_BIN_EXE_pi-gw"), "/nowhere/pi-gw")).unwrap();
+    let ran = home.run("doctor");
+    assert_eq!(ran.code, 1, "{}", ran.out);
+    assert!(ran.out.contains("starts /nowhere/pi-gw, which is not there"), "{}", ran.out);
+    home.vars.push(("SUDO_USER", "me".into()));
+    let ran = home.run("install-daemon");
+    assert!(ran.code == 64 && ran.err.contains("with sudo and --system"), "{}", ran.err);
+}
+
+#[test]
+fn a_program_that_systemd_would_refuse_gets_no_unit() {
+    let home = Home::ready();
+    systemctl(&home, "");
+    let odd = home.path().join("it's mine");
+    fs::copy(env!("CARGO_BIN_EXE_pi-gw"), &odd).unwrap();
+    let ran =
+        Command::new(&odd).arg("install-daemon").env("HOME", home.path()).current_dir(home.path()).output().unwrap();
+    assert_eq!(ran.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("quotes or backslashes"));
+    assert!(!home.path().join(".config").exists());
+}
+
+#[test]
 fn the_journal_gets_levels_and_no_second_time() {
     let home = Home::ready();
     home.configure(&format!("{{\"gateway\": {{\"port\": {}}}}}", crate::support::port::free_port()));
     let (read, write) = std::io::pipe().unwrap();
     let stat = rustix::fs::fstat(&read).unwrap();
     let mut command = home.command("gateway --demo");
-    command.env("JOURNAL_STREAM", format!("{}:{}", stat.st_dev, stat.st_ino)).stdout(std::process::Stdio::null());
+    command.env("JOURNAL_STREAM", format!("{}:{}", stat.st_dev, stat.st_ino)).stdout(Stdio::null());
     let mut child = command.stderr(write).spawn().unwrap();
     drop(command); // its end of the pipe
     let mut lines = BufReader::new(read).lines().map_while(Result::ok);

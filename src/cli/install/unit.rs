@@ -99,12 +99,14 @@ impl Unit {
             _ => return Value::AsItIs,
         })
     }
+}
 
-    /// Whether the unit in that file runs a gateway with the same configuration.
-    pub fn is_twin_of(&self, file: &Path) -> bool {
-        let config = argument(&self.config.to_string_lossy());
-        std::fs::read_to_string(file).is_ok_and(|text| text.contains(&format!(" gateway --config {config}")))
-    }
+/// The program that a unit of ours starts, if it is with that configuration.
+pub fn program(text: &str, config: &Path) -> Option<PathBuf> {
+    let behind = format!(" gateway --config {}", argument(&config.to_string_lossy()));
+    let line = text.lines().find_map(|line| line.strip_prefix("ExecStart=\""))?;
+    let (program, _) = line.split_once(&behind)?;
+    Some(PathBuf::from(program.strip_suffix('"')?.replace("%%", "%")))
 }
 
 enum Value {
@@ -188,5 +190,8 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
+        let unit = Unit { binary: "/a b/100%/c$d".into(), ..unit };
+        assert_eq!(program(&unit.text(), &unit.config), Some(unit.binary.clone()));
+        assert_eq!(program(&unit.text(), Path::new("/other")), None);
     }
 }
