@@ -167,6 +167,13 @@ fn notes(unit: &Unit, env: &Env) -> Vec<String> {
             "it runs as {user} and writes to {} and a /tmp of its own; after a change of these places run this again",
             unit.writable.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>().join(", ")
         ));
+        // Under a file system that is read-only for it, it cannot make them itself.
+        for dir in unit.writable.iter().filter(|dir| !dir.exists()) {
+            let dir = dir.display();
+            notes.push(format!(
+                "{dir} does not exist, and the service cannot make it: sudo install -d -o {user} '{dir}'"
+            ));
+        }
     }
     notes
 }

@@ -178,6 +178,27 @@ fn install_daemon_finds_what_npm_installed_for_this_user_and_says_what_is_missin
 }
 
 #[test]
+fn the_machines_unit_names_every_directory_that_the_agents_write_to_and_those_that_have_to_be_made() {
+    let home = Home::ready();
+    systemctl(&home, "");
+    let (there, missing) = (home.path().join("is there"), home.path().join("missing"));
+    fs::create_dir(&there).unwrap();
+    // Not below the directory of the file, which is named already.
+    let file = home.path().join("etc/conf.jsonc");
+    fs::create_dir(file.parent().unwrap()).unwrap();
+    let list = [("main", &there), ("b", &missing)].map(|(id, dir)| serde_json::json!({"id": id, "workspace": dir}));
+    fs::write(&file, serde_json::json!({"agents": {"list": list}}).to_string()).unwrap();
+    let ran = home.run("install-daemon --system --user root --dry-run --config etc/conf.jsonc");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let dirs = format!("\"-{}\" \"-{}\"", there.display(), missing.display());
+    let line = ran.out.lines().find(|line| line.starts_with("ReadWritePaths=")).unwrap();
+    assert!(line.starts_with("ReadWritePaths=\"-/") && line.ends_with(&dirs), "{line}");
+    let made = |dir: &std::path::Path| ran.err.contains(&format!("sudo install -d -o root '{}'", dir.display()));
+    assert!(made(&missing) && !made(&there), "{}", ran.err);
+    assert!(ran.out.contains("\nUser=root\n") && ran.out.contains("\nProtectSystem=strict\n"), "{}", ran.out);
+}
+
+#[test]
 fn a_dry_run_of_install_daemon_changes_nothing() {
     let home = Home::ready();
     systemctl(&home, "");
