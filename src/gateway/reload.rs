@@ -159,11 +159,9 @@ impl Reloader {
         self.carrier.accounts.apply(&config, &self.carrier.callers);
         state.waiting = config::reload::changes(&state.started, &new).restart;
         self.apply(&new, Some(label), None, &state.waiting);
-        if !changes.is_empty() {
-            log::info!(
-                "configuration reloaded: {} keys changed",
-                changes.hot.len() + changes.next_pi.len() + changes.channel.len()
-            );
+        match changes.hot.len() + changes.next_pi.len() + changes.channel.len() {
+            0 if changes.is_empty() => log::info!("the configuration was read again, nothing has changed"),
+            changed => log::info!("configuration reloaded: {changed} keys changed"),
         }
         state.loaded = new;
         Ok(())
