@@ -34,7 +34,10 @@ pub(super) fn completed<'e>(path: &Path, env: &'e Env) -> Cow<'e, Env> {
 fn read(path: &Path) -> BTreeMap<String, String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
-    lines.filter_map(|line| line.split_once('=')).map(|(n, v)| (n.to_owned(), bare(v))).collect()
+    lines
+        .filter_map(|line| line.split_once('='))
+        .map(|(n, v)| (n.trim_end().to_owned(), bare(v.trim_start())))
+        .collect()
 }
 
 /// Its text with these variables set; all other lines stay.
@@ -66,16 +69,19 @@ fn quoted(value: &str) -> String {
     text + "\""
 }
 
+/// As systemd and a shell read it.
 fn bare(text: &str) -> String {
-    let Some(inner) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else {
-        return text.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')).unwrap_or(text).to_owned();
-    };
+    if let Some(inner) = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')) {
+        return inner.to_owned();
+    }
+    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
     let mut value = String::new();
-    let mut letters = inner.chars();
+    let mut letters = inner.unwrap_or(text).chars().peekable();
     while let Some(letter) = letters.next() {
-        match letter {
-            '\\' => value.extend(letters.next()),
-            other => value.push(other),
+        match (letter, letters.peek()) {
+            // In quotes it takes only these letters' meaning.
+            ('\\', Some(next)) if inner.is_none() || "\"\\`$".contains(*next) => value.extend(letters.next()),
+            _ => value.push(letter),
         }
     }
     value
@@ -91,17 +97,28 @@ mod tests {
         let file = temp.path().join("env");
         let odd = r#"a "b" $HOME `c` \d 'e' é"#.to_owned();
         let vars = [("A".to_owned(), "123:x_Y-z".to_owned()), ("B".to_owned(), odd.clone())];
-        std::fs::write(&file, "# mine\nA=old\nC='other'\n").unwrap();
+        std::fs::write(&file, "# mine\nA=old\nC='other'\nD=\"a\\d\\$\"\n").unwrap();
         let text = merged(&file, &vars).unwrap();
-        assert!(text.starts_with("# mine\nC='other'\nA=123:x_Y-z\nB="), "{text}");
+        assert!(text.starts_with("# mine\nC='other'\nD=\"a\\d\\$\"\nA=123:x_Y-z\nB="), "{text}");
         std::fs::write(&file, &text).unwrap();
         let read = read(&file);
         assert_eq!((read["A"].as_str(), &read["B"], read["C"].as_str()), ("123:x_Y-z", &odd, "other"));
+        assert_eq!(read["D"], "a\\d$");
         let said = std::process::Command::new("/bin/sh")
-            .args(["-c", ". \"$1\"; printf '%s|%s' \"$A\" \"$B\"", "sh"])
+            .args(["-c", ". \"$1\"; printf '%s|%s|%s' \"$A\" \"$B\" \"$D\"", "sh"])
             .arg(&file)
             .output()
             .unwrap();
-        assert_eq!(String::from_utf8(said.stdout).unwrap(), format!("123:x_Y-z|{odd}"));
+        assert_eq!(String::from_utf8(said.stdout).unwrap(), format!("123:x_Y-z|{odd}|a\\d$"));
+    }
+
+    #[test]
+    fn lines_by_hand_are_read_as_systemd_reads_them() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("env");
+        std::fs::write(&file, "  A = one two \n#B=no\n;B=no\nC=a\\b\\\\c\n\nnonsense\n").unwrap();
+        let read = read(&file);
+        let pairs: Vec<_> = read.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(pairs, [("A", "one two"), ("C", "ab\\c")]);
     }
 }
