@@ -61,7 +61,8 @@ impl Write for Sink {
 /// A line to standard error before there is a log. One that takes nothing (`/dev/full`) must not end us, as
 /// `eprintln!` would.
 pub fn tell(line: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let level = if to_journal() { "<4>" } else { "" };
+    let _ = writeln!(io::stderr(), "{level}{line}");
 }
 
 /// The level a configuration and `--verbose` ask for.

@@ -146,7 +146,7 @@ fn a_program_that_systemd_would_refuse_gets_no_unit() {
 #[test]
 fn the_journal_gets_levels_and_no_second_time() {
     let home = Home::ready();
-    home.configure(&format!("{{\"gateway\": {{\"port\": {}}}}}", crate::support::port::free_port()));
+    home.configure(&format!("{{\"odd\": 1, \"gateway\": {{\"port\": {}}}}}", crate::support::port::free_port()));
     let (read, write) = std::io::pipe().unwrap();
     let stat = rustix::fs::fstat(&read).unwrap();
     let mut command = home.command("gateway --demo");
@@ -154,10 +154,12 @@ fn the_journal_gets_levels_and_no_second_time() {
     let mut child = command.stderr(write).spawn().unwrap();
     drop(command); // its end of the pipe
     let mut lines = BufReader::new(read).lines().map_while(Result::ok);
+    let odd = lines.find(|line| line.contains("odd"));
     let listens = lines.find(|line| line.contains("listens on"));
     let demo = lines.find(|line| line.contains("demo agent"));
     child.kill().unwrap();
     child.wait().unwrap();
+    assert!(odd.as_ref().is_some_and(|line| line.starts_with("<4>")), "{odd:?}");
     assert!(listens.as_ref().is_some_and(|line| line.starts_with("<6>[INFO] pi-gw")), "{listens:?}");
     assert!(demo.as_ref().is_some_and(|line| line.starts_with("<4>[WARN] answers")), "{demo:?}");
 }
