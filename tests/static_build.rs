@@ -1,5 +1,5 @@
 //! `.ci/dist/build-static` with stand-ins for the compilers: which way it takes, what it says if something is missing,
-//! and that it looks at its own result. Needs `file` (apt install file), as the script does.
+//! and that it looks at its own result; and what `pack` puts into a download. Needs `file` (apt install file), as the script does.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -169,4 +169,62 @@ fn a_dynamic_or_a_fat_result_is_a_failure() {
     m.results_in(&elf(false), 20_000_000);
     let ran = m.build(X86, true);
     assert!(ran.code == 1 && ran.said.contains("more than the"), "{} {}", ran.code, ran.said);
+}
+
+/// What `make dist` hands out for this machine's kind, made twice; the program is one line that calls the built one.
+#[test]
+fn a_download_holds_program_example_unit_manual_completions_licences_and_is_the_same_twice() {
+    let m = Machine::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for entry in fs::read_dir(root).unwrap() {
+        let name = entry.unwrap().file_name();
+        if !["target", "build", ".git", ".ci"].contains(&name.to_str().unwrap()) {
+            std::os::unix::fs::symlink(root.join(&name), m.at("repo").join(&name)).unwrap();
+        }
+    }
+    for name in ["pack", "notices.py", "pi-gateway@.service", "Containerfile"] {
+        fs::copy(root.join(".ci/dist").join(name), m.at("repo/.ci/dist").join(name)).unwrap();
+    }
+    m.program("result", &format!("exec '{}' \"$@\"", env!("CARGO_BIN_EXE_pi-gw")));
+    m.program(
+        "repo/.ci/dist/build-static",
+        "mkdir -p target/static/$1/release && cp ../result target/static/$1/release/pi-gw",
+    );
+    let triple = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let pack = || {
+        let ran = Command::new(m.at("repo/.ci/dist/pack")).arg(&triple).env("SOURCE_DATE_EPOCH", "1000000000").output();
+        let ran = ran.unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        fs::read_to_string(m.at("repo/target/dist/SHA256SUMS")).unwrap()
+    };
+    let sums = pack();
+    assert_eq!(pack(), sums, "other bytes the second time");
+    let run = |line: &str| {
+        let ran = Command::new("sh").args(["-c", line]).current_dir(m.at("repo/target/dist")).output().unwrap();
+        assert!(ran.status.success(), "{line}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    run("sha256sum --check SHA256SUMS && tar xzf *.tar.gz");
+    let name = format!("pi-gw-{}-{triple}", env!("CARGO_PKG_VERSION"));
+    let files = run("tar tzf *.tar.gz | grep -v /$ | LC_ALL=C sort");
+    let files: Vec<&str> = files.lines().map(|line| line.strip_prefix(&name).unwrap()).collect();
+    assert_eq!(
+        files,
+        [
+            "/Containerfile",
+            "/LICENSE",
+            "/README.md",
+            "/THIRD-PARTY",
+            "/pi-gateway.jsonc.example",
+            "/pi-gateway@.service",
+            "/pi-gw",
+            "/share/bash-completion/completions/pi-gw",
+            "/share/fish/vendor_completions.d/pi-gw.fish",
+            "/share/man/man1/pi-gw.1",
+            "/share/zsh/site-functions/_pi-gw",
+        ]
+    );
+    let read = |file: &str| fs::read_to_string(m.at("repo/target/dist").join(&name).join(file)).unwrap();
+    assert!(read("THIRD-PARTY").contains("rusqlite") && read("share/man/man1/pi-gw.1").starts_with(".TH"));
+    assert!(read("pi-gateway@.service").contains("\nUser=%i\n"));
 }

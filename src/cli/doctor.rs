@@ -13,6 +13,7 @@ pub(in crate::cli) mod pi;
 pub(in crate::cli) mod port;
 mod probe;
 mod report;
+mod service;
 mod store;
 pub(in crate::cli) mod telegram;
 
@@ -52,6 +53,7 @@ const STEPS: &[Step] = &[
     ("credentials", SHORT, people::check),
     ("port", SHORT, port::check),
     ("auth", SHORT, port::auth),
+    ("service", SHORT, service::check),
     ("channels", SHORT, channels::check),
     ("telegram", SHORT, telegram::check),
     ("pi", PI, pi::check),

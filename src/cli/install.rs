@@ -6,104 +6,26 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+mod unit;
+
+use unit::Unit;
+
 use super::pairing::Failed;
 use super::{exit, written, Call, Io};
-use crate::config::{self, Env, Loaded, Options};
+use crate::config::{self, Env, Loaded, Options, Severity};
 
 const UNIT: &str = "pi-gateway.service";
 const SYSTEM: &str = "/etc/systemd/system";
 /// Beyond the drain: what is owed is sent, pi ends, the store is closed.
 const FAREWELL: u64 = 60;
 
-/// What the unit is made of.
-struct Service {
-    /// Of the machine, as that user; else of the user who calls.
-    system: Option<String>,
-    binary: PathBuf,
-    config: PathBuf,
-    port: Option<String>,
-    /// `NAME=value` lines for secrets.
-    env_file: PathBuf,
-    path: String,
-    stop_seconds: u64,
-    home: PathBuf,
-}
-
-/// In a unit `%` begins a specifier; quotes hold what has spaces.
-fn word(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$"))
-}
-
-impl Service {
-    fn file(&self) -> PathBuf {
-        match self.system {
-            Some(_) => Path::new(SYSTEM).join(UNIT),
-            None => self.home.join(".config/systemd/user").join(UNIT),
-        }
-    }
-
-    fn unit(&self) -> String {
-        let port = self.port.as_ref().map_or(String::new(), |port| format!(" --port {port}"));
-        let (user, target) = match &self.system {
-            Some(user) => (format!("User={user}\n"), "multi-user.target"),
-            None => (String::new(), "default.target"),
-        };
-        let closed = match self.system {
-            Some(_) => MACHINE,
-            None => "",
-        };
-        format!(
-            "[Unit]
-Description=pi-gateway
-Wants=network-online.target
-After=network-online.target time-sync.target
-StartLimitIntervalSec=0
-
-[Service]
-Type=notify
-{user}ExecStart={} gateway --config {}{port}
-ExecReload=/bin/kill -HUP $MAINPID
-# Secrets (NAME=value) for ${{NAME}} in the configuration; chmod 600.
-EnvironmentFile=-{}
-Environment={}
-WatchdogSec=60
-Restart=always
-RestartSec=5
-# Wrong arguments or a wrong configuration: only a person can mend that.
-RestartPreventExitStatus=64 78
-KillMode=mixed
-TimeoutStopSec={}
-# A pi that is killed because memory ran out must not take the gateway along.
-OOMPolicy=continue
-UMask=0077
-# An agent that is to use sudo needs this line away (systemctl edit).
-NoNewPrivileges=yes
-LockPersonality=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-{closed}
-[Install]
-WantedBy={target}
-",
-            word(&self.binary.to_string_lossy()),
-            word(&self.config.to_string_lossy()),
-            self.env_file.to_string_lossy().replace('%', "%%"),
-            word(&format!("PATH={}", self.path)),
-            self.stop_seconds,
-        )
+/// Where the unit lies.
+fn file(system: bool, home: &Path) -> PathBuf {
+    match system {
+        true => Path::new(SYSTEM).join(UNIT),
+        false => home.join(".config/systemd/user").join(UNIT),
     }
 }
-
-/// More that only the system's manager can do for every kernel.
-const MACHINE: &str = "CapabilityBoundingSet=
-ProtectSystem=full
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
-";
 
 /// `systemctl`, of the user or of the machine.
 fn manager(system: bool, words: &[&str]) -> Vec<String> {
@@ -114,7 +36,13 @@ fn manager(system: bool, words: &[&str]) -> Vec<String> {
 /// Runs it; `Err`: what it said.
 fn carry_out(line: &[String]) -> Result<(), String> {
     let [program, args @ ..] = line else { return Ok(()) };
-    let ran = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let mut command = Command::new(program);
+    // su and cron do not tell where the user's manager listens.
+    let own = format!("/run/user/{}", rustix::process::getuid().as_raw());
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() && Path::new(&own).is_dir() {
+        command.env("XDG_RUNTIME_DIR", own);
+    }
+    let ran = command.args(args).stdin(Stdio::null()).output();
     let ran = ran.map_err(|e| format!("{program}: {e}"))?;
     match ran.status.success() {
         true => Ok(()),
@@ -135,9 +63,20 @@ fn home_of(user: &str) -> Option<PathBuf> {
     line.split(':').nth(5).filter(|home| home.starts_with('/')).map(PathBuf::from)
 }
 
+/// The unit, the home it belongs to, and what has to be known about it.
+struct Service {
+    unit: Unit,
+    home: PathBuf,
+    notes: Vec<String>,
+}
+
 fn service(call: &Call, env: &Env) -> Result<Service, Failed> {
     let user = match (call.has("--system"), call.value("--user")) {
         (false, Some(_)) => return Err((exit::USAGE, "--user goes with --system".into())),
+        (false, None) if env.var("SUDO_USER").is_some() => {
+            let text = "pi-gw install-daemon without sudo is for you alone, with sudo and --system for the machine";
+            return Err((exit::USAGE, text.into()));
+        }
         (false, None) => None,
         (true, user) => {
             let user = user.or(env.var("SUDO_USER")).or(env.var("USER")).unwrap_or("root");
@@ -163,39 +102,124 @@ fn service(call: &Call, env: &Env) -> Result<Service, Failed> {
     })?;
     let broken = |what: &str, e: io::Error| (exit::FAILED, format!("{what}: {e}"));
     let binary = std::env::current_exe().map_err(|e| broken("where is this program?", e))?;
+    if binary.to_string_lossy().contains(['"', '\'', '\\']) {
+        let text = "systemd starts no program whose path holds quotes or backslashes: move it to /usr/local/bin";
+        return Err((exit::FAILED, format!("{}: {text}", binary.display())));
+    }
     let config = std::path::absolute(&loaded.path).map_err(|e| broken("the configuration", e))?;
     let paths = loaded.paths(env);
-    Ok(Service {
+    let (path, missing) = search_path(&loaded, env);
+    let unit = Unit {
         system: user,
         binary,
         config,
         port: call.value("--port").map(str::to_owned),
-        env_file: paths.data_root().join("env"),
-        path: search_path(&loaded, env),
+        env_file: paths.env_file(),
+        path,
         stop_seconds: loaded.config.gateway.drain.as_secs() + FAREWELL,
-        home: env.home.clone(),
-    })
+        writable: writable(&loaded, env),
+    };
+    let mut notes = notes(&unit, env);
+    notes.extend(missing.map(|name| {
+        format!("{name} is not found: install it and run this again, or name its place in agent.piCliPath")
+    }));
+    Ok(Service { unit, home: env.home.clone(), notes })
 }
 
-/// Where pi is found now, and what is usual.
-fn search_path(loaded: &Loaded, env: &Env) -> String {
+/// Where the gateway and its agents write; nothing that lies in another one.
+fn writable(loaded: &Loaded, env: &Env) -> Vec<PathBuf> {
+    let config = &loaded.config;
+    let mut dirs = vec![env.home.clone(), loaded.paths(env).data_root().to_owned()];
+    dirs.extend(loaded.path.parent().map(Path::to_owned));
+    dirs.extend(config.agents.list.iter().filter_map(|agent| agent.workspace.clone()));
+    dirs.extend(config.roles.workspace_dirs.values().cloned());
+    dirs.extend(config.agent.runtime.agent_dir.clone());
+    let mut kept: Vec<PathBuf> = Vec::new();
+    for dir in dirs {
+        if !kept.iter().any(|outer| dir.starts_with(outer)) {
+            kept.push(dir);
+        }
+    }
+    kept
+}
+
+/// What works in this shell and will not in the service.
+fn notes(unit: &Unit, env: &Env) -> Vec<String> {
+    let mut notes = Vec::new();
+    let file = unit.env_file.display();
+    let mut own = env.clone();
+    own.vars.retain(|name, _| ["HOME", "PATH", "USER", "LANG", "TZ"].contains(&name.as_str()));
+    if let Err(issues) = config::load(&own, &Options { file: Some(unit.config.clone()), ..Options::default() }) {
+        let lines = issues.iter().filter(|issue| issue.severity == Severity::Error).map(ToString::to_string);
+        notes.extend(lines);
+        notes.push(format!(
+            "that is set in this shell only: the service finds it if {file} has a line NAME=value for it (chmod 600)"
+        ));
+    }
+    let has = std::fs::read_to_string(&unit.env_file).unwrap_or_default();
+    for name in env.vars.keys().filter(|name| name.ends_with("_API_KEY")) {
+        if !has.lines().any(|line| line.trim_start().starts_with(&format!("{name}="))) {
+            notes.push(format!("if pi needs {name}, put it into {file}: the service does not have this shell's"));
+        }
+    }
+    if let Some(user) = unit.system.as_ref() {
+        notes.push(format!(
+            "it runs as {user} and writes to {} and a /tmp of its own; after a change of these places run this again",
+            unit.writable.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>().join(", ")
+        ));
+        // Under a file system that is read-only for it, it cannot make them itself.
+        for dir in unit.writable.iter().filter(|dir| !dir.exists()) {
+            let dir = dir.display();
+            notes.push(format!(
+                "{dir} does not exist, and the service cannot make it: sudo install -d -o {user} '{dir}'"
+            ));
+        }
+    }
+    notes
+}
+
+/// What already runs the same configuration, and how to end that.
+fn twin(s: &Service, env: &Env) -> Option<String> {
+    let system = s.unit.system.is_some();
+    let env = &Env { home: s.home.clone(), ..env.clone() };
+    let others = installed(&s.unit.config, env);
+    if let Some((_, other, _)) = others.iter().find(|(other, ..)| *other != system) {
+        let how = if system { "" } else { "sudo " };
+        let flag = if system { "" } else { " --system" };
+        return Some(format!("{} runs this configuration: first {how}pi-gw uninstall-daemon{flag}", other.display()));
+    }
+    let user = s.unit.system.as_deref().or(env.var("USER"))?;
+    let name = format!("pi-gateway@{user}.service");
+    let enabled = Path::new(SYSTEM).join("multi-user.target.wants").join(&name).exists();
+    enabled.then(|| format!("{name} runs a gateway of {user}: first sudo systemctl disable --now {name}"))
+}
+
+/// Where pi and its node are found now, and what is usual; and what is not found.
+fn search_path(loaded: &Loaded, env: &Env) -> (String, Option<String>) {
     let usual = ["/usr/local/bin", "/usr/bin", "/bin"].map(PathBuf::from);
     let found = loaded.config.agent.pi_cli.first().filter(|name| !name.contains('/'));
-    let own: Vec<PathBuf> = env.var("PATH").map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
+    let mut own: Vec<PathBuf> = env.var("PATH").map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
+    // Where npm and others put programs of one user; sudo has another PATH.
+    own.extend([".local/bin", ".npm-global/bin"].map(|dir| env.home.join(dir)));
     // pi is a program of node, which need not lie beside it.
     let mut dirs: Vec<PathBuf> = Vec::new();
+    let mut missing = None;
     for name in found.map(String::as_str).into_iter().chain(["node"]) {
-        dirs.extend(own.iter().find(|dir| dir.is_absolute() && dir.join(name).is_file()).cloned());
+        match own.iter().find(|dir| dir.is_absolute() && dir.join(name).is_file()) {
+            Some(dir) => dirs.push(dir.clone()),
+            None if missing.is_none() => missing = Some(name.to_owned()),
+            None => {}
+        }
     }
     dirs.extend(usual);
     let mut seen = std::collections::BTreeSet::new();
     dirs.retain(|dir| seen.insert(dir.clone()));
     let joined = std::env::join_paths(&dirs).ok();
-    joined.as_deref().and_then(OsStr::to_str).unwrap_or("/usr/local/bin:/usr/bin:/bin").to_owned()
+    (joined.as_deref().and_then(OsStr::to_str).unwrap_or("/usr/local/bin:/usr/bin:/bin").to_owned(), missing)
 }
 
 /// For a machine with another manager.
-fn snippet(s: &Service) -> String {
+fn snippet(s: &Unit) -> String {
     format!(
         "systemd does not look after this machine. For OpenRC, as /etc/init.d/pi-gateway:
 
@@ -223,21 +247,27 @@ pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
             return code;
         }
     };
-    let system = s.system.is_some();
-    let file = s.file();
+    let system = s.unit.system.is_some();
+    let file = file(system, &s.home);
+    let text = s.unit.text();
     let lines =
         [manager(system, &["daemon-reload"]), manager(system, &["enable", UNIT]), manager(system, &["restart", UNIT])];
+    s.notes.iter().for_each(|note| io.tell(note));
     if call.has("--dry-run") {
-        let said = io.say(format_args!("# {}\n{}", file.display(), s.unit()));
+        let said = io.say(format_args!("# {}\n{text}", file.display()));
         let said =
             lines.iter().fold(said, |said, line| said.and_then(|()| io.say(format_args!("# {}", line.join(" ")))));
         return written(said.map(|()| exit::OK), io);
     }
     if !has_systemd(env) {
-        io.tell(snippet(&s));
+        io.tell(snippet(&s.unit));
         return exit::FAILED;
     }
-    if let Err(e) = put(&file, &s.unit()) {
+    if let Some(why) = twin(&s, env) {
+        io.tell(why);
+        return exit::FAILED;
+    }
+    if let Err(e) = put(&file, &text) {
         io.tell(format_args!("{}: {e}", file.display()));
         if system && e.kind() == io::ErrorKind::PermissionDenied {
             io.tell("--system needs root: sudo pi-gw install-daemon --system");
@@ -245,21 +275,43 @@ pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
         return exit::CANNOT_WRITE;
     }
     io.tell(format_args!("wrote {}", file.display()));
-    for line in &lines {
+    let own = if system { "" } else { " --user" };
+    for (i, line) in lines.iter().enumerate() {
         if let Err(why) = carry_out(line) {
-            io.tell(format_args!("{why}\ndo it yourself: {}", lines.map(|line| line.join(" ")).join(" && ")));
+            io.tell(why);
+            match i {
+                2 => io.tell(format_args!("why it does not start: journalctl{own} -u pi-gateway -n 20")),
+                _ => io.tell(format_args!("do it yourself: {}", lines.map(|line| line.join(" ")).join(" && "))),
+            }
             return exit::FAILED;
         }
     }
-    let own = if system { "" } else { " --user" };
+    let leaves = unlingering(env).filter(|_| !system);
+    io.tell(match &leaves {
+        None => "the gateway runs now and after every start of the machine",
+        Some(_) => "the gateway runs now",
+    });
     io.tell(format_args!(
-        "the gateway runs now and after every start of the machine\n  how it is:  systemctl{own} status pi-gateway\n  its log:    journalctl{own} -u pi-gateway -f"
+        "  how it is:  systemctl{own} status pi-gateway\n  its log:    journalctl{own} -u pi-gateway -f"
     ));
-    let who = env.var("USER").unwrap_or_default();
-    if !system && !Path::new("/var/lib/systemd/linger").join(who).exists() {
-        io.tell(format_args!("it ends when you log out, unless you say: sudo loginctl enable-linger {who}"));
+    if let Some(how) = leaves {
+        io.tell(format_args!("it ends when you log out and does not start with the machine, unless you say: {how}"));
     }
     exit::OK
+}
+
+/// How to have this user's services run without a login, if they do not.
+pub(in crate::cli) fn unlingering(env: &Env) -> Option<String> {
+    let user = env.var("USER").or(env.var("LOGNAME"))?;
+    let lingers = Path::new("/var/lib/systemd/linger").join(user).exists();
+    (!lingers).then(|| format!("sudo loginctl enable-linger {user}"))
+}
+
+/// The units that are installed for a configuration: of the machine or not, the file, the program it starts.
+pub(in crate::cli) fn installed(config: &Path, env: &Env) -> Vec<(bool, PathBuf, PathBuf)> {
+    let files = [false, true].map(|system| (system, file(system, &env.home)));
+    let started = |file: &Path| unit::program(&fs::read_to_string(file).ok()?, config);
+    files.into_iter().filter_map(|(system, file)| started(&file).map(|program| (system, file, program))).collect()
 }
 
 fn put(file: &Path, text: &str) -> io::Result<()> {
@@ -273,10 +325,7 @@ fn put(file: &Path, text: &str) -> io::Result<()> {
 /// `pi-gw uninstall-daemon`
 pub fn undo(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
     let system = call.has("--system");
-    let file = match system {
-        true => Path::new(SYSTEM).join(UNIT),
-        false => env.home.join(".config/systemd/user").join(UNIT),
-    };
+    let file = file(system, &env.home);
     let stop = manager(system, &["disable", "--now", UNIT]);
     let reload = manager(system, &["daemon-reload"]);
     if call.has("--dry-run") {
@@ -297,6 +346,8 @@ pub fn undo(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
     if let Err(why) = carry_out(&reload) {
         io.tell(why);
     }
+    // A unit that failed is remembered even without its file; one that did not is unknown by now.
+    let _ = carry_out(&manager(system, &["reset-failed", UNIT]));
     io.tell(format_args!("removed {}; configuration and data are untouched", file.display()));
     exit::OK
 }

@@ -6,7 +6,6 @@
 mod ask;
 mod checks;
 mod draft;
-mod env_file;
 mod flow;
 mod given;
 mod terminal;
@@ -203,7 +202,7 @@ fn shown(draft: &Draft, io: &mut Io<'_>) -> std::io::Result<u8> {
     draft.notes.iter().for_each(|note| io.tell(note));
     if !draft.vars.is_empty() {
         let names: Vec<&str> = draft.vars.iter().map(|(name, _)| name.as_str()).collect();
-        let file = draft.loaded.paths(&draft.env).data_root().join("env");
+        let file = draft.loaded.paths(&draft.env).env_file();
         io.tell(format_args!("and {} would get: {}", file.display(), names.join(", ")));
     }
     Ok(exit::OK)
@@ -251,9 +250,6 @@ fn next(daemon: bool, base: &Base, draft: &Draft, done: &write::Written, env: &E
     };
     let running = matches!(instance::find(&draft.loaded.paths(&draft.env).pid_file()), Ok(Instance::Running { .. }));
     let mut steps = Vec::new();
-    if let Some(file) = done.env_file.as_ref().filter(|_| !running && !daemon) {
-        steps.push(format!("secrets for this shell:  set -a; . '{}'; set +a", file.display()));
-    }
     match running || daemon {
         true if daemon => {}
         true => steps.push("the running gateway reads the file by itself; port and bind need a restart".into()),

@@ -1,5 +1,6 @@
 //! From a file to a [`Config`]: find, parse, substitute, migrate, read, check, override.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::check;
 use super::env::Env;
+use super::env_file;
 use super::issue::{has_errors, Issue, Severity};
 use super::legacy;
 use super::node::{index, join, Kind, Node, Origin};
@@ -174,7 +176,13 @@ pub fn load_bytes(bytes: Vec<u8>, path: &Path, env: &Env, options: &Options) -> 
 fn read_bytes(bytes: Vec<u8>, path: &Path, env: &Env, options: &Options) -> Result<Loaded, Vec<Issue>> {
     let source = Source::decode(path, bytes).map_err(|issue| vec![*issue])?;
     let root = source.parse().map_err(|issue| vec![*issue])?;
-    let mut loaded = read(&source, root, env, options);
+    let file = env_file::of(&root, source.path.parent().unwrap_or(Path::new("/")), env);
+    let full = env_file::completed(&file, env);
+    let mut loaded = read(&source, root, &full, options);
+    if matches!(full, Cow::Owned(_)) && readable_by_others(&file) {
+        let text = format!("{} holds secrets and other users can read it; run: chmod 600 {0}", file.display());
+        loaded.issues.push(Issue::new(Severity::Warning, "config.permissions", text));
+    }
     if options.strict {
         loaded.issues.iter_mut().filter(|issue| issue.severity == Severity::Warning).for_each(|issue| {
             issue.severity = Severity::Error;

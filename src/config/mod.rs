@@ -8,6 +8,7 @@
 mod check;
 pub mod edit;
 mod env;
+pub mod env_file;
 pub mod files;
 mod forms;
 mod issue;

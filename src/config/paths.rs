@@ -28,6 +28,11 @@ impl Paths {
         &self.data
     }
 
+    /// Secrets of the service, `NAME=value`.
+    pub fn env_file(&self) -> PathBuf {
+        self.data.join("env")
+    }
+
     /// pi's session files, one directory per conversation.
     pub fn sessions_dir(&self) -> PathBuf {
         self.data.join("sessions")
@@ -148,7 +153,7 @@ impl Paths {
 }
 
 /// `session.dataDir` names the sessions' directory if it ends in `sessions`, else the data root itself.
-fn data_root(data_dir: &Path) -> PathBuf {
+pub(super) fn data_root(data_dir: &Path) -> PathBuf {
     match (data_dir.file_name(), data_dir.parent()) {
         (Some(name), Some(parent)) if name == "sessions" => parent.to_path_buf(),
         _ => data_dir.to_path_buf(),

@@ -22,6 +22,12 @@ pub(crate) fn substitute(root: &mut Node, source: &Source, env: &Env) -> Substit
     walk.found
 }
 
+/// One text, if all its variables are set.
+pub(crate) fn plain(text: &str, env: &Env) -> Option<String> {
+    let expanded = expand(text, |name| env.vars.get(name).map(String::as_str));
+    expanded.problems.is_empty().then_some(expanded.text)
+}
+
 struct Walk<'a> {
     source: &'a Source,
     env: &'a Env,

@@ -31,7 +31,8 @@ impl State {
         self.drop_dialogs(id)?;
         self.drop_asks(id)?;
         let starting = matches!(p.state, ProcState::Starting { .. });
-        if starting {
+        // One that ends because the gateway stops has not failed.
+        if starting && self.draining.is_none() {
             self.spawn_failures += 1;
             let why = why_ended(&info);
             log::warn!("pi did not start: {why}");

@@ -61,7 +61,8 @@ impl Write for Sink {
 /// A line to standard error before there is a log. One that takes nothing (`/dev/full`) must not end us, as
 /// `eprintln!` would.
 pub fn tell(line: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let level = if to_journal() { "<4>" } else { "" };
+    let _ = writeln!(io::stderr(), "{level}{line}");
 }
 
 /// The level a configuration and `--verbose` ask for.
@@ -128,11 +129,33 @@ impl Log {
     }
 }
 
+/// Whether standard error is the journal (systemd.exec(5), JOURNAL_STREAM): it keeps the time, and levels if it is told.
+fn to_journal() -> bool {
+    let stat = rustix::fs::fstat(io::stderr());
+    let own = stat.map(|stat| format!("{}:{}", stat.st_dev, stat.st_ino));
+    own.is_ok_and(|own| std::env::var("JOURNAL_STREAM").is_ok_and(|named| named == own))
+}
+
+/// `time [LEVEL] text` as `<priority>[LEVEL] text` (sd-daemon(3)).
+fn for_journal(line: &[u8]) -> Vec<u8> {
+    let at = line.iter().position(|b| *b == b' ').map_or(0, |at| at + 1);
+    let (priority, text) = match line.get(at..at + 3) {
+        Some(b"[ER") => ("<3>", &line[at..]),
+        Some(b"[WA") => ("<4>", &line[at..]),
+        Some(b"[IN") => ("<6>", &line[at..]),
+        Some(b"[DE" | b"[TR") => ("<7>", &line[at..]),
+        _ => ("", line), // the rest of a longer text
+    };
+    [priority.as_bytes(), text].concat()
+}
+
 fn write(lines: &Receiver<Item>, dropped: &AtomicU64, mut file: Option<LogFile>) {
     let mut told = 0;
     let mut err = io::stderr();
+    let journal = to_journal();
     let mut put = |line: &[u8]| {
-        let _ = err.write_all(line); // nobody is left to tell
+        // nobody is left to tell
+        let _ = if journal { err.write_all(&for_journal(line)) } else { err.write_all(line) };
         if let Some(Err(why)) = file.as_mut().map(|file| file.put(line, clock::now().wall)) {
             let _ = writeln!(err, "{why}");
         }

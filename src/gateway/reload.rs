@@ -129,7 +129,7 @@ impl Reloader {
         let mut new = match config::load(&self.env, &wanted) {
             Ok(new) => new,
             Err(issues) => {
-                for issue in &issues {
+                for issue in issues.iter().filter(|issue| issue.severity != config::Severity::Info) {
                     log::error!("{issue}");
                 }
                 log::error!("the configuration was not reloaded; the old one stays");
@@ -159,11 +159,9 @@ impl Reloader {
         self.carrier.accounts.apply(&config, &self.carrier.callers);
         state.waiting = config::reload::changes(&state.started, &new).restart;
         self.apply(&new, Some(label), None, &state.waiting);
-        if !changes.is_empty() {
-            log::info!(
-                "configuration reloaded: {} keys changed",
-                changes.hot.len() + changes.next_pi.len() + changes.channel.len()
-            );
+        match changes.hot.len() + changes.next_pi.len() + changes.channel.len() {
+            0 if changes.is_empty() => log::info!("the configuration was read again, nothing has changed"),
+            changed => log::info!("configuration reloaded: {changed} keys changed"),
         }
         state.loaded = new;
         Ok(())

@@ -103,6 +103,8 @@ fn given_sighup_then_files_that_the_configuration_names_are_read_again() {
     g.wait_until("the old token to be refused", |g| g.get("/api/pool").status == 401);
     g.token = "another-token-0123456789".into();
     assert_eq!(g.get("/api/pool").status, 200);
+    g.signal(Signal::HUP);
+    g.wait_until("word that it was read", |g| g.log().contains("read again, nothing has changed"));
 }
 
 #[test]

@@ -81,3 +81,12 @@ fn c27_given_a_second_signal_in_every_step_then_it_ends_at_once() {
     assert!(watch.is_gone(), "two pi worked on one session");
     check_once(&g, &["tok-a".into()], "second signal beside a deaf pi");
 }
+
+#[test]
+fn given_a_stop_while_pi_still_starts_then_the_log_tells_of_no_failure() {
+    let pi = FakePi::with(Flavour::New, &[("FAKE_PI_START_MS", "60000")]);
+    let mut g = with_pi(&pi, json!({"agent": {"pool": {"min": 1}}})).start();
+    g.wait_until("a pi that starts", |g| g.get("/health").json()["pool"]["total"] == 1);
+    assert_eq!(g.stop().code(), Some(0), "{}", g.log());
+    assert!(!g.log().contains("WARN"), "{}", g.log());
+}

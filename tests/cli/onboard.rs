@@ -278,7 +278,17 @@ fn secrets_may_go_to_the_services_environment() {
     assert!(!text.contains(&api.token()));
     let file = home.data().join("env");
     assert_eq!(mode(&file), 0o600);
-    assert!(ran.err.contains(&format!("set -a; . '{}'; set +a", file.display())), "{}", ran.err);
+    // A terminal and a crontab know nothing of that environment; every command finds it.
+    let ran = home.run("config check");
+    assert!(ran.code == 0 && !ran.err.contains("chmod"), "{}{}", ran.out, ran.err);
+    assert_eq!(home.run("gateway --check").code, 0);
+    home.vars.push(("TELEGRAM_BOT_TOKEN", "what is set counts more".into()));
+    assert_eq!(home.run("config check").code, 78);
+    home.vars.pop();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let ran = home.run("config check");
+    assert!(format!("{}{}", ran.out, ran.err).contains(&format!("chmod 600 {}", file.display())), "{}", ran.err);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let sourced = std::process::Command::new("/bin/sh")
         .args(["-c", "set -a; . \"$1\"; exec \"$2\" gateway --check", "sh"])
         .args([&file, Path::new(env!("CARGO_BIN_EXE_pi-gw"))])

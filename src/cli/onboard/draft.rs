@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{json, Value};
 
-use super::env_file;
 use super::given::{absolute, variable, Given, Secrets};
 use crate::config::edit::{self, Change};
 use crate::config::types::{AuthMode, Bind, ExecGuard, Unauthenticated};
-use crate::config::{self, Env, Examined, Issue, Loaded, Options};
+use crate::config::{self, Env, Issue, Loaded, Options};
 
 /// Where the agent works, unless said otherwise (config.md 10.2).
 pub const WORKSPACE: &str = "~/.pi/gateway/workspace";
@@ -48,10 +47,6 @@ pub struct Draft {
     pub notes: Vec<String>,
 }
 
-fn named(path: &Path) -> Options {
-    Options { file: Some(path.to_owned()), ..Options::default() }
-}
-
 impl Base {
     /// `Err`: the file's errors.
     pub fn new(path: &Path, reset: bool, env: &Env) -> Result<Base, Vec<Issue>> {
@@ -71,12 +66,6 @@ impl Base {
             }
         };
         let kept = old.clone().filter(|_| !reset);
-        if let (Some(_), Examined::Read(seen)) = (&kept, config::examine(&env, &named(path))) {
-            // Secrets that an earlier run left to the service's environment.
-            for (name, value) in env_file::read(&seen.paths(&env).data_root().join("env")) {
-                env.vars.entry(name).or_insert(value);
-            }
-        }
         let bytes = kept.unwrap_or_else(|| b"{}".to_vec());
         let loaded = config::load_bytes(bytes, path, &env, &Options::default())?;
         Ok(Base { path: path.to_owned(), old, reset, loaded, env })

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::draft::{Base, Draft};
-use super::env_file;
+use crate::config::env_file;
 use crate::config::files::{create_dir, write_atomic};
 use crate::config::token;
 use crate::config::types::AuthMode;
@@ -28,7 +28,7 @@ pub fn write(base: &Base, draft: &Draft) -> Result<Written, (PathBuf, io::Error)
     let paths = draft.loaded.paths(&draft.env);
     let mut written = Written { backup: None, env_file: None, token_file: None };
     if !draft.vars.is_empty() {
-        let file = paths.data_root().join("env");
+        let file = paths.env_file();
         named(paths.data_root(), create_dir(paths.data_root()))?;
         let text = named(&file, env_file::merged(&file, &draft.vars))?;
         named(&file, write_atomic(&file, text.as_bytes()))?;
