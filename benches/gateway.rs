@@ -148,7 +148,7 @@ impl Bench {
     }
 
     fn grow(&mut self) {
-        let count = self.pick(1600, 400);
+        let count = self.pick(1600, 1000);
         grow::run(&mut self.table, count);
     }
 
