@@ -26,6 +26,15 @@ pub struct Note {
     pub reply_to: Option<String>,
     #[serde(default)]
     pub silent: bool,
+    /// A gateway that was given it under this key knows it by that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// How long it is good for, ms; else as `delivery.maxAgeMs` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life: Option<i64>,
+    /// `at` can be believed: something kept the clock right.
+    #[serde(default)]
+    pub timed: bool,
 }
 
 /// A note on the disk.
@@ -99,6 +108,9 @@ mod tests {
             form: Form::Html,
             reply_to: None,
             silent: true,
+            key: None,
+            life: Some(5),
+            timed: true,
         };
         leave(&spool, &note(20, "second ü"), "a").unwrap();
         leave(&spool, &note(3, "first"), "b").unwrap();

@@ -17,7 +17,7 @@ use crate::gateway::log_files;
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// `30m` in ms.
-fn window(text: &str) -> Option<i64> {
+pub(super) fn window(text: &str) -> Option<i64> {
     let unit = match text.chars().next_back()? {
         's' => 1_000,
         'm' => 60_000,

@@ -158,6 +158,7 @@ pub const COMMANDS: &[Command] = &[
             valued("--retries", "N", "so many tries more if it fails for now (3)"),
             valued("--timeout", "N", "give up after so many seconds (30)"),
             switch("--spool", "if it fails for now, leave it for the gateway to send"),
+            valued("--expire", "TIME", "what was left for it is good so long, such as 2h (24h)"),
             valued("--dedupe-key", "KEY", "send what has this key once in 24 hours"),
             switch("--dry-run", "print what would be sent"),
         ],

@@ -38,7 +38,7 @@ pub fn send(order: &Order, goal: &Goal, key: &str) -> Result<Option<Sent>, Failu
         Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
         Err(e) => {
             let why = format!("the gateway at {url}: {e}");
-            return Err(Failure { doubt: true, ..Failure::new(exit::TEMPORARY, why) });
+            return Err(Failure { doubt: true, keyed: true, ..Failure::new(exit::TEMPORARY, why) });
         }
     };
     let said: Value = serde_json::from_str(&body).unwrap_or_default();
