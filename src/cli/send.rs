@@ -224,6 +224,7 @@ fn spooled(order: &Order, goal: &Goal, key: &str, failure: Failure) -> Result<Se
         key: Some(key.to_owned()),
         life: order.life,
         timed: clock::synchronised(),
+        why: None,
     };
     let dir = order.paths.spool_dir();
     if let Err(e) = spool::leave(&dir, &note, &random_id(12)) {
