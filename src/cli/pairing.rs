@@ -40,10 +40,15 @@ pub(super) fn configured(call: &Call, env: &Env) -> Result<Loaded, Failed> {
 }
 
 pub(super) fn place(call: &Call, env: &Env) -> Result<Place, Failed> {
+    let place = unopened(call, env)?;
+    let store = Beside::open(&place.paths.store()).map_err(|e| failed(&place.paths, &e))?;
+    Ok(Place { store, ..place })
+}
+
+/// For what does without the store: that may be damaged, or another version's.
+pub(super) fn unopened(call: &Call, env: &Env) -> Result<Place, Failed> {
     let loaded = configured(call, env)?;
-    let paths = loaded.paths(env);
-    let store = Beside::open(&paths.store()).map_err(|e| failed(&paths, &e))?;
-    Ok(Place { config: loaded.config, paths, store })
+    Ok(Place { paths: loaded.paths(env), config: loaded.config, store: None })
 }
 
 pub(super) fn failed(paths: &Paths, e: &Error) -> Failed {
