@@ -57,7 +57,12 @@ pub(super) fn failed(paths: &Paths, e: &Error) -> Failed {
         Error::Full | Error::ReadOnly(_) => exit::CANNOT_WRITE,
         _ => exit::FAILED,
     };
-    (code, format!("{}: {e}", paths.store().display()))
+    let remedy = match e {
+        Error::Corrupt(_) => "; pi-gw doctor says what to do",
+        Error::Newer(_) => "; use the newer pi-gw",
+        _ => "",
+    };
+    (code, format!("{}: {e}{remedy}", paths.store().display()))
 }
 
 /// Letters and digits only, in capitals: codes are read aloud, copied with spaces and dashes.

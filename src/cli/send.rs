@@ -223,7 +223,7 @@ fn spooled(order: &Order, goal: &Goal, key: &str, failure: Failure) -> Result<Se
         silent: order.silent,
         key: Some(key.to_owned()),
         life: order.life,
-        timed: clock::synchronised(),
+        timed: order.timed,
         why: None,
     };
     let dir = order.paths.spool_dir();

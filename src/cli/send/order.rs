@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::{exit, Call, Failed};
 use crate::cli::logs::window;
 use crate::cli::pairing::configured;
+use crate::clock;
 use crate::config::{Config, Env, Paths};
 use crate::message::{Form, OutFile};
 
@@ -40,6 +41,8 @@ pub struct Order {
     pub spool: bool,
     /// How long a spooled message is good for, ms; else as `delivery.maxAgeMs` says.
     pub life: Option<i64>,
+    /// The clock is right.
+    pub timed: bool,
     pub key: Option<String>,
     pub dry: bool,
 }
@@ -107,6 +110,7 @@ pub fn read(call: &Call, env: &Env) -> Result<Option<Order>, Failed> {
         timeout,
         spool: call.has("--spool"),
         life,
+        timed: clock::synchronised() || env.var(clock::TRUSTED) == Some("1"),
         key: call.value("--dedupe-key").map(str::to_owned),
         dry: call.has("--dry-run"),
     }))
