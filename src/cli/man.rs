@@ -75,17 +75,22 @@ fn command(page: &mut String, line: &str, c: &Command) {
     c.inner.iter().for_each(|inner| command(page, &format!("{line} "), inner));
 }
 
+/// When the words of this page that are not made from the tables were changed last.
+const WRITTEN: &str = "2026-11-28";
+
 fn page() -> String {
     let mut page = format!(
-        ".TH PI\\-GW 1 \"\" \"pi\\-gw {VERSION}\" \"User Commands\"
+        ".TH PI\\-GW 1 \"{WRITTEN}\" \"pi\\-gw {VERSION}\" \"User Commands\"
 .SH NAME
 pi\\-gw \\- gateway between chat channels and the pi coding agent
 .SH SYNOPSIS
 .B pi\\-gw
 [\\fIoptions\\fR] \\fICOMMAND\\fR
 .SH DESCRIPTION
-People write to bots or to a web page; pi\\-gw hands what they write to pi and brings back the answers. A message is
-accepted when it is on the disk, and an answer is owed until the platform took it.
+People write to bots or to a web page; pi\\-gw hands what they write to pi and
+brings back the answers.
+A message is accepted when it is on the disk, and an answer is owed until the
+platform took it.
 .SH OPTIONS
 "
     );
