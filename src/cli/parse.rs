@@ -62,8 +62,7 @@ pub fn parse(args: Vec<OsString>) -> Result<Call, Wrong> {
     let flags = table::all_flags();
     let likely = likely_usage(&args);
     // Values first: they may look like switches, and like other options.
-    let Valued { values, rest, mut last } =
-        valued(args, &flags).map_err(|text| Wrong { text, usage: likely })?;
+    let Valued { values, rest, mut last } = valued(args, &flags).map_err(|text| Wrong { text, usage: likely })?;
     let mut args = Arguments::from_vec(rest);
     let mut switches = BTreeSet::new();
     for flag in flags.iter().filter(|flag| flag.value.is_none()) {
@@ -248,7 +247,11 @@ mod tests {
     fn what_stands_in_the_place_of_a_value_is_one_whatever_it_looks_like() {
         let message = |args: &[&str]| {
             let args = ["send", "--to", "t:1"].iter().chain(args).map(Into::into).collect();
-            parse(args).unwrap_or_else(|wrong| panic!("{args:?}: {}", wrong.text)).value("--message").unwrap().to_owned()
+            parse(args)
+                .unwrap_or_else(|wrong| panic!("{args:?}: {}", wrong.text))
+                .value("--message")
+                .unwrap()
+                .to_owned()
         };
         for text in ["--port=80 is busy", "--config=/x", "-q", "'quoted'", "\"", "--unheard-of", "a=b", " "] {
             assert_eq!(message(&["--message", text]), text);

@@ -268,8 +268,11 @@ fn report(call: &Call, io: &mut Io<'_>, goal: &Goal, done: &Result<Sent, Failure
                 0 => String::new(),
                 n => format!(" ({n} of {} messages were sent)", failure.of),
             };
-            let why = failure.why.strip_prefix("not sent: ").unwrap_or(&failure.why);
-            io.tell(format_args!("not sent to {goal}: {why}{partly}"));
+            // Said once, and here.
+            let known = ["not sent: ", "sent, but the outcome is unknown: "];
+            let why = known.iter().find_map(|known| failure.why.strip_prefix(known)).unwrap_or(&failure.why);
+            let perhaps = if failure.doubt { "perhaps " } else { "" };
+            io.tell(format_args!("{perhaps}not sent to {goal}: {why}{partly}"));
         }
     }
     Ok(exit::OK)

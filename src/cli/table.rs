@@ -84,7 +84,10 @@ pub const COMMANDS: &[Command] = &[
             "run the gateway in the foreground",
             &[
                 valued("--port", "N", "listen on this port"),
-                one_of(valued("--bind", "WHERE", "listen on loopback, lan, auto or an IP address"), &["loopback", "lan", "auto"]),
+                one_of(
+                    valued("--bind", "WHERE", "listen on loopback, lan, auto or an IP address"),
+                    &["loopback", "lan", "auto"],
+                ),
                 switch("--no-gui", "serve no web page, only the API"),
                 switch("--strict", "treat warnings about the configuration as errors"),
                 switch("--allow-defaults", "run on defaults if there is no configuration"),
@@ -102,7 +105,10 @@ pub const COMMANDS: &[Command] = &[
             one_of(valued("--flow", "FLOW", "quickstart or advanced"), &["quickstart", "advanced"]),
             valued("--workspace", "PATH", "where the agent works"),
             valued("--port", "N", "listen on this port"),
-            one_of(valued("--bind", "WHERE", "listen on loopback, lan, auto or an IP address"), &["loopback", "lan", "auto"]),
+            one_of(
+                valued("--bind", "WHERE", "listen on loopback, lan, auto or an IP address"),
+                &["loopback", "lan", "auto"],
+            ),
             one_of(valued("--auth", "MODE", "token, password or off"), &["token", "password", "off"]),
             valued("--token", "TOKEN", "the gateway's token; without one it makes its own"),
             valued("--password", "PASSWORD", "the gateway's password"),
@@ -110,7 +116,10 @@ pub const COMMANDS: &[Command] = &[
             valued("--discord-token", "TOKEN", "kept for a later version"),
             valued("--feishu-app-id", "ID", "kept for a later version"),
             valued("--feishu-app-secret", "SECRET", "kept for a later version"),
-            one_of(valued("--secrets", "WHERE", "config, or env: in <data>/env, the configuration says ${NAME}"), &["config", "env"]),
+            one_of(
+                valued("--secrets", "WHERE", "config, or env: in <data>/env, the configuration says ${NAME}"),
+                &["config", "env"],
+            ),
             valued("--pi-cli", "PATH", "how pi is called"),
             valued("--pool-min", "N", "pi processes kept ready"),
             valued("--pool-max", "N", "pi processes at most"),
@@ -308,7 +317,10 @@ const CRON: &[Command] = &[
             valued("--tz", "ZONE", "time zone, such as Europe/Berlin"),
             valued("--agent", "ID", "the agent that does it"),
             valued("--session", "KEY", "the conversation it runs in"),
-            one_of(valued("--mode", "MODE", "isolated, or main: in the agent's main conversation"), &["isolated", "main"]),
+            one_of(
+                valued("--mode", "MODE", "isolated, or main: in the agent's main conversation"),
+                &["isolated", "main"],
+            ),
             one_of(valued("--delivery", "HOW", "announce, direct or silent"), &["announce", "direct", "silent"]),
             valued("--channel", "NAME", "of this channel only"),
             valued("--to", "PLACE", "who hears of the result, such as 123456 or -1001:topic:7"),
@@ -416,7 +428,13 @@ mod tests {
         {
             for flag in command.flags {
                 let first = all.iter().find(|known| known.name == flag.name).expect("gathered");
-                assert_eq!((first.short, first.value, first.choices), (flag.short, flag.value, flag.choices), "{} {}", command.name, flag.name);
+                assert_eq!(
+                    (first.short, first.value, first.choices),
+                    (flag.short, flag.value, flag.choices),
+                    "{} {}",
+                    command.name,
+                    flag.name
+                );
                 assert!(!GLOBAL.iter().any(|global| global.name == flag.name), "{} is global", flag.name);
             }
         }
