@@ -246,12 +246,9 @@ mod tests {
     #[test]
     fn what_stands_in_the_place_of_a_value_is_one_whatever_it_looks_like() {
         let message = |args: &[&str]| {
-            let args = ["send", "--to", "t:1"].iter().chain(args).map(Into::into).collect();
-            parse(args)
-                .unwrap_or_else(|wrong| panic!("{args:?}: {}", wrong.text))
-                .value("--message")
-                .unwrap()
-                .to_owned()
+            let all = ["send", "--to", "t:1"].iter().chain(args).map(Into::into).collect();
+            let call = parse(all).unwrap_or_else(|wrong| panic!("{args:?}: {}", wrong.text));
+            call.value("--message").unwrap().to_owned()
         };
         for text in ["--port=80 is busy", "--config=/x", "-q", "'quoted'", "\"", "--unheard-of", "a=b", " "] {
             assert_eq!(message(&["--message", text]), text);

@@ -5,6 +5,7 @@ mod doctor;
 mod onboard;
 mod onboard_asks;
 mod pty;
+mod robust;
 mod service;
 #[path = "../support/mod.rs"]
 mod support;
@@ -51,6 +52,10 @@ impl Ran {
         let part = |check: &Value, name: &str| check[name].as_str().unwrap().to_owned();
         let json = self.json();
         let checks = json["checks"].as_array().unwrap().iter();
+        // Whatever is found: what is wrong comes with what to do about it.
+        for check in checks.clone().filter(|check| check["status"] != "ok") {
+            assert!(check["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{check:#}");
+        }
         checks.map(|c| format!("{} {} {}", part(c, "name"), part(c, "status"), part(c, "text"))).collect()
     }
 
