@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::process::Stdio;
+use std::time::Instant;
 
 use pi_gateway::store::Store;
 
-use crate::Home;
+use crate::support::port::free_port;
+use crate::support::DEADLINE;
+use crate::{Home, Running};
 
 /// A store that a later version wrote.
 fn newer(home: &Home) {
@@ -29,7 +32,8 @@ fn what_does_without_the_store_works_beside_one_that_is_damaged_or_newer() {
         home.configure("{\"logging\": {\"file\": true}}");
         spoil(&home);
         fs::create_dir_all(home.data().join("logs")).unwrap();
-        fs::write(home.data().join("logs/gateway-2026-01-01.log"), "2026-01-01T00:00:00Z [ERROR] the last words\n").unwrap();
+        fs::write(home.data().join("logs/gateway-2026-01-01.log"), "2026-01-01T00:00:00Z [ERROR] the last words\n")
+            .unwrap();
         let ran = home.run("logs");
         assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
         assert!(ran.out.contains("the last words"), "{}", ran.out);
@@ -75,11 +79,34 @@ fn in_the_surroundings_of_cron_everything_is_found_and_nothing_is_asked() {
 #[test]
 fn a_full_disk_behind_standard_output_is_73() {
     let home = Home::ready();
-    for line in ["help", "config show", "man", "completions bash", "pairing list", "doctor", "media stats", "outbox list"] {
+    for line in
+        ["help", "config show", "man", "completions bash", "pairing list", "doctor", "media stats", "outbox list"]
+    {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let output = home.command(line).stdout(full).output().unwrap();
         assert_eq!(output.status.code(), Some(73), "{line}");
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains("cannot write: ") && said.matches("cannot write").count() == 1, "{line}: {said}");
+    }
+}
+
+#[test]
+fn a_file_that_is_saved_while_the_gateway_starts_counts() {
+    let home = Home::new();
+    let fifo = home.path().join("token");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).unwrap();
+    let port = free_port();
+    home.configure(&format!("{{\"gateway\": {{\"port\": {port}, \"auth\": {{\"tokenFile\": \"token\"}}}}}}"));
+    let child = home.command("gateway --demo").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let _running = Running(child);
+    // It has read the configuration by the time it reads the token.
+    let mut token = fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    let more = "\"limits\": {\"maxConnections\": 99}, \"auth\": {\"token\": \"a-long-secret-token\"}";
+    home.configure(&format!("{{\"gateway\": {{\"port\": {port}, {more}}}}}"));
+    std::io::Write::write_all(&mut token, b"a-long-secret-token").unwrap();
+    drop(token);
+    let begun = Instant::now();
+    while !home.run("status").out.contains("\nrestart   takes effect only after one: gateway.limits.maxConnections\n") {
+        assert!(begun.elapsed() < DEADLINE, "{}", home.run("status").out);
     }
 }
