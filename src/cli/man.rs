@@ -111,6 +111,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_page_is_one_that_its_reader_finds_nothing_wrong_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pi-gw.1");
+        std::fs::write(&file, page()).unwrap();
+        let ran = std::process::Command::new("mandoc").args(["-Tlint", "-Wall"]).arg(&file).output();
+        let ran = ran.unwrap_or_else(|e| panic!("mandoc: {e}: apt install mandoc"));
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+    }
+
+    #[test]
     fn every_command_and_option_has_its_place_in_the_page() {
         fn lines(line: &str, commands: &'static [Command], all: &mut Vec<String>) {
             for c in commands {

@@ -258,38 +258,5 @@ end
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::process::Command as Program;
-
-    /// What bash proposes at the end of that line.
-    fn proposed_by_bash(line: &str) -> Vec<String> {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("pi-gw");
-        std::fs::write(&file, bash()).unwrap();
-        let script = format!(
-            "source '{}'; COMP_WORDS=({line}); [[ '{line}' == *' ' ]] && COMP_WORDS+=('')
-             COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _pi_gw; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
-            file.display()
-        );
-        let ran = Program::new("bash").args(["--norc", "-c", &script]).output().unwrap();
-        assert!(ran.status.success() && ran.stderr.is_empty(), "{}", String::from_utf8_lossy(&ran.stderr));
-        String::from_utf8(ran.stdout).unwrap().lines().map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn bash_proposes_commands_then_their_own_and_their_options() {
-        assert_eq!(proposed_by_bash("pi-gw ga"), ["gateway"]);
-        assert_eq!(proposed_by_bash("pi-gw --config x.jsonc pairing a"), ["approve", "allow"]);
-        assert_eq!(proposed_by_bash("pi-gw cron add job --once --sch"), ["--schedule"]);
-        assert_eq!(proposed_by_bash("pi-gw start --str"), ["--strict"]);
-        assert_eq!(
-            proposed_by_bash("pi-gw completions "),
-            ["bash", "zsh", "fish"]
-                .into_iter()
-                .map(str::to_owned)
-                .chain(GLOBAL.iter().flat_map(|f| f.short.into_iter().chain([f.name])).map(str::to_owned))
-                .collect::<Vec<_>>()
-        );
-    }
-}
+#[path = "shells_tests.rs"]
+mod tests;
