@@ -3,18 +3,14 @@
 
 use serde_json::{json, Value};
 
-use super::pairing::{age, carried_out, failed, place, say, table, usage, Failed, Place};
+use super::pairing::{age, carried_out, failed, needs, number, place, say, table, Failed, Place};
 use super::{exit, instance, Call, Io};
 use crate::clock;
 use crate::config::Env;
 use crate::spool::{self, Left};
 use crate::store::Letter;
 
-const LIMIT: usize = 100;
-
-fn limit(call: &Call) -> Option<usize> {
-    call.value("--limit").map_or(Ok(LIMIT), str::parse).ok().filter(|limit| *limit > 0)
-}
+const LIMIT: u32 = 100;
 
 /// Where a letter goes, as `pi-gw send --to` has it.
 fn whither(l: &Letter) -> String {
@@ -29,7 +25,10 @@ fn line(text: &str, most: usize) -> String {
 
 /// `pi-gw outbox list`
 pub fn list(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let Some(limit) = limit(call) else { return usage(call, io) };
+    let limit = match number(call, io, "--limit", LIMIT, 1) {
+        Ok(n) => n as usize,
+        Err(code) => return code,
+    };
     let done = place(call, env).and_then(|place| {
         let all = match &place.store {
             Some(store) => store.letters(limit).map_err(|e| failed(&place.paths, &e))?,
@@ -110,7 +109,7 @@ pub fn drop(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
 }
 
 fn change(call: &Call, env: &Env, io: &mut Io<'_>, again: bool) -> u8 {
-    let [id] = &call.arguments[..] else { return usage(call, io) };
+    let [id] = &call.arguments[..] else { return needs(call, io) };
     let done = place(call, env).and_then(|mut place| {
         let bad = || (exit::DATA, format!("\"{id}\" is no id; pi-gw outbox list shows them"));
         let is_note = id.split_once('-').is_some_and(|(at, _)| at.bytes().all(|b| b.is_ascii_digit()));

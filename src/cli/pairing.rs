@@ -84,6 +84,21 @@ pub(super) fn usage(call: &Call, io: &mut Io<'_>) -> u8 {
     exit::USAGE
 }
 
+/// An argument is missing.
+pub(super) fn needs(call: &Call, io: &mut Io<'_>) -> u8 {
+    io.tell(format_args!("\"{}\" needs {}", call.line, call.command.arguments));
+    usage(call, io)
+}
+
+/// The whole number that an option gives, at least `least`; `Err`: the exit code, and that is told.
+pub(super) fn number(call: &Call, io: &mut Io<'_>, name: &str, otherwise: u32, least: u32) -> Result<u32, u8> {
+    let Some(text) = call.value(name) else { return Ok(otherwise) };
+    text.parse::<u32>().ok().filter(|n| *n >= least).ok_or_else(|| {
+        io.tell(format_args!("{name} must be a whole number, at least {least}, found \"{text}\""));
+        usage(call, io)
+    })
+}
+
 /// Runs a subcommand; says why if it fails.
 pub(super) fn carried_out(io: &mut Io<'_>, done: Result<io::Result<u8>, Failed>) -> u8 {
     match done {
@@ -192,7 +207,7 @@ fn person(sender: &str, name: Option<&str>) -> String {
 
 /// `pi-gw pairing approve`
 pub fn approve(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let Some((channel, code)) = channel_and_code(call) else { return usage(call, io) };
+    let Some((channel, code)) = channel_and_code(call) else { return needs(call, io) };
     let done = place(call, env).and_then(|mut place| {
         channel.map_or(Ok(()), known)?;
         let which = Which { channel, account: call.value("--account") };
@@ -247,7 +262,7 @@ pub(super) fn say(call: &Call, io: &mut Io<'_>, text: String, object: Value) -> 
 
 /// `pi-gw pairing deny`
 pub fn deny(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let Some((channel, code)) = channel_and_code(call) else { return usage(call, io) };
+    let Some((channel, code)) = channel_and_code(call) else { return needs(call, io) };
     let done = place(call, env).and_then(|mut place| {
         channel.map_or(Ok(()), known)?;
         let which = Which { channel, account: call.value("--account") };
@@ -266,7 +281,7 @@ pub fn deny(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
 
 /// `pi-gw pairing allow`
 pub fn allow(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let [channel, sender] = &call.arguments[..] else { return usage(call, io) };
+    let [channel, sender] = &call.arguments[..] else { return needs(call, io) };
     let done = place(call, env).and_then(|mut place| {
         known(channel)?;
         let sender = sender_id(sender)?;
@@ -293,7 +308,7 @@ pub fn allow(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
 
 /// `pi-gw pairing revoke`
 pub fn revoke(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let [channel, sender] = &call.arguments[..] else { return usage(call, io) };
+    let [channel, sender] = &call.arguments[..] else { return needs(call, io) };
     let done = place(call, env).and_then(|mut place| {
         known(channel)?;
         let sender = sender_id(sender)?;
@@ -319,7 +334,8 @@ pub fn revoke(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
 /// Without the prefix that `allowFrom` takes too. Names can change hands: only numbers count.
 fn sender_id(sender: &str) -> Result<&str, Failed> {
     let id = sender.strip_prefix("telegram:").or_else(|| sender.strip_prefix("tg:")).unwrap_or(sender);
-    match id.is_empty() || !id.bytes().all(|b| b.is_ascii_digit()) {
+    let number = id.bytes().all(|b| b.is_ascii_digit()) && !id.starts_with('0') && id.parse::<i64>().is_ok();
+    match !number {
         true => Err((exit::DATA, format!("\"{sender}\" is no sender id: it is a number, such as 123456789"))),
         false => Ok(id),
     }

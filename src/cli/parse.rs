@@ -51,10 +51,16 @@ pub struct Wrong {
     pub text: String,
     /// How it is done; one line.
     pub usage: String,
+    /// A command that this version does not have: nothing is wrong with how it is called.
+    pub later: bool,
 }
 
 fn wrong(text: impl Into<String>) -> Wrong {
-    Wrong { text: text.into(), usage: help::USAGE.into() }
+    Wrong { text: text.into(), usage: help::USAGE.into(), later: false }
+}
+
+fn later(name: &str) -> Wrong {
+    Wrong { later: true, ..wrong(format!("\"{name}\" is not in this version yet")) }
 }
 
 /// Reads a command line, the program's name left out.
@@ -62,7 +68,8 @@ pub fn parse(args: Vec<OsString>) -> Result<Call, Wrong> {
     let flags = table::all_flags();
     let likely = likely_usage(&args);
     // Values first: they may look like switches, and like other options.
-    let Valued { values, rest, mut last } = valued(args, &flags).map_err(|text| Wrong { text, usage: likely })?;
+    let Valued { values, rest, mut last } =
+        valued(args, &flags).map_err(|text| Wrong { usage: likely, ..wrong(text) })?;
     let mut args = Arguments::from_vec(rest);
     let mut switches = BTreeSet::new();
     for flag in flags.iter().filter(|flag| flag.value.is_none()) {
@@ -81,7 +88,7 @@ pub fn parse(args: Vec<OsString>) -> Result<Call, Wrong> {
         }
     }
     let (command, line) = command(&mut words, &switches, unknown.first())?;
-    let own_usage = |text: String| Wrong { text, usage: help::usage(&line, command) };
+    let own_usage = |text: String| Wrong { usage: help::usage(&line, command), ..wrong(text) };
     let own: Vec<&Flag> = command.flags.iter().chain(GLOBAL).collect();
     if let Some(option) = unknown.first() {
         return Err(own_usage(unknown_option(option, &own)));
@@ -98,6 +105,9 @@ pub fn parse(args: Vec<OsString>) -> Result<Call, Wrong> {
     if let Some(extra) = words.get(command.most) {
         let text = match (command.inner.is_empty(), help) {
             (_, true) => None,
+            (false, _) if LATER.contains(&format!("{line} {extra}").as_str()) => {
+                return Err(later(&format!("{line} {extra}")))
+            }
             (true, _) => Some(format!("unexpected \"{extra}\"")),
             (false, _) => Some(unknown_command(&format!("{line} "), extra, command.inner)),
         };
@@ -180,10 +190,10 @@ fn command(
         };
     };
     let Some(mut found) = table::find(COMMANDS, &name) else {
-        return Err(wrong(match LATER.contains(&name.as_str()) {
-            true => format!("\"{name}\" is not in this version yet"),
-            false => unknown_command("", &name, COMMANDS),
-        }));
+        return Err(match LATER.contains(&name.as_str()) {
+            true => later(&name),
+            false => wrong(unknown_command("", &name, COMMANDS)),
+        });
     };
     words.remove(0);
     let mut line = found.name.to_owned();

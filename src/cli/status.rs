@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{json, Value};
 
-use super::pairing::{age, carried_out, failed, say, table, unopened, usage, Failed, Place};
+use super::pairing::{age, carried_out, failed, needs, say, table, unopened, Failed, Place};
 use super::through::ask;
 use super::{exit, Call, Io};
 use crate::config::Env;
@@ -125,7 +125,7 @@ pub fn channels(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
 
 /// `pi-gw channel restart CHANNEL[:ACCOUNT]`
 pub fn restart(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let [name] = &call.arguments[..] else { return usage(call, io) };
+    let [name] = &call.arguments[..] else { return needs(call, io) };
     let (channel, account) = name.split_once(':').map_or((name.as_str(), None), |(c, a)| (c, Some(a)));
     let done = unopened(call, env).and_then(|place| {
         let body = json!({"channel": channel, "accountId": account}).to_string();

@@ -387,7 +387,7 @@ const MEDIA: &[Command] = &[
 ];
 
 /// Commands of later versions: known, so that nobody looks for a typing error.
-pub const LATER: &[&str] = &["sticker", "plugin"];
+pub const LATER: &[&str] = &["sticker", "plugin", "media sticker-cache"];
 
 /// A command that is nothing without one of its own.
 fn what_to_do(call: &Call, _: &Env, io: &mut Io<'_>) -> u8 {
