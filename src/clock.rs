@@ -22,6 +22,9 @@ pub fn awake() -> i64 {
     t.tv_sec * 1000 + t.tv_nsec / 1_000_000
 }
 
+/// The variable that says: somebody else keeps this machine's clock right, and the kernel does not know (some containers).
+pub const TRUSTED: &str = "PI_GW_CLOCK_OK";
+
 /// The kernel says that something keeps the wall clock right (NTP).
 #[allow(unsafe_code)] // rustix has no adjtimex
 pub fn synchronised() -> bool {

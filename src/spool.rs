@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::files::{create_atomic, create_dir};
+use crate::config::files::{create_atomic, create_dir, write_atomic};
 use crate::message::{Form, Wall};
 
 /// What was left.
@@ -26,6 +26,18 @@ pub struct Note {
     pub reply_to: Option<String>,
     #[serde(default)]
     pub silent: bool,
+    /// A gateway that was given it under this key knows it by that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// How long it is good for, ms; else as `delivery.maxAgeMs` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life: Option<i64>,
+    /// `at` can be believed: something kept the clock right.
+    #[serde(default)]
+    pub timed: bool,
+    /// Why nobody could send it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// A note on the disk.
@@ -35,13 +47,21 @@ pub struct Left {
     path: PathBuf,
     /// What is wrong with it otherwise.
     pub note: Result<Note, String>,
+    /// Nobody could send it ([`Left::put_aside`]).
+    pub aside: bool,
 }
 
 const ENDING: &str = "json";
+const ASIDE: &str = "bad";
+/// So many may lie here: a gateway that never comes must not fill the disk.
+pub const MOST: usize = 1000;
 
 /// Writes a note; it is on the disk when this returns. `unique` is part of its name: notes are taken in by time.
 pub fn leave(dir: &Path, note: &Note, unique: &str) -> io::Result<()> {
     create_dir(dir)?;
+    if fs::read_dir(dir)?.count() >= MOST {
+        return Err(io::Error::other(format!("it is full, with {MOST} messages; pi-gw outbox list shows them")));
+    }
     let path = dir.join(format!("{:013}-{unique}.{ENDING}", note.at));
     match create_atomic(&path, &serde_json::to_vec(note)?)? {
         true => Ok(()),
@@ -49,15 +69,22 @@ pub fn leave(dir: &Path, note: &Note, unique: &str) -> io::Result<()> {
     }
 }
 
-/// All notes, the oldest first.
+/// All notes that are to be sent, the oldest first.
 pub fn left(dir: &Path) -> io::Result<Vec<Left>> {
+    let mut all = all(dir)?;
+    all.retain(|left| !left.aside);
+    Ok(all)
+}
+
+/// Those that nobody could send too.
+pub fn all(dir: &Path) -> io::Result<Vec<Left>> {
     let entries = match fs::read_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
     let mut all: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     all.retain(|path| {
-        path.extension().is_some_and(|e| e == ENDING)
+        path.extension().is_some_and(|e| e == ENDING || e == ASIDE)
             && path.file_name().and_then(|n| n.to_str()).is_some_and(|n| !n.starts_with('.'))
     });
     all.sort();
@@ -65,7 +92,7 @@ pub fn left(dir: &Path) -> io::Result<Vec<Left>> {
         let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let note = fs::read(&path).map_err(|e| e.to_string());
         let note = note.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|e| e.to_string()));
-        Left { id, path, note }
+        Left { id, aside: path.extension().is_some_and(|e| e == ASIDE), path, note }
     };
     Ok(all.into_iter().map(read).collect())
 }
@@ -77,9 +104,19 @@ impl Left {
     }
 
     /// Nobody can send it: kept for the operator, and not looked at again.
-    pub fn put_aside(self) -> io::Result<PathBuf> {
-        let aside = self.path.with_extension("bad");
+    pub fn put_aside(self, why: &str) -> io::Result<PathBuf> {
+        if let Ok(note) = self.note {
+            write_atomic(&self.path, &serde_json::to_vec(&Note { why: Some(why.to_owned()), ..note })?)?;
+        }
+        let aside = self.path.with_extension(ASIDE);
         fs::rename(&self.path, &aside).map(|()| aside)
+    }
+
+    /// It is to be sent after all, as if it were left now.
+    pub fn again(self, now: Wall) -> io::Result<()> {
+        let note = self.note.map_err(io::Error::other)?;
+        write_atomic(&self.path, &serde_json::to_vec(&Note { at: now, why: None, ..note })?)?;
+        fs::rename(&self.path, self.path.with_extension(ENDING))
     }
 }
 
@@ -99,6 +136,10 @@ mod tests {
             form: Form::Html,
             reply_to: None,
             silent: true,
+            key: None,
+            life: Some(5),
+            timed: true,
+            why: None,
         };
         leave(&spool, &note(20, "second ü"), "a").unwrap();
         leave(&spool, &note(3, "first"), "b").unwrap();
@@ -111,7 +152,7 @@ mod tests {
         for l in all {
             match &l.note {
                 Ok(_) => l.done().unwrap(),
-                Err(_) => assert!(l.put_aside().unwrap().exists()),
+                Err(_) => assert!(l.put_aside("broken").unwrap().exists()),
             }
         }
         assert!(left(&spool).unwrap().is_empty());

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{json, Value};
 
 use super::instance::{self, Instance};
-use super::pairing::{carried_out, failed, place, say, table, usage, Failed, Place};
+use super::pairing::{carried_out, failed, needs, number, place, say, table, Failed, Place};
 use super::{exit, Call, Io};
 use crate::channels::telegram;
 use crate::clock;
@@ -150,10 +150,10 @@ pub fn status(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
 
 /// `pi-gw cron runs ID`
 pub fn runs(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let [id] = &call.arguments[..] else { return usage(call, io) };
-    let limit = match call.value("--limit").map_or(Ok(20), str::parse::<usize>) {
-        Ok(limit) if limit > 0 => limit,
-        _ => return usage(call, io),
+    let [id] = &call.arguments[..] else { return needs(call, io) };
+    let limit = match number(call, io, "--limit", 20, 1) {
+        Ok(n) => n as usize,
+        Err(code) => return code,
     };
     let done = place(call, env).and_then(|place| {
         let all = match &place.store {
@@ -223,7 +223,7 @@ fn described(call: &Call, id: &str) -> Result<Job, String> {
 
 /// `pi-gw cron add ID`
 pub fn add(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let [id] = &call.arguments[..] else { return usage(call, io) };
+    let [id] = &call.arguments[..] else { return needs(call, io) };
     let done = place(call, env).and_then(|mut place| {
         let bad = |why: String| (exit::DATA, why);
         let job = described(call, id).map_err(bad)?;
@@ -324,7 +324,7 @@ fn change(
     word: &str,
     make: impl Fn(&mut Beside, &Job, &TimeZone) -> Result<(), Error>,
 ) -> u8 {
-    let [id] = &call.arguments[..] else { return usage(call, io) };
+    let [id] = &call.arguments[..] else { return needs(call, io) };
     let done = place(call, env).and_then(|mut place| {
         let there = known(&place)?.into_iter().find(|known| known.job.id == *id);
         let there = there.ok_or_else(|| (exit::FAILED, format!("there is no job \"{id}\"")))?;
@@ -342,9 +342,10 @@ fn change(
 
 /// `pi-gw cron run ID`: by the running gateway.
 pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let [id] = &call.arguments[..] else { return usage(call, io) };
+    let [id] = &call.arguments[..] else { return needs(call, io) };
     if !crate::cron::job::is_id(id) {
-        return usage(call, io);
+        io.tell(format_args!("there is no job \"{id}\""));
+        return exit::FAILED;
     }
     let done = place(call, env).and_then(|place| {
         let before = newest(&place, id)?;

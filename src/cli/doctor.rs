@@ -162,7 +162,7 @@ fn all(context: Context, online: bool) -> Vec<Check> {
                 let text = format!("no result within {} s", limit.as_secs());
                 checks.push(Check::error(name, text).remedy("look at what it depends on, then run pi-gw doctor again"));
             }
-            Err(_) => checks.push(Check::error(name, "this check failed itself; please report that")),
+            Err(_) => checks.push(Check::error(name, "this check failed itself").remedy("please report that")),
         }
     }
     checks

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::pairing::{carried_out, place, usage, Failed};
+use super::pairing::{carried_out, unopened, usage, Failed};
 use super::{exit, Call, Io};
 use crate::clock;
 use crate::config::Env;
@@ -17,7 +17,7 @@ use crate::gateway::log_files;
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// `30m` in ms.
-fn window(text: &str) -> Option<i64> {
+pub(super) fn window(text: &str) -> Option<i64> {
     let unit = match text.chars().next_back()? {
         's' => 1_000,
         'm' => 60_000,
@@ -38,7 +38,7 @@ pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
             return usage(call, io);
         }
     };
-    let done = place(call, env).and_then(|place| {
+    let done = unopened(call, env).and_then(|place| {
         let dir = place.paths.logs_dir();
         let files = log_files(&dir).map_err(|e| (exit::FAILED, format!("{}: {e}", dir.display())))?;
         if files.is_empty() && !place.config.logging.file {

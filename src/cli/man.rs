@@ -75,17 +75,22 @@ fn command(page: &mut String, line: &str, c: &Command) {
     c.inner.iter().for_each(|inner| command(page, &format!("{line} "), inner));
 }
 
+/// When the words of this page that are not made from the tables were changed last.
+const WRITTEN: &str = "2026-11-28";
+
 fn page() -> String {
     let mut page = format!(
-        ".TH PI\\-GW 1 \"\" \"pi\\-gw {VERSION}\" \"User Commands\"
+        ".TH PI\\-GW 1 \"{WRITTEN}\" \"pi\\-gw {VERSION}\" \"User Commands\"
 .SH NAME
 pi\\-gw \\- gateway between chat channels and the pi coding agent
 .SH SYNOPSIS
 .B pi\\-gw
 [\\fIoptions\\fR] \\fICOMMAND\\fR
 .SH DESCRIPTION
-People write to bots or to a web page; pi\\-gw hands what they write to pi and brings back the answers. A message is
-accepted when it is on the disk, and an answer is owed until the platform took it.
+People write to bots or to a web page; pi\\-gw hands what they write to pi and
+brings back the answers.
+A message is accepted when it is on the disk, and an answer is owed until the
+platform took it.
 .SH OPTIONS
 "
     );
@@ -104,6 +109,16 @@ accepted when it is on the disk, and an answer is owed until the platform took i
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_is_one_that_its_reader_finds_nothing_wrong_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pi-gw.1");
+        std::fs::write(&file, page()).unwrap();
+        let ran = std::process::Command::new("mandoc").args(["-Tlint", "-Wall"]).arg(&file).output();
+        let ran = ran.unwrap_or_else(|e| panic!("mandoc: {e}: apt install mandoc"));
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+    }
 
     #[test]
     fn every_command_and_option_has_its_place_in_the_page() {

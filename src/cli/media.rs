@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{json, Value};
 
-use super::pairing::{carried_out, configured, place, say, table, usage, Failed};
+use super::pairing::{carried_out, configured, number, say, table, unopened, Failed};
 use super::{exit, Call, Io};
 use crate::config::Env;
 use crate::gateway::Stickers;
@@ -41,7 +41,7 @@ fn dirs(root: PathBuf, channel: Option<&str>) -> Result<Vec<(String, PathBuf)>, 
 
 /// `pi-gw media stats`
 pub fn stats(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let done = place(call, env).and_then(|place| {
+    let done = unopened(call, env).and_then(|place| {
         let all = dirs(place.paths.media_dir(), call.value("--channel"))?;
         let all: Vec<(String, Tidied)> = all.into_iter().map(|(name, dir)| (name, count(&dir))).collect();
         if call.has("--json") {
@@ -62,11 +62,11 @@ pub fn stats(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
 
 /// `pi-gw media clean`
 pub fn clean(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let days = match call.value("--days").map_or(Ok(30), str::parse::<u64>) {
-        Ok(days) if days <= 36_500 => days,
-        _ => return usage(call, io),
+    let days = match number(call, io, "--days", 30, 0) {
+        Ok(n) => u64::from(n),
+        Err(code) => return code,
     };
-    let done = place(call, env).and_then(|place| {
+    let done = unopened(call, env).and_then(|place| {
         let limits = Limits { age: Duration::from_secs(days * DAY), total: u64::MAX };
         let dry = call.has("--dry-run");
         let mut all = Tidied::default();

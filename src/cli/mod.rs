@@ -109,6 +109,9 @@ pub fn run(args: Vec<OsString>, env: &Env, io: &mut Io<'_>) -> u8 {
         Ok(call) => (call.command.run)(&call, env, io),
         Err(wrong) => {
             io.tell(wrong.text);
+            if wrong.later {
+                return exit::FAILED;
+            }
             io.tell(wrong.usage);
             exit::USAGE
         }

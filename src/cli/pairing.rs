@@ -40,10 +40,15 @@ pub(super) fn configured(call: &Call, env: &Env) -> Result<Loaded, Failed> {
 }
 
 pub(super) fn place(call: &Call, env: &Env) -> Result<Place, Failed> {
+    let place = unopened(call, env)?;
+    let store = Beside::open(&place.paths.store()).map_err(|e| failed(&place.paths, &e))?;
+    Ok(Place { store, ..place })
+}
+
+/// For what does without the store: that may be damaged, or another version's.
+pub(super) fn unopened(call: &Call, env: &Env) -> Result<Place, Failed> {
     let loaded = configured(call, env)?;
-    let paths = loaded.paths(env);
-    let store = Beside::open(&paths.store()).map_err(|e| failed(&paths, &e))?;
-    Ok(Place { config: loaded.config, paths, store })
+    Ok(Place { paths: loaded.paths(env), config: loaded.config, store: None })
 }
 
 pub(super) fn failed(paths: &Paths, e: &Error) -> Failed {
@@ -52,7 +57,12 @@ pub(super) fn failed(paths: &Paths, e: &Error) -> Failed {
         Error::Full | Error::ReadOnly(_) => exit::CANNOT_WRITE,
         _ => exit::FAILED,
     };
-    (code, format!("{}: {e}", paths.store().display()))
+    let remedy = match e {
+        Error::Corrupt(_) => "; pi-gw doctor says what to do",
+        Error::Newer(_) => "; use the newer pi-gw",
+        _ => "",
+    };
+    (code, format!("{}: {e}{remedy}", paths.store().display()))
 }
 
 /// Letters and digits only, in capitals: codes are read aloud, copied with spaces and dashes.
@@ -72,6 +82,21 @@ fn channel_and_code(call: &Call) -> Option<(Option<&str>, String)> {
 pub(super) fn usage(call: &Call, io: &mut Io<'_>) -> u8 {
     io.tell(help::usage(&call.line, call.command));
     exit::USAGE
+}
+
+/// An argument is missing.
+pub(super) fn needs(call: &Call, io: &mut Io<'_>) -> u8 {
+    io.tell(format_args!("\"{}\" needs {}", call.line, call.command.arguments));
+    usage(call, io)
+}
+
+/// The whole number that an option gives, at least `least`; `Err`: the exit code, and that is told.
+pub(super) fn number(call: &Call, io: &mut Io<'_>, name: &str, otherwise: u32, least: u32) -> Result<u32, u8> {
+    let Some(text) = call.value(name) else { return Ok(otherwise) };
+    text.parse::<u32>().ok().filter(|n| *n >= least).ok_or_else(|| {
+        io.tell(format_args!("{name} must be a whole number, at least {least}, found \"{text}\""));
+        usage(call, io)
+    })
 }
 
 /// Runs a subcommand; says why if it fails.
@@ -182,7 +207,7 @@ fn person(sender: &str, name: Option<&str>) -> String {
 
 /// `pi-gw pairing approve`
 pub fn approve(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let Some((channel, code)) = channel_and_code(call) else { return usage(call, io) };
+    let Some((channel, code)) = channel_and_code(call) else { return needs(call, io) };
     let done = place(call, env).and_then(|mut place| {
         channel.map_or(Ok(()), known)?;
         let which = Which { channel, account: call.value("--account") };
@@ -237,7 +262,7 @@ pub(super) fn say(call: &Call, io: &mut Io<'_>, text: String, object: Value) -> 
 
 /// `pi-gw pairing deny`
 pub fn deny(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let Some((channel, code)) = channel_and_code(call) else { return usage(call, io) };
+    let Some((channel, code)) = channel_and_code(call) else { return needs(call, io) };
     let done = place(call, env).and_then(|mut place| {
         channel.map_or(Ok(()), known)?;
         let which = Which { channel, account: call.value("--account") };
@@ -256,7 +281,7 @@ pub fn deny(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
 
 /// `pi-gw pairing allow`
 pub fn allow(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let [channel, sender] = &call.arguments[..] else { return usage(call, io) };
+    let [channel, sender] = &call.arguments[..] else { return needs(call, io) };
     let done = place(call, env).and_then(|mut place| {
         known(channel)?;
         let sender = sender_id(sender)?;
@@ -283,7 +308,7 @@ pub fn allow(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
 
 /// `pi-gw pairing revoke`
 pub fn revoke(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let [channel, sender] = &call.arguments[..] else { return usage(call, io) };
+    let [channel, sender] = &call.arguments[..] else { return needs(call, io) };
     let done = place(call, env).and_then(|mut place| {
         known(channel)?;
         let sender = sender_id(sender)?;
@@ -309,7 +334,8 @@ pub fn revoke(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
 /// Without the prefix that `allowFrom` takes too. Names can change hands: only numbers count.
 fn sender_id(sender: &str) -> Result<&str, Failed> {
     let id = sender.strip_prefix("telegram:").or_else(|| sender.strip_prefix("tg:")).unwrap_or(sender);
-    match id.is_empty() || !id.bytes().all(|b| b.is_ascii_digit()) {
+    let number = id.bytes().all(|b| b.is_ascii_digit()) && !id.starts_with('0') && id.parse::<i64>().is_ok();
+    match !number {
         true => Err((exit::DATA, format!("\"{sender}\" is no sender id: it is a number, such as 123456789"))),
         false => Ok(id),
     }

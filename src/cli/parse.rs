@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use pico_args::Arguments;
@@ -50,29 +51,26 @@ pub struct Wrong {
     pub text: String,
     /// How it is done; one line.
     pub usage: String,
+    /// A command that this version does not have: nothing is wrong with how it is called.
+    pub later: bool,
 }
 
 fn wrong(text: impl Into<String>) -> Wrong {
-    Wrong { text: text.into(), usage: help::USAGE.into() }
+    Wrong { text: text.into(), usage: help::USAGE.into(), later: false }
+}
+
+fn later(name: &str) -> Wrong {
+    Wrong { later: true, ..wrong(format!("\"{name}\" is not in this version yet")) }
 }
 
 /// Reads a command line, the program's name left out.
-pub fn parse(mut args: Vec<OsString>) -> Result<Call, Wrong> {
-    let mut last = match args.iter().position(|arg| arg == "--") {
-        Some(end) => args.split_off(end).split_off(1),
-        None => Vec::new(),
-    };
-    let likely = likely_usage(&args);
-    let mut args = Arguments::from_vec(args);
+pub fn parse(args: Vec<OsString>) -> Result<Call, Wrong> {
     let flags = table::all_flags();
-    let mut values: BTreeMap<_, Vec<String>> = BTreeMap::new();
-    // Values first: they may look like switches.
-    for flag in flags.iter().filter(|flag| flag.value.is_some()) {
-        let own = |text| Wrong { text, usage: likely.clone() };
-        while let Some(value) = value(&mut args, flag, &flags).map_err(own)? {
-            values.entry(flag.name).or_default().push(value);
-        }
-    }
+    let likely = likely_usage(&args);
+    // Values first: they may look like switches, and like other options.
+    let Valued { values, rest, mut last } =
+        valued(args, &flags).map_err(|text| Wrong { usage: likely, ..wrong(text) })?;
+    let mut args = Arguments::from_vec(rest);
     let mut switches = BTreeSet::new();
     for flag in flags.iter().filter(|flag| flag.value.is_none()) {
         while args.contains(flag.name) || flag.short.is_some_and(|short| args.contains(short)) {
@@ -90,7 +88,7 @@ pub fn parse(mut args: Vec<OsString>) -> Result<Call, Wrong> {
         }
     }
     let (command, line) = command(&mut words, &switches, unknown.first())?;
-    let own_usage = |text: String| Wrong { text, usage: help::usage(&line, command) };
+    let own_usage = |text: String| Wrong { usage: help::usage(&line, command), ..wrong(text) };
     let own: Vec<&Flag> = command.flags.iter().chain(GLOBAL).collect();
     if let Some(option) = unknown.first() {
         return Err(own_usage(unknown_option(option, &own)));
@@ -107,6 +105,9 @@ pub fn parse(mut args: Vec<OsString>) -> Result<Call, Wrong> {
     if let Some(extra) = words.get(command.most) {
         let text = match (command.inner.is_empty(), help) {
             (_, true) => None,
+            (false, _) if LATER.contains(&format!("{line} {extra}").as_str()) => {
+                return Err(later(&format!("{line} {extra}")))
+            }
             (true, _) => Some(format!("unexpected \"{extra}\"")),
             (false, _) => Some(unknown_command(&format!("{line} "), extra, command.inner)),
         };
@@ -130,16 +131,45 @@ fn likely_usage(args: &[OsString]) -> String {
     help::usage(&line, found)
 }
 
-/// Takes an option with its value out of the arguments.
-fn value(args: &mut Arguments, flag: &Flag, flags: &[&Flag]) -> Result<Option<String>, String> {
-    let missing = || format!("{} needs a value: {0} {}", flag.name, flag.value.unwrap_or_default());
-    match args.opt_value_from_str::<_, String>(flag.name) {
-        // An option in the place of the value: the value was forgotten.
-        Ok(Some(value)) if flags.iter().any(|known| known.name == value) => Err(missing()),
-        Ok(value) => Ok(value),
-        Err(pico_args::Error::OptionWithoutAValue(_)) => Err(missing()),
-        Err(error) => Err(format!("{}: {error}", flag.name)),
+/// Arguments, when options with values are taken out.
+#[derive(Default)]
+struct Valued {
+    values: BTreeMap<&'static str, Vec<String>>,
+    rest: Vec<OsString>,
+    /// What stands behind `--`.
+    last: Vec<OsString>,
+}
+
+/// From the left to the right: what stands where a value is expected is one, whatever it looks like, unless it is an
+/// option's name. `--option=VALUE` takes that too.
+fn valued(args: Vec<OsString>, flags: &[&'static Flag]) -> Result<Valued, String> {
+    let mut found = Valued::default();
+    let mut args = args.into_iter().peekable();
+    let utf8 = |flag: &Flag, bytes: &[u8]| {
+        String::from_utf8(bytes.to_vec()).map_err(|_| format!("{}: the value is not UTF-8", flag.name))
+    };
+    while let Some(arg) = args.next() {
+        if arg == "--" {
+            found.last = args.collect();
+            break;
+        }
+        let (name, joined) = match arg.as_bytes().iter().position(|b| *b == b'=') {
+            Some(at) => (&arg.as_bytes()[..at], Some(&arg.as_bytes()[at + 1..])),
+            None => (arg.as_bytes(), None),
+        };
+        let Some(flag) = flags.iter().find(|flag| flag.value.is_some() && flag.name.as_bytes() == name) else {
+            found.rest.push(arg);
+            continue;
+        };
+        let option = |next: &OsString| next == "--" || flags.iter().any(|known| next == known.name);
+        let value = match joined {
+            Some(value) => Some(utf8(flag, value)?).filter(|value| !value.is_empty()),
+            None => args.next_if(|next| !option(next)).map(|next| utf8(flag, next.as_bytes())).transpose()?,
+        };
+        let missing = || format!("{} needs a value: {0} {}", flag.name, flag.value.unwrap_or_default());
+        found.values.entry(flag.name).or_default().push(value.ok_or_else(missing)?);
     }
+    Ok(found)
 }
 
 /// Takes the command's name from the front of the words.
@@ -161,10 +191,10 @@ fn command(
         };
     };
     let Some(mut found) = table::find(COMMANDS, &name) else {
-        return Err(wrong(match LATER.contains(&name.as_str()) {
-            true => format!("\"{name}\" is not in this version yet"),
-            false => unknown_command("", &name, COMMANDS),
-        }));
+        return Err(match LATER.contains(&name.as_str()) {
+            true => later(&name),
+            false => wrong(unknown_command("", &name, COMMANDS)),
+        });
     };
     words.remove(0);
     let mut line = found.name.to_owned();
@@ -222,6 +252,21 @@ mod tests {
     fn two_dashes_end_the_options() {
         let call = call("help -- --json").unwrap_or_else(|wrong| panic!("{}", wrong.text));
         assert_eq!((call.arguments, call.switches.len()), (vec!["--json".to_owned()], 0));
+    }
+
+    #[test]
+    fn what_stands_in_the_place_of_a_value_is_one_whatever_it_looks_like() {
+        let message = |args: &[&str]| {
+            let all = ["send", "--to", "t:1"].iter().chain(args).map(Into::into).collect();
+            let call = parse(all).unwrap_or_else(|wrong| panic!("{args:?}: {}", wrong.text));
+            call.value("--message").unwrap().to_owned()
+        };
+        for text in ["--port=80 is busy", "--config=/x", "-q", "'quoted'", "\"", "--unheard-of", "a=b", " "] {
+            assert_eq!(message(&["--message", text]), text);
+            assert_eq!(message(&[&format!("--message={text}")]), text);
+        }
+        assert_eq!(message(&["--message=--dry-run"]), "--dry-run", "an option's own name, if it is joined");
+        assert_eq!(message(&["--message=--"]), "--");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use serde_json::{json, Value};
 
 use super::pairing::{usage, Failed};
 use super::{exit, instance, written, Call, Io};
+use crate::config::types::OnAmbiguous;
 use crate::config::Env;
 use crate::message::{Content, Target};
 use crate::spool::{self, Note};
@@ -23,7 +24,6 @@ use crate::store::{random_id, Beside};
 use crate::{clock, gateway};
 
 use goal::Goal;
-use keys::Claim;
 use order::{Order, Via};
 
 /// How far it came.
@@ -46,11 +46,13 @@ struct Failure {
     of: usize,
     /// It may be there all the same.
     doubt: bool,
+    /// In doubt, because the gateway was given it under our key: given to it once more it is the same message.
+    keyed: bool,
 }
 
 impl Failure {
     fn new(code: u8, why: impl Into<String>) -> Failure {
-        Failure { code, why: why.into(), sent: 0, of: 0, doubt: false }
+        Failure { code, why: why.into(), sent: 0, of: 0, doubt: false, keyed: false }
     }
 }
 
@@ -147,21 +149,28 @@ fn parts(order: &Order, target: &Target) -> Vec<Content> {
     all
 }
 
+/// What may have arrived is sent once more.
+fn again(order: &Order) -> bool {
+    order.config.delivery.on_ambiguous == OnAmbiguous::Resend
+}
+
 fn deliver(order: &Order, goal: &Goal) -> Result<Sent, Failure> {
     let claim = match &order.key {
         None => None,
-        Some(key) => match keys::claim(&order.paths.send_keys_dir(), key, &goal.to_string()) {
+        Some(key) => match keys::claim(&order.paths.send_keys_dir(), key, &goal.to_string(), again(order)) {
             Ok(Some(claim)) => Some(claim),
             Ok(None) => return Ok(Sent { left: Some("duplicate"), ..Sent::default() }),
             Err(e) => return Err(Failure::new(exit::CANNOT_WRITE, format!("the key cannot be kept: {e}"))),
         },
     };
-    let key = claim.as_ref().map_or_else(|| random_id(22), Claim::name);
-    let done = by_the_way(order, goal, &key).or_else(|failure| spooled(order, goal, failure));
-    if let (Some(claim), Err(failure)) = (claim, &done) {
-        if failure.sent == 0 && !failure.doubt {
-            claim.give_back();
-        }
+    let key = claim.as_ref().map_or_else(|| random_id(22), |claim| claim.nonce.clone());
+    let done = by_the_way(order, goal, &key).or_else(|failure| spooled(order, goal, &key, failure));
+    match (claim, &done) {
+        (None, _) => {}
+        // The next one says to the gateway that it is the same.
+        (Some(_), Err(Failure { keyed: true, .. })) => {}
+        (Some(claim), Err(Failure { sent: 0, doubt, .. })) if !doubt || again(order) => claim.give_back(),
+        (Some(claim), _) => drop(claim.done()), // unmarked, the next one sends it again: better than never
     }
     done
 }
@@ -187,7 +196,10 @@ fn by_the_way(order: &Order, goal: &Goal, key: &str) -> Result<Sent, Failure> {
             return Err(no_gateway(order));
         }
     }
-    direct::send(order, target, parts(order, target))
+    match parts(order, target) {
+        parts if parts.is_empty() => Err(Failure::new(exit::DATA, "there is nothing in it that can be shown")),
+        parts => direct::send(order, target, parts),
+    }
 }
 
 fn no_gateway(order: &Order) -> Failure {
@@ -196,9 +208,10 @@ fn no_gateway(order: &Order) -> Failure {
 }
 
 /// What failed for now is left for the gateway, if that is wished.
-fn spooled(order: &Order, goal: &Goal, failure: Failure) -> Result<Sent, Failure> {
+fn spooled(order: &Order, goal: &Goal, key: &str, failure: Failure) -> Result<Sent, Failure> {
     let for_now = matches!(failure.code, exit::TEMPORARY | exit::UNAVAILABLE);
-    if !order.spool || !for_now || failure.sent > 0 || failure.doubt {
+    let doubtful = failure.doubt && !failure.keyed && !again(order);
+    if !order.spool || !for_now || failure.sent > 0 || doubtful {
         return Err(failure);
     }
     let note = Note {
@@ -208,6 +221,10 @@ fn spooled(order: &Order, goal: &Goal, failure: Failure) -> Result<Sent, Failure
         form: order.form,
         reply_to: order.reply_to.clone(),
         silent: order.silent,
+        key: Some(key.to_owned()),
+        life: order.life,
+        timed: order.timed,
+        why: None,
     };
     let dir = order.paths.spool_dir();
     if let Err(e) = spool::leave(&dir, &note, &random_id(12)) {
@@ -251,7 +268,11 @@ fn report(call: &Call, io: &mut Io<'_>, goal: &Goal, done: &Result<Sent, Failure
                 0 => String::new(),
                 n => format!(" ({n} of {} messages were sent)", failure.of),
             };
-            io.tell(format_args!("not sent to {goal}: {}{partly}", failure.why));
+            // Said once, and here.
+            let known = ["not sent: ", "sent, but the outcome is unknown: "];
+            let why = known.iter().find_map(|known| failure.why.strip_prefix(known)).unwrap_or(&failure.why);
+            let perhaps = if failure.doubt { "perhaps " } else { "" };
+            io.tell(format_args!("{perhaps}not sent to {goal}: {why}{partly}"));
         }
     }
     Ok(exit::OK)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{json, Value};
 
 use super::cron::shown_time;
-use super::pairing::{age, carried_out, failed, place, say, table, usage, Failed, Place};
+use super::pairing::{age, carried_out, failed, needs, number, place, say, table, Failed, Place};
 use super::through::ask;
 use super::{exit, Call, Io};
 use crate::clock;
@@ -13,7 +13,7 @@ use crate::config::Env;
 use crate::gateway::settings::zone;
 use crate::store::{HistoryLine, Reader, SessionRow};
 
-const LIMIT: usize = 50;
+const LIMIT: u32 = 50;
 /// Lines of a conversation that `show` prints.
 const SHOWN: usize = 20;
 /// An export reads so many at a time.
@@ -33,9 +33,9 @@ fn json_of(s: &SessionRow) -> Value {
 
 /// `pi-gw session list`
 pub fn list(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let limit = match call.value("--limit").map_or(Ok(LIMIT), str::parse::<usize>) {
-        Ok(limit) if limit > 0 => limit,
-        _ => return usage(call, io),
+    let limit = match number(call, io, "--limit", LIMIT, 1) {
+        Ok(n) => n as usize,
+        Err(code) => return code,
     };
     let done = place(call, env).and_then(|place| {
         let all = match &place.store {
@@ -98,7 +98,7 @@ fn who(l: &HistoryLine) -> &'static str {
 
 /// `pi-gw session show KEY`
 pub fn show(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let [key] = &call.arguments[..] else { return usage(call, io) };
+    let [key] = &call.arguments[..] else { return needs(call, io) };
     let done = place(call, env).and_then(|place| {
         let session = found(&place, key)?;
         let (lines, zone) = (lines(&place, key, SHOWN)?, zone(env));
@@ -129,7 +129,7 @@ fn line_json(l: &HistoryLine) -> Value {
 
 /// `pi-gw session export KEY`: Markdown, or with `--json` one object per line.
 pub fn export(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let [key] = &call.arguments[..] else { return usage(call, io) };
+    let [key] = &call.arguments[..] else { return needs(call, io) };
     let done = place(call, env).and_then(|place| {
         let session = found(&place, key)?;
         let (lines, zone) = (lines(&place, key, usize::MAX)?, zone(env));
@@ -148,7 +148,7 @@ pub fn export(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
 
 /// `pi-gw session reset KEY`
 pub fn reset(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let [key] = &call.arguments[..] else { return usage(call, io) };
+    let [key] = &call.arguments[..] else { return needs(call, io) };
     let done = place(call, env).and_then(|place| {
         found(&place, key)?;
         let body = json!({"sessionKey": key}).to_string();

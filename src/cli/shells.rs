@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::table::{Command, Flag, COMMANDS, GLOBAL};
+use super::table::{all_flags, Command, Flag, COMMANDS, GLOBAL};
 use super::{exit, help, written, Call, Io};
 use crate::config::Env;
 
@@ -45,6 +45,16 @@ fn stands() -> Vec<Stand> {
                     "completions" => words = SHELLS.iter().map(|shell| (shell.to_string(), "")).collect(),
                     _ => {}
                 }
+                if command.name == "help" {
+                    all.extend(COMMANDS.iter().filter(|c| !c.inner.is_empty()).flat_map(|c| {
+                        let stand = |name| Stand {
+                            line: format!("help {name} "),
+                            words: proposed(c.inner),
+                            flags: GLOBAL.iter().collect(),
+                        };
+                        names(c).map(stand)
+                    }));
+                }
                 all.push(Stand { line: line.clone(), words, flags: command.flags.iter().chain(GLOBAL).collect() });
                 below(&line, command.inner, all);
             }
@@ -65,9 +75,37 @@ fn known(all: &[Stand]) -> String {
     lines.map(|stand| format!("\"{}\"", stand.line.trim_end())).collect::<Vec<_>>().join("|")
 }
 
+/// What follows an option with a value: the words that it can be, a file (`PATH`), or what nobody can propose.
+struct After {
+    words: Vec<&'static str>,
+    choices: &'static [&'static str],
+    files: bool,
+}
+
+fn afters() -> Vec<After> {
+    let all: Vec<&Flag> = all_flags().into_iter().filter(|flag| flag.value.is_some()).collect();
+    let names = |flags: Vec<&&Flag>| flags.into_iter().flat_map(|f| f.short.into_iter().chain([f.name])).collect();
+    let path = |flag: &&&Flag| flag.value == Some("PATH");
+    let free = |flag: &&&Flag| flag.choices.is_empty() && flag.value != Some("PATH");
+    let mut afters: Vec<After> = all
+        .iter()
+        .filter(|flag| !flag.choices.is_empty())
+        .map(|flag| After { words: names(vec![flag]), choices: flag.choices, files: false })
+        .collect();
+    afters.push(After { words: names(all.iter().filter(path).collect()), choices: &[], files: true });
+    afters.push(After { words: names(all.iter().filter(free).collect()), choices: &[], files: false });
+    afters
+}
+
+/// Names of all options with a value, as a pattern of `case`.
+fn valued() -> String {
+    let words: Vec<&str> = afters().into_iter().flat_map(|after| after.words).collect();
+    words.join("|")
+}
+
 fn bash() -> String {
+    let (mut cases, mut values) = (String::new(), String::new());
     let all = stands();
-    let mut cases = String::new();
     for stand in &all {
         let words = stand.words.iter().map(|(word, _)| word.as_str());
         let flags = stand.flags.iter().flat_map(|flag| flag.short.into_iter().chain([flag.name]));
@@ -75,22 +113,42 @@ fn bash() -> String {
         let _ = writeln!(cases, "        \"{}\") words=\"{}\" ;;", stand.line, words.join(" "));
         // a String takes all
     }
+    for after in afters() {
+        let what = match after.files {
+            true => "return".to_owned(),
+            false => format!("compopt +o default +o bashdefault 2>/dev/null; words=\"{}\"", after.choices.join(" ")),
+        };
+        let _ = writeln!(values, "    {}) {what} ;;", after.words.join("|"));
+    }
     format!(
         "# bash completion of pi-gw. Put it into ~/.local/share/bash-completion/completions/pi-gw
 _pi_gw() {{
-    local cur=${{COMP_WORDS[COMP_CWORD]}} line= words= word i
+    local cur=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD - 1]}} line= words= word i
+    if [ \"$cur\" = = ]; then
+        cur=
+    elif [ \"$before\" = = ]; then
+        before=${{COMP_WORDS[COMP_CWORD - 2]}}
+    fi
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${{COMP_WORDS[i]}}
+        case \"$word\" in
+        {}) ((i++)); [ \"${{COMP_WORDS[i]}}\" != = ] || ((i++)); continue ;;
+        esac
         case \"$line$word\" in
         {}) line=\"$line$word \" ;;
         esac
     done
-    case \"$line\" in
-{cases}    esac
+    COMPREPLY=()
+    case \"$before\" in
+{values}    *)
+        case \"$line\" in
+{cases}        esac ;;
+    esac
     COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))
 }}
 complete -o bashdefault -o default -F _pi_gw pi-gw
 ",
+        valued(),
         known(&all)
     )
 }
@@ -102,21 +160,41 @@ fn quoted(text: &str) -> String {
 
 fn zsh() -> String {
     let all = stands();
-    let mut cases = String::new();
+    let (mut cases, mut values) = (String::new(), String::new());
     for stand in &all {
         let entry = |name: &str, text: &str| format!("'{name}:{}'", quoted(&text.replace(':', "\\:")));
         let words = stand.words.iter().map(|(word, text)| entry(word, text));
-        let flags = stand.flags.iter().map(|flag| entry(flag.name, flag.help));
+        let flags = stand.flags.iter().flat_map(|flag| {
+            flag.short.into_iter().chain([flag.name]).map(|name| entry(name, flag.help)).collect::<Vec<_>>()
+        });
         let words: Vec<String> = words.chain(flags).collect();
         let _ = writeln!(cases, "        \"{}\") all=({}) ;;", stand.line, words.join(" "));
+    }
+    for after in afters() {
+        let what = match (after.files, after.choices) {
+            (true, _) => "_files".to_owned(),
+            (_, []) => "_message value".to_owned(),
+            (_, choices) => format!("compadd -- {}", choices.join(" ")),
+        };
+        let _ = writeln!(values, "    {}) {what}; return ;;", after.words.join("|"));
     }
     format!(
         "#compdef pi-gw
 # zsh completion of pi-gw. Put it as _pi-gw into a directory of $fpath.
 _pi_gw() {{
-    local line= word
+    local line= word before=${{words[CURRENT-1]}} i
     local -a all
-    for word in ${{words[2,CURRENT-1]}}; do
+    if [[ $PREFIX == --*=* ]]; then
+        before=${{PREFIX%%=*}}
+        compset -P '*='
+    fi
+    case \"$before\" in
+{values}    esac
+    for ((i = 2; i < CURRENT; i++)); do
+        word=${{words[i]}}
+        case \"$word\" in
+        {}) ((i++)); continue ;;
+        esac
         case \"$line$word\" in
         {}) line=\"$line$word \" ;;
         esac
@@ -127,6 +205,7 @@ _pi_gw() {{
 }}
 if [ \"$funcstack[1]\" = \"_pi-gw\" ]; then _pi_gw \"$@\"; else compdef _pi_gw pi-gw; fi
 ",
+        valued(),
         known(&all)
     )
 }
@@ -137,7 +216,17 @@ fn fish() -> String {
         "# fish completion of pi-gw. Put it into ~/.config/fish/completions/pi-gw.fish
 function __pi_gw_line
     set -l line ''
+    set -l skip 0
     for word in (commandline -opc)[2..-1]
+        if test $skip = 1
+            set skip 0
+            continue
+        end
+        switch \"$word\"
+            case {}
+                set skip 1
+                continue
+        end
         switch \"$line$word\"
             case {}
                 set line \"$line$word \"
@@ -146,6 +235,7 @@ function __pi_gw_line
     test \"$line\" = \"$argv[1]\"
 end
 ",
+        valued().replace('|', " "),
         known(&all).replace('|', " ")
     );
     for stand in &all {
@@ -155,7 +245,12 @@ end
         }
         for flag in &stand.flags {
             let short = flag.short.map_or(String::new(), |short| format!(" -s {}", &short[1..]));
-            let value = if flag.value.is_some() { " -r" } else { "" };
+            let value = match (flag.value, flag.choices) {
+                (None, _) => String::new(),
+                (Some("PATH"), _) => " -r -F".into(),
+                (Some(_), []) => " -x".into(),
+                (Some(_), choices) => format!(" -x -a '{}'", choices.join(" ")),
+            };
             let _ = writeln!(text, "{when} -l {}{short}{value} -d '{}'", &flag.name[2..], quoted(flag.help));
         }
     }
@@ -163,38 +258,5 @@ end
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::process::Command as Program;
-
-    /// What bash proposes at the end of that line.
-    fn proposed_by_bash(line: &str) -> Vec<String> {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("pi-gw");
-        std::fs::write(&file, bash()).unwrap();
-        let script = format!(
-            "source '{}'; COMP_WORDS=({line}); [[ '{line}' == *' ' ]] && COMP_WORDS+=('')
-             COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _pi_gw; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
-            file.display()
-        );
-        let ran = Program::new("bash").args(["--norc", "-c", &script]).output().unwrap();
-        assert!(ran.status.success() && ran.stderr.is_empty(), "{}", String::from_utf8_lossy(&ran.stderr));
-        String::from_utf8(ran.stdout).unwrap().lines().map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn bash_proposes_commands_then_their_own_and_their_options() {
-        assert_eq!(proposed_by_bash("pi-gw ga"), ["gateway"]);
-        assert_eq!(proposed_by_bash("pi-gw --config x.jsonc pairing a"), ["approve", "allow"]);
-        assert_eq!(proposed_by_bash("pi-gw cron add job --once --sch"), ["--schedule"]);
-        assert_eq!(proposed_by_bash("pi-gw start --str"), ["--strict"]);
-        assert_eq!(
-            proposed_by_bash("pi-gw completions "),
-            ["bash", "zsh", "fish"]
-                .into_iter()
-                .map(str::to_owned)
-                .chain(GLOBAL.iter().flat_map(|f| f.short.into_iter().chain([f.name])).map(str::to_owned))
-                .collect::<Vec<_>>()
-        );
-    }
-}
+#[path = "shells_tests.rs"]
+mod tests;

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use serde_json::{json, Value};
 
-use super::pairing::{age, carried_out, failed, place, say, table, usage, Failed, Place};
+use super::pairing::{age, carried_out, failed, needs, say, table, unopened, Failed, Place};
 use super::through::ask;
 use super::{exit, Call, Io};
 use crate::config::Env;
+use crate::spool;
 use crate::store::Reader;
 
 const WAIT: Duration = Duration::from_secs(5);
 
 /// `pi-gw status`: exit code 0 if a gateway runs well, 1 if it has troubles, 69 if none answers.
 pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let done = place(call, env).and_then(|place| {
-        let owed = owed(&place)?;
+    let done = unopened(call, env).and_then(|place| {
+        let owed = owed(&place).unwrap_or_else(|(_, why)| json!({"error": why}));
         let health = match ask(&place, "GET", "/health", None, WAIT) {
             Ok(health) => health,
             Err((code, why)) => {
@@ -31,7 +32,7 @@ pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
         let channels = ask(&place, "GET", "/api/channels", None, WAIT)?;
         let problems =
             health["problems"].as_array().map_or(0, Vec::len) + usize::from(health["configError"].is_string());
-        let code = if problems == 0 { exit::OK } else { exit::FAILED };
+        let code = if problems == 0 && owed["error"].is_null() { exit::OK } else { exit::FAILED };
         if call.has("--json") {
             let value = json!({"running": true, "health": health, "channels": channels["channels"], "owed": owed});
             return Ok(io.say(format_args!("{value:#}")).map(|()| code));
@@ -43,17 +44,26 @@ pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
 
 /// What the store says is still to be done.
 fn owed(place: &Place) -> Result<Value, Failed> {
-    if place.store.is_none() {
-        return Ok(json!({"waiting": 0, "turns": 0, "replies": 0}));
+    let spooled = spool::left(&place.paths.spool_dir()).map_or(0, |all| all.len());
+    let path = place.paths.store();
+    if !path.exists() {
+        return Ok(json!({"waiting": 0, "turns": 0, "replies": 0, "spooled": spooled}));
     }
-    let owed = Reader::open(&place.paths.store()).and_then(|reader| reader.owed());
+    let owed = Reader::open(&path).and_then(|reader| reader.owed());
     let owed = owed.map_err(|e| failed(&place.paths, &e))?;
-    Ok(json!({"waiting": owed.waiting, "turns": owed.turns, "replies": owed.replies}))
+    Ok(json!({"waiting": owed.waiting, "turns": owed.turns, "replies": owed.replies, "spooled": spooled}))
 }
 
 fn tell_owed(io: &mut Io<'_>, owed: &Value) -> io::Result<()> {
+    if let Some(why) = owed["error"].as_str() {
+        return io.say(format_args!("problem   what is owed cannot be read: {why}"));
+    }
     io.say(format_args!("messages  {} wait, {} turns run", owed["waiting"], owed["turns"]))?;
-    io.say(format_args!("owed      {} messages to be sent", owed["replies"]))
+    io.say(format_args!("owed      {} messages to be sent", owed["replies"]))?;
+    match owed["spooled"].as_u64() {
+        None | Some(0) => Ok(()),
+        Some(n) => io.say(format_args!("spooled   {n} messages wait for a gateway (pi-gw outbox list)")),
+    }
 }
 
 fn print(io: &mut Io<'_>, health: &Value, channels: &Value, owed: &Value) -> io::Result<()> {
@@ -90,7 +100,7 @@ fn print(io: &mut Io<'_>, health: &Value, channels: &Value, owed: &Value) -> io:
 
 /// `pi-gw channel list`
 pub fn channels(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let done = place(call, env).and_then(|place| {
+    let done = unopened(call, env).and_then(|place| {
         let answer = ask(&place, "GET", "/api/channels", None, WAIT)?;
         if call.has("--json") {
             return Ok(io.say(format_args!("{:#}", answer["channels"])).map(|()| exit::OK));
@@ -115,9 +125,9 @@ pub fn channels(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
 
 /// `pi-gw channel restart CHANNEL[:ACCOUNT]`
 pub fn restart(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
-    let [name] = &call.arguments[..] else { return usage(call, io) };
+    let [name] = &call.arguments[..] else { return needs(call, io) };
     let (channel, account) = name.split_once(':').map_or((name.as_str(), None), |(c, a)| (c, Some(a)));
-    let done = place(call, env).and_then(|place| {
+    let done = unopened(call, env).and_then(|place| {
         let body = json!({"channel": channel, "accountId": account}).to_string();
         let answer = ask(&place, "POST", "/api/channels/restart", Some(&body), WAIT)?;
         Ok(say(call, io, format!("{name} is begun anew"), answer))

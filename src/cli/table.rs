@@ -14,6 +14,8 @@ pub struct Flag {
     pub short: Option<&'static str>,
     /// What its value is called; `None`: it has none. An option that several commands have is the same in all.
     pub value: Option<&'static str>,
+    /// All that the value can be, if these are few words.
+    pub choices: &'static [&'static str],
     /// It may be given several times.
     pub many: bool,
     pub help: &'static str,
@@ -36,11 +38,15 @@ pub struct Command {
 }
 
 const fn switch(name: &'static str, help: &'static str) -> Flag {
-    Flag { name, short: None, value: None, many: false, help }
+    Flag { name, short: None, value: None, choices: &[], many: false, help }
 }
 
 const fn valued(name: &'static str, value: &'static str, help: &'static str) -> Flag {
-    Flag { name, short: None, value: Some(value), many: false, help }
+    Flag { name, short: None, value: Some(value), choices: &[], many: false, help }
+}
+
+const fn one_of(flag: Flag, choices: &'static [&'static str]) -> Flag {
+    Flag { choices, ..flag }
 }
 
 const fn many(flag: Flag) -> Flag {
@@ -78,7 +84,10 @@ pub const COMMANDS: &[Command] = &[
             "run the gateway in the foreground",
             &[
                 valued("--port", "N", "listen on this port"),
-                valued("--bind", "WHERE", "listen on loopback, lan, auto or an IP address"),
+                one_of(
+                    valued("--bind", "WHERE", "listen on loopback, lan, auto or an IP address"),
+                    &["loopback", "lan", "auto"],
+                ),
                 switch("--no-gui", "serve no web page, only the API"),
                 switch("--strict", "treat warnings about the configuration as errors"),
                 switch("--allow-defaults", "run on defaults if there is no configuration"),
@@ -93,18 +102,24 @@ pub const COMMANDS: &[Command] = &[
         "onboard",
         "set up the gateway: ask, check, write the configuration",
         &[
-            valued("--flow", "FLOW", "quickstart or advanced"),
+            one_of(valued("--flow", "FLOW", "quickstart or advanced"), &["quickstart", "advanced"]),
             valued("--workspace", "PATH", "where the agent works"),
             valued("--port", "N", "listen on this port"),
-            valued("--bind", "WHERE", "listen on loopback, lan, auto or an IP address"),
-            valued("--auth", "MODE", "token, password or off"),
+            one_of(
+                valued("--bind", "WHERE", "listen on loopback, lan, auto or an IP address"),
+                &["loopback", "lan", "auto"],
+            ),
+            one_of(valued("--auth", "MODE", "token, password or off"), &["token", "password", "off"]),
             valued("--token", "TOKEN", "the gateway's token; without one it makes its own"),
             valued("--password", "PASSWORD", "the gateway's password"),
             valued("--telegram-token", "TOKEN", "a bot's token, from @BotFather"),
             valued("--discord-token", "TOKEN", "kept for a later version"),
             valued("--feishu-app-id", "ID", "kept for a later version"),
             valued("--feishu-app-secret", "SECRET", "kept for a later version"),
-            valued("--secrets", "WHERE", "config, or env: in <data>/env, the configuration says ${NAME}"),
+            one_of(
+                valued("--secrets", "WHERE", "config, or env: in <data>/env, the configuration says ${NAME}"),
+                &["config", "env"],
+            ),
             valued("--pi-cli", "PATH", "how pi is called"),
             valued("--pool-min", "N", "pi processes kept ready"),
             valued("--pool-max", "N", "pi processes at most"),
@@ -151,13 +166,14 @@ pub const COMMANDS: &[Command] = &[
             valued("--message", "TEXT", "the text; - or nothing reads standard input"),
             many(valued("--file", "PATH", "a file; may be repeated")),
             valued("--caption", "TEXT", "what stands under the file"),
-            valued("--format", "FORM", "markdown, html or plain"),
-            valued("--via", "HOW", "auto, direct or gateway"),
+            one_of(valued("--format", "FORM", "markdown, html or plain"), &["markdown", "html", "plain"]),
+            one_of(valued("--via", "HOW", "auto, direct or gateway"), &["auto", "direct", "gateway"]),
             valued("--reply-to", "ID", "as an answer to this message"),
             switch("--silent", "without a sound"),
             valued("--retries", "N", "so many tries more if it fails for now (3)"),
             valued("--timeout", "N", "give up after so many seconds (30)"),
             switch("--spool", "if it fails for now, leave it for the gateway to send"),
+            valued("--expire", "TIME", "what was left for it is good so long, such as 2h (24h)"),
             valued("--dedupe-key", "KEY", "send what has this key once in 24 hours"),
             switch("--dry-run", "print what would be sent"),
         ],
@@ -301,12 +317,15 @@ const CRON: &[Command] = &[
         &[
             valued("--schedule", "EXPR", "such as 15m, \"0 9 * * 1-5\", +20m, \"2026-03-01 10:00\""),
             valued("--text", "TASK", "what the agent is to do; - reads standard input"),
-            valued("--kind", "KIND", "cron, at or every, if EXPR does not say it"),
+            one_of(valued("--kind", "KIND", "cron, at or every, if EXPR does not say it"), &["cron", "at", "every"]),
             valued("--tz", "ZONE", "time zone, such as Europe/Berlin"),
             valued("--agent", "ID", "the agent that does it"),
             valued("--session", "KEY", "the conversation it runs in"),
-            valued("--mode", "MODE", "isolated, or main: in the agent's main conversation"),
-            valued("--delivery", "HOW", "announce, direct or silent"),
+            one_of(
+                valued("--mode", "MODE", "isolated, or main: in the agent's main conversation"),
+                &["isolated", "main"],
+            ),
+            one_of(valued("--delivery", "HOW", "announce, direct or silent"), &["announce", "direct", "silent"]),
             valued("--channel", "NAME", "of this channel only"),
             valued("--to", "PLACE", "who hears of the result, such as 123456 or -1001:topic:7"),
             valued("--timeout", "N", "how long a run may take, in ms"),
@@ -424,7 +443,13 @@ mod tests {
         {
             for flag in command.flags {
                 let first = all.iter().find(|known| known.name == flag.name).expect("gathered");
-                assert_eq!((first.short, first.value), (flag.short, flag.value), "{} {}", command.name, flag.name);
+                assert_eq!(
+                    (first.short, first.value, first.choices),
+                    (flag.short, flag.value, flag.choices),
+                    "{} {}",
+                    command.name,
+                    flag.name
+                );
                 assert!(!GLOBAL.iter().any(|global| global.name == flag.name), "{} is global", flag.name);
             }
         }

@@ -28,6 +28,15 @@ struct Around {
     home: Home,
 }
 
+/// How long something is owed.
+#[derive(Clone, Copy)]
+struct Life {
+    begin: Wall,
+    end: Wall,
+    /// These times are of a clock that was right.
+    sure: bool,
+}
+
 impl State {
     pub(super) fn on_post(&mut self, id: ReqId, req: PostRequest) -> Result<()> {
         if self.replayed(id, req.dkey.as_deref(), &req.body_hash)? || self.sick(id) {
@@ -107,6 +116,11 @@ impl State {
             self.refuse(id, Code::Unsupported, "The session's channel cannot be sent to");
             return Ok(());
         };
+        let life = self.life(req.age);
+        if self.rules.mailbox(&target.channel) && self.clock_confirmed && life.end < self.now.wall {
+            self.refuse(id, Code::NotFound, "It is too old: nobody is told of it any more");
+            return Ok(());
+        }
         let Around { key, turn, home } = around;
         // Its place in the history: behind the message that is being answered, or the newest one.
         let inbox = match turn {
@@ -133,7 +147,13 @@ impl State {
             })?;
         } else {
             let content = content(&req, &home);
-            let row = self.owe(&NewOutbox { segment: Some(segment), ..self.outgoing(TEXT, &target, &content) })?;
+            let row = self.owe(&NewOutbox {
+                segment: Some(segment),
+                at: life.begin,
+                clock_ok: life.sure,
+                expires: life.end,
+                ..self.outgoing(TEXT, &target, &content)
+            })?;
             self.store.set_outbox_key(row, req.dkey.as_deref(), &req.body_hash)?;
             self.follow(id, row, Some(segment), false)?;
         }
@@ -165,6 +185,18 @@ impl State {
         let at = self.now.wall;
         self.frame(Frame::Posted(Box::new(Posted { session: key.to_owned(), id, run, post, home, at })));
         Ok(())
+    }
+
+    /// When it was written and how long it is good for. A time that cannot be believed is none.
+    fn life(&self, age: Option<Age>) -> Life {
+        let since = age.filter(|age| age.sure).map(|age| age.since);
+        let begin = match since {
+            Some(since) if self.clock_confirmed => since.min(self.now.wall),
+            Some(since) => since,
+            None => self.now.wall,
+        };
+        let end = begin.saturating_add(age.and_then(|age| age.life).unwrap_or(self.rules.max_age));
+        Life { begin, end, sure: since.is_some() || self.clock_confirmed }
     }
 
     pub(super) fn on_act(&mut self, id: ReqId, req: ActRequest) -> Result<()> {

@@ -10,12 +10,9 @@ use crate::clock;
 use crate::config::Env;
 use crate::message::Event;
 
-/// Somebody else keeps this machine's clock right, and the kernel does not know (some containers).
-const TRUSTED: &str = "PI_GW_CLOCK_OK";
-
 /// Nothing expires before the wall clock is known to be right. `Err`: there is no thread to watch it.
 pub fn watch(mind: &Mind, env: &Env) -> std::io::Result<()> {
-    let trusted = env.var(TRUSTED) == Some("1");
+    let trusted = env.var(clock::TRUSTED) == Some("1");
     let right = move || trusted || clock::synchronised();
     if right() {
         mind.tell(Event::Clock { confirmed: true });

@@ -73,7 +73,7 @@ impl Spool {
                 log::warn!("spool: {name} waits: {why}");
                 return false;
             }
-            Err((why, false)) => left.put_aside().map(|aside| {
+            Err((why, false)) => left.put_aside(&why).map(|aside| {
                 log::error!("spool: nobody can send {name}: {why}; it is kept as {}", aside.display());
             }),
         };

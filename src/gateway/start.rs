@@ -43,6 +43,8 @@ const COVERED: usize = 1024;
 /// Runs the gateway in the foreground until it is told to stop; the exit code (config.md 10).
 pub fn run(options: Options, env: &Env) -> u8 {
     let begun = Instant::now();
+    // From before it is read: a change in between is not missed.
+    let watch = watch::Watch::new(&config::find(env, options.config.as_deref()).path);
     let (loaded, agent) = match configuration(&options, env) {
         Ok(ok) => ok,
         Err(code) => return code,
@@ -50,7 +52,7 @@ pub fn run(options: Options, env: &Env) -> u8 {
     if options.check {
         return exit::OK;
     }
-    match start(options, env, loaded, agent, begun) {
+    match start(options, env, (loaded, watch), agent, begun) {
         Ok(never) => match never {},
         Err((code, why)) => {
             logging::tell(format_args!("pi-gw: {why}"));
@@ -148,7 +150,13 @@ pub(super) fn media_secret(c: &Config, paths: &Paths) -> Result<String, String> 
     Ok(secret.expose().to_owned())
 }
 
-fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: Instant) -> Result<Never, Failed> {
+fn start(
+    options: Options,
+    env: &Env,
+    (loaded, watch): (Loaded, std::io::Result<watch::Watch>),
+    agent: AgentLabel,
+    begun: Instant,
+) -> Result<Never, Failed> {
     let paths = loaded.paths(env);
     let config = Arc::new(loaded.config.clone());
     let log = logging::Log::start(&config, paths.logs_dir(), options.verbose);
@@ -171,7 +179,7 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
     step("locked");
     let checkpoint = Arc::new(Checkpoint::new(config.security.exec.clone()));
     settle_agent(&checkpoint, &config, env);
-    let (main, handle) =
+    let (mut main, handle) =
         Children::new(checkpoint.clone()).map_err(|e| (exit::INTERNAL, format!("cannot watch processes: {e}")))?;
     let store = open_store(&paths.store())?;
     people::take_over(&store, &config, &paths);
@@ -281,6 +289,19 @@ fn start(options: Options, env: &Env, loaded: Loaded, agent: AgentLabel, begun: 
 
     let reloader = Reloader::new(loaded, options, env.clone(), carrier.clone(), doors.clone(), log.clone());
     operator.know(reloader.clone());
+    // Its directory may be there only now.
+    match watch.or_else(|_| watch::Watch::new(reloader.path())) {
+        Ok(w) => {
+            let (name, again) = (w.name(), reloader.clone());
+            main.watch(w.fd, move |fd| {
+                if watch::changed(fd, &name) {
+                    again.soon();
+                }
+                true
+            });
+        }
+        Err(e) => log::info!("the configuration file is not watched: {e}"),
+    }
     let shutdown =
         Shutdown { carrier: carrier.clone(), doors, mind: mind.clone(), drained, core_thread, sync_thread, log };
     let poked = move || {
@@ -301,18 +322,6 @@ fn serve(
     _lock: lock::PidFile,
 ) -> Result<Never, Failed> {
     let mind = shutdown.mind.clone();
-    match watch::Watch::new(reloader.path()) {
-        Ok(w) => {
-            let (name, again) = (w.name(), reloader.clone());
-            main.watch(w.fd, move |fd| {
-                if watch::changed(fd, &name) {
-                    again.soon();
-                }
-                true
-            });
-        }
-        Err(e) => log::info!("the configuration file is not watched: {e}"),
-    }
     let manager = Manager::from_env();
     if let Some(manager) = &manager {
         manager.tell("READY=1");

@@ -155,12 +155,14 @@ pub(super) struct Addressed<'a> {
     pub post: Post,
     /// Of the whole request; a place is part of it.
     pub dkey: Option<String>,
+    /// It was written before.
+    pub age: Option<Age>,
 }
 
 impl Addressed<'_> {
     /// Sends it; true: on a platform that is called.
     pub(super) fn send(self, port: &Port) -> Result<(Delivered, bool), Fault> {
-        let Addressed { to, post, dkey } = self;
+        let Addressed { to, post, dkey, age } = self;
         let target = to.split_once(':').filter(|(channel, target)| !channel.is_empty() && !target.is_empty());
         let (channel, target) = target
             .ok_or_else(|| Fault::invalid("Invalid 'to' format. Use 'channel:target' (e.g. 'telegram:123456')"))?;
@@ -171,7 +173,7 @@ impl Addressed<'_> {
             (None, None, false) => hash(post.text.as_bytes()),
             asked => hash(json!([post.text, asked]).to_string().as_bytes()),
         };
-        let request = PostRequest { post, dkey, body_hash, ..PostRequest::default() };
+        let request = PostRequest { post, dkey, body_hash, age, ..PostRequest::default() };
         if !accounts.is_empty() {
             let place = (settings.address.0)(channel, target, &accounts).map_err(Fault::invalid)?;
             return Ok((record(port, PostRequest { target: Some(place), ..request })?, true));
@@ -217,7 +219,7 @@ pub fn send(port: &Port, ex: &mut dyn Exchange) -> Handled {
         file: None,
     };
     let dkey = dkey("send", call, &m, to)?;
-    let (told, called) = Addressed { to, post, dkey }.send(port)?;
+    let (told, called) = Addressed { to, post, dkey, age: None }.send(port)?;
     let value = match called {
         false => json!({"ok": true, "messageId": told.ids[0], "messageIds": [&told.ids[0]]}), // a mailbox gives one
         true => {
@@ -233,14 +235,21 @@ pub fn send(port: &Port, ex: &mut dyn Exchange) -> Handled {
 
 /// A message that `pi-gw send` left. `Err`: why not, and whether it may be tried again.
 pub(super) fn left(port: &Port, id: &str, note: &Note) -> Result<(), (String, bool)> {
+    // As it says it to [`send`].
     let parse_mode = match note.form {
-        Form::Markdown => None,
-        Form::Html => Some("HTML".to_owned()),
-        Form::Plain => Some("plain".to_owned()),
+        Form::Markdown => "Markdown",
+        Form::Html => "HTML",
+        Form::Plain => "plain",
     };
-    let post =
-        Post { text: note.text.clone(), reply_to: note.reply_to.clone(), parse_mode, silent: note.silent, file: None };
-    let addressed = Addressed { to: &note.to, post, dkey: Some(format!("spool:{id}")) };
+    let (text, reply_to, parse_mode) = (note.text.clone(), note.reply_to.clone(), Some(parse_mode.to_owned()));
+    let post = Post { text, reply_to, parse_mode, silent: note.silent, file: None };
+    let class = port.settings.get().auth.secret().map_or(Access::Open, |_| Access::Bearer).class();
+    let dkey = match &note.key {
+        Some(key) => format!("http:send:{class}:{}:{key}", note.to),
+        None => format!("spool:{id}"),
+    };
+    let age = Age { since: note.at, life: note.life, sure: note.timed };
+    let addressed = Addressed { to: &note.to, post, dkey: Some(dkey), age: Some(age) };
     match addressed.send(port) {
         Ok(_) => Ok(()),
         // It is owed, and the platform said no: as with every reply, the store knows.

@@ -50,6 +50,18 @@ pub struct PostRequest {
     pub size: u64,
     /// Where to, if that is not where the session's people are; `session` is empty then: it is the chat's own.
     pub target: Option<Target>,
+    /// It was written before.
+    pub age: Option<Age>,
+}
+
+/// When something was written that comes only now, and how long it is good for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Age {
+    pub since: Wall,
+    /// ms; else as long as any reply.
+    pub life: Option<i64>,
+    /// `since` is of a clock that can be believed.
+    pub sure: bool,
 }
 
 /// What is done to a message that stands in a chat.

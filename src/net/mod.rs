@@ -24,6 +24,7 @@ pub use agent::{Agent, Builder, Purpose};
 pub use backoff::Backoff;
 pub use error::{redact, Error};
 pub use form::{Form, Part};
+pub use progress::until;
 pub use proxy::Route;
 pub use request::{transfer_time, Answer, Request};
 pub use resolver::{Lookup, Resolver};

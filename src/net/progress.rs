@@ -17,6 +17,16 @@ struct State {
 
 thread_local! {
     static CALL: Cell<Option<State>> = const { Cell::new(None) };
+    /// No call of this thread goes on beyond it.
+    static END: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Does something whose calls all end by then, each with its own word of whether it may have arrived.
+pub fn until<T>(end: Instant, job: impl FnOnce() -> T) -> T {
+    let outer = END.replace(Some(end));
+    let done = job();
+    END.set(outer);
+    done
 }
 
 /// A call; ends when dropped.
@@ -30,6 +40,7 @@ impl Drop for Running {
 
 /// Begins a call of this thread.
 pub(super) fn begin(deadline: Instant) -> Running {
+    let deadline = END.get().map_or(deadline, |end| end.min(deadline));
     CALL.set(Some(State { deadline, sent: false, incomplete: false }));
     Running(())
 }
@@ -61,7 +72,8 @@ pub(super) fn within<T>(limit: Duration, step: impl FnOnce() -> T) -> T {
 
 /// Moves the call's end.
 pub(super) fn set_deadline(deadline: Instant) {
-    change(|s| s.deadline = deadline);
+    let end = END.get();
+    change(|s| s.deadline = end.map_or(deadline, |end| end.min(deadline)));
 }
 
 /// The body is being read and is not yet at its end.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::rows::{images, segment, SEGMENT};
-use super::{external_id, row_of, Error, Result, SegmentRow};
+use super::{external_id, row_of, schema, Error, Result, SegmentRow};
 use crate::message::{PostedFile, Row, Wall};
 
 /// A line of a session's history, newest store row last.
@@ -59,6 +59,10 @@ impl Reader {
         let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         db.pragma_update(None, "cache_size", -128)?;
         db.busy_timeout(Duration::from_millis(250))?;
+        let found: usize = db.pragma_query_value(None, "user_version", |r| r.get::<_, i64>(0))?.try_into().unwrap_or(0);
+        if found > schema::newest() {
+            return Err(Error::Newer(found));
+        }
         let id = db
             .query_row("SELECT v FROM meta WHERE k = 'store_id'", [], |r| r.get::<_, String>(0))
             .optional()?

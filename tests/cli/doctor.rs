@@ -81,3 +81,99 @@ fn what_could_not_be_delivered_is_counted() {
 const GIVEN_UP: &str =
     "INSERT INTO outbox(chunk, channel, account, chat, thread, kind, body, state, expires_at, at, clock_ok)
     VALUES(0, 'telegram', 'default', '7', '', 'send', '{}', 'failed', 1, 1, 1)";
+
+/// A configuration with a free port and these further members.
+fn with(home: &Home, gateway: &str, rest: &str) {
+    home.configure(&format!("{{\"gateway\": {{\"port\": {}{gateway}}}{rest}}}", free_port()));
+}
+
+#[test]
+fn every_setting_that_endangers_or_cannot_work_is_found_with_its_remedy() {
+    for (gateway, rest, check, text) in [
+        (r#", "auth": {"mode": "off", "allowUnauthenticated": true}"#, "", "auth warning", "commands the agent"),
+        (r#", "auth": {"localOpen": true}"#, "", "auth warning", "localOpen"),
+        (r#", "auth": {"token": "your_token_here"}"#, "", "auth warning", "looks like an example"),
+        (r#", "auth": {"token": "abc"}"#, "", "config warning", "gateway.auth.token"),
+        (r#", "bind": "192.0.2.1""#, "", "port error", "is no address of this machine"),
+        ("", r#", "agent": {"piCliPath": "/nowhere/pi"}"#, "pi error", "was not found"),
+        (
+            "",
+            r#", "channels": {"telegram": {"enabled": true, "botToken": "1:a", "dmPolicy": "open", "allowFrom": ["*"]}}"#,
+            "telegram warning",
+            "everybody can make the agent work",
+        ),
+        ("", r#", "channels": {"telegram": {"enabled": true}}"#, "telegram error", "without a token"),
+        ("", r#", "nonsense": 1"#, "config warning", "unknown key"),
+    ] {
+        let home = Home::ready();
+        with(&home, gateway, rest);
+        let ran = home.run("doctor --json");
+        let all = ran.checks();
+        assert!(all.iter().any(|c| c.starts_with(check) && c.contains(text)), "{check} {text}: {all:#?}");
+        let errors = all.iter().any(|c| c.contains(" error "));
+        assert_eq!(ran.code == 0, !errors, "{}", ran.out);
+    }
+}
+
+#[test]
+fn what_lies_wrong_in_the_data_directory_is_found_with_its_remedy() {
+    let home = Home::ready();
+    for dir in ["credentials", "spool", "run"] {
+        fs::create_dir_all(home.data().join(dir)).unwrap();
+    }
+    fs::write(home.data().join("credentials/gateway-token"), "").unwrap();
+    fs::write(home.data().join("credentials/telegram-allowFrom.json.bad"), "{").unwrap();
+    fs::write(home.data().join("spool/1-a.bad"), "{").unwrap();
+    fs::write(home.data().join("spool/2-b.json"), "{").unwrap();
+    let ran = home.run("doctor --json");
+    assert_eq!(ran.code, 1, "{}", ran.out);
+    assert!(ran.check("auth error").contains("gateway-token is empty"));
+    assert!(ran.check("credentials warning").contains("was damaged"));
+    assert!(ran.check("spool warning").contains("1 message of pi-gw send waits for a gateway"));
+    assert!(ran.checks().iter().any(|c| c.starts_with("spool warning 1 message of pi-gw send could not be sent")));
+    assert!(ran.check("rights warning").contains("can be reached by other users"));
+    // No file that could be read.
+    fs::create_dir(home.data().join("gateway.db")).unwrap();
+    fs::create_dir(home.data().join("run/gateway.pid")).unwrap();
+    let ran = home.run("doctor --json");
+    ran.check("store error");
+}
+
+#[test]
+fn a_machine_that_lacks_something_is_told_so_with_its_remedy() {
+    let mut home = Home::ready();
+    home.vars.push(("TZ", "Mars/Base".into()));
+    let bin = env!("CARGO_BIN_EXE_pi-gw");
+    home.program("few-files", &format!("#!/bin/sh\nulimit -n 128; exec {bin} \"$@\"\n"));
+    let mut command = std::process::Command::new(home.path().join("bin/few-files"));
+    let plain = home.command("doctor --json");
+    command.args(plain.get_args()).current_dir(home.path()).env_clear();
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let ran = crate::Ran { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) };
+    assert_eq!(ran.code, 0, "warnings are no errors: {}", ran.out);
+    assert!(ran.check("open files warning").contains("at most 128"));
+    assert!(ran.check("time zone warning").contains("times are in UTC"));
+}
+
+#[test]
+fn a_gateway_that_hangs_is_told_from_one_that_does_not_run() {
+    let home = Home::ready();
+    let running = Running::start(&home);
+    let begun = Instant::now();
+    while home.run("status").code != 0 {
+        assert!(begun.elapsed() < DEADLINE, "{}", home.run("status").out);
+    }
+    let pid = rustix::process::Pid::from_child(&running.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let ran = home.run("doctor --json");
+    assert_eq!(ran.code, 1, "{}", ran.out);
+    assert!(ran.check("gateway error").contains("but does not answer"), "{}", ran.out);
+    let ran = home.run("status");
+    assert_eq!((ran.code, ran.err.as_str()), (69, ""), "{}", ran.out);
+    assert!(ran.out.contains("does not answer: no answer within 5s"), "{}", ran.out);
+    for line in ["pairing list", "session list", "outbox list", "cron list", "media stats"] {
+        assert_eq!(home.run(line).code, 0, "a gateway that hangs holds nothing up: {line}");
+    }
+}

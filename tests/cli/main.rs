@@ -5,6 +5,7 @@ mod doctor;
 mod onboard;
 mod onboard_asks;
 mod pty;
+mod robust;
 mod service;
 #[path = "../support/mod.rs"]
 mod support;
@@ -51,6 +52,10 @@ impl Ran {
         let part = |check: &Value, name: &str| check[name].as_str().unwrap().to_owned();
         let json = self.json();
         let checks = json["checks"].as_array().unwrap().iter();
+        // Whatever is found: what is wrong comes with what to do about it.
+        for check in checks.clone().filter(|check| check["status"] != "ok") {
+            assert!(check["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{check:#}");
+        }
         checks.map(|c| format!("{} {} {}", part(c, "name"), part(c, "status"), part(c, "text"))).collect()
     }
 
@@ -177,12 +182,28 @@ fn wrong_usage_is_64_with_a_line_of_usage() {
         ("gateway --port=many --check", "found \"many\"", "usage: pi-gw gateway"),
         ("config", "needs to know what to do", "usage: pi-gw config show|path|"),
         ("doctor extra", "unexpected \"extra\"", "usage: pi-gw doctor"),
-        ("plugin list", "\"plugin\" is not in this version yet", "usage: pi-gw"),
+        ("session show", "\"session show\" needs KEY", "usage: pi-gw session show KEY"),
+        (
+            "outbox list --limit 0",
+            "--limit must be a whole number, at least 1, found \"0\"",
+            "usage: pi-gw outbox list",
+        ),
+        ("media clean --days x", "--days must be a whole number, at least 0, found \"x\"", "usage: pi-gw media clean"),
         ("help sticker", "\"sticker\" is not in this version yet", "usage: pi-gw"),
     ] {
         let ran = home.run(line);
         assert_eq!((ran.code, ran.out.as_str()), (64, ""), "{line}");
         assert!(ran.err.contains(text) && ran.err.contains(usage), "{line}: {}", ran.err);
+    }
+}
+
+#[test]
+fn commands_of_other_versions_say_so_with_1() {
+    let home = Home::new();
+    for (line, name) in [("plugin list", "plugin"), ("sticker x", "sticker")] {
+        let ran = home.run(line);
+        assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{line}");
+        assert_eq!(ran.err, format!("\"{name}\" is not in this version yet\n"));
     }
 }
 

@@ -198,3 +198,59 @@ fn without_pi_a_person_may_try_again_or_go_on() {
     assert_eq!(home.run("config show --path agent.piCliPath").out, "my-pi\n");
     assert_eq!(home.run("gateway --check").code, 0);
 }
+
+#[test]
+fn ctrl_c_at_any_question_leaves_an_existing_file_as_it_is() {
+    let home = with_pi();
+    let port = free_port();
+    let old = format!("// mine\n{{ \"gateway\": {{ \"port\": {port} /* here */, }}, }}\n");
+    let real = home.path().join("real.jsonc");
+    fs::write(&real, &old).unwrap();
+    std::os::unix::fs::symlink(&real, home.file()).unwrap();
+    let before = fs::read_dir(home.path()).unwrap().count();
+    let questions = [
+        ("what you want?", "y\r"),
+        ("What about it?", "\x1b[B\r"),
+        ("How?", "\r"),
+        ("works in", "\r"),
+        ("pi is called", "\r"),
+        ("Model", "demo/x\r"),
+        ("at most", "3\r"),
+        ("kept ready", "1\r"),
+        ("Port", "\r"),
+        ("Who reaches the port?", "\x1b[B\r"),
+        ("What protects it?", "\r"),
+        ("make one", "a-token-of-my-own\r"),
+        ("A Telegram bot?", "y\r"),
+        ("Token", "123456:AAthisIsNoTokenOfAnyBotAtAll-pasted\r"),
+        ("Where do secrets go?", "\x1b[B\r"),
+        ("Start it with the system?", "y\r"),
+        ("Write it?", ""),
+    ];
+    for (last, (text, _)) in questions.iter().enumerate() {
+        let mut pty = start(&home, "--offline");
+        for (text, keys) in &questions[..last] {
+            pty.see(text).keys(keys);
+        }
+        pty.see(text).keys(CTRL_C).see("cancelled: nothing was written");
+        assert_eq!(pty.ends(), 130, "{text}");
+        assert_eq!(fs::read_to_string(&real).unwrap(), old, "{text}");
+        assert!(!home.data().exists() && fs::read_dir(home.path()).unwrap().count() == before, "{text}");
+    }
+    // All the way, the link stays one and what it leads to is changed.
+    let mut pty = start(&home, "--offline");
+    for (text, keys) in questions.iter().take(16).chain([&("Write it?", "\r")]) {
+        let keys = if *text == "Start it with the system?" { "\r" } else { keys };
+        pty.see(text).keys(keys);
+    }
+    pty.see("wrote");
+    assert_eq!(pty.ends(), 0);
+    assert!(fs::symlink_metadata(home.file()).unwrap().is_symlink());
+    let text = fs::read_to_string(&real).unwrap();
+    assert!(text.starts_with("// mine\n") && text.contains("/* here */") && text.contains("demo/x"), "{text}");
+    assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);
+    let mut pty = start(&home, "--offline --accept-risk");
+    pty.see("What about it?").keys("\r").see("stays as it is");
+    assert_eq!(pty.ends(), 0);
+    assert_eq!(fs::read_to_string(&real).unwrap(), text);
+}

@@ -33,6 +33,7 @@ mod proxy;
 mod replies;
 mod secrets;
 mod send;
+mod send_faults;
 mod settings;
 mod stop;
 mod streaming;

@@ -35,7 +35,11 @@ pub fn issues(issues: &[Issue], path: &Path, redactor: &Redactor) -> Vec<Check> 
         }
         let key = if issue.key.is_empty() { String::new() } else { format!("{}: ", issue.key) };
         let mut check = Check::new("config", state, format!("{place}{key}{}", issue.text));
-        check.remedy = issue.hint.clone();
+        let general = match unreadable || issue.pos.is_none() {
+            true => "look at that file or directory: is it there, and may this user read and write it?",
+            false => "correct that place; pi-gw config check looks again",
+        };
+        check.remedy = Some(issue.hint.clone().unwrap_or_else(|| general.into()));
         check.details = issue.excerpt.iter().flat_map(|text| text.lines().map(str::to_owned)).collect();
         if issue.pos.is_none() && issue.key.is_empty() && !issue.file.as_os_str().is_empty() {
             check.text = format!("{}: {}", issue.file.display(), check.text);
@@ -71,7 +75,10 @@ fn directory(root: &Path) -> Check {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Check::ok("data", format!("{shown} does not exist yet: the gateway or --fix makes it"));
         }
-        Err(error) => return Check::error("data", format!("cannot look at {shown}: {error}")),
+        Err(error) => {
+            return Check::error("data", format!("cannot look at {shown}: {error}"))
+                .remedy("look at the disk or mount it is on, and at its rights");
+        }
     };
     let wrong = match () {
         () if !meta.is_dir() => Some(("is not a directory", "move it away, or set session.dataDir")),

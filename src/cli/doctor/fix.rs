@@ -59,7 +59,7 @@ pub fn fix(context: &Context) -> Vec<Check> {
 fn said(result: std::io::Result<()>, done: String, failed: String) -> Check {
     match result {
         Ok(()) => Check::ok("fix", done),
-        Err(error) => Check::error("fix", format!("{failed}: {error}")),
+        Err(error) => Check::error("fix", format!("{failed}: {error}")).remedy("run this as its owner"),
     }
 }
 

@@ -157,7 +157,9 @@ fn node(settings: &LaunchSettings, program: &Path, path: &OsStr) -> Vec<Check> {
             vec![Check::error("node", text).remedy("install a newer nodejs")]
         }
         Ok(version) => vec![Check::ok("node", format!("{}, {version}{about}", node.display()))],
-        Err(error) => vec![Check::error("node", format!("{} --version: {error}", node.display()))],
+        Err(error) => {
+            vec![Check::error("node", format!("{} --version: {error}", node.display())).remedy("install nodejs anew")]
+        }
     }
 }
 
@@ -201,7 +203,10 @@ pub fn settings(context: &Context) -> Vec<Check> {
     let text = match std::fs::read_to_string(&file) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
-        Err(error) => return vec![Check::warning("pi settings", format!("cannot read {shown}: {error}"))],
+        Err(error) => {
+            return vec![Check::warning("pi settings", format!("cannot read {shown}: {error}"))
+                .remedy("change its owner or rights")];
+        }
     };
     let Ok(settings) = serde_json::from_str::<Value>(&text) else {
         return vec![Check::warning("pi settings", format!("{shown} is not valid JSON: pi ignores it"))

@@ -71,7 +71,8 @@ fn get(context: &Context, at: SocketAddr, path: &str) -> io::Result<(u16, String
 /// What the running gateway says about itself.
 fn running(context: &Context, pid: i32, url: &str) -> Vec<Check> {
     let Some(at) = instance::reachable(url) else {
-        return vec![Check::error("gateway", format!("runs (pid {pid}), but its address {url} is not understood"))];
+        return vec![Check::error("gateway", format!("runs (pid {pid}), but its address {url} is not understood"))
+            .remedy("restart the gateway")];
     };
     let answer = get(context, at, "/health");
     let (status, body) = match answer {
@@ -91,7 +92,9 @@ fn running(context: &Context, pid: i32, url: &str) -> Vec<Check> {
         (200, _) => {
             Check::warning("gateway", format!("runs, {word} ({about})")).remedy("its log says more").details(details)
         }
-        (503, "draining") => Check::warning("gateway", format!("is stopping ({about})")),
+        (503, "draining") => {
+            Check::warning("gateway", format!("is stopping ({about})")).remedy("run pi-gw doctor again in a moment")
+        }
         _ => Check::error("gateway", format!("runs (pid {pid}), but {url}/health answers {status}"))
             .remedy("restart the gateway"),
     };
@@ -126,7 +129,9 @@ fn free(at: SocketAddr) -> Check {
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
             Check::error("port", format!("{} is no address of this machine", at.ip())).remedy("set gateway.bind")
         }
-        Err(error) => Check::error("port", format!("cannot listen on {at}: {error}")),
+        Err(error) => {
+            Check::error("port", format!("cannot listen on {at}: {error}")).remedy("set gateway.bind and gateway.port")
+        }
     }
 }
 
@@ -175,8 +180,8 @@ fn stored(context: &Context, reach: &str) -> Check {
         let origin = context.loaded.origins.get("gateway.auth.token");
         let from = origin.map_or("the configuration".into(), |origin| origin.vars.join(", "));
         return match is_placeholder(token.expose()) {
-            // The configuration's own check says what to do.
-            true => Check::warning("auth", format!("token from {from}, which looks like an example; {reach}")),
+            true => Check::warning("auth", format!("token from {from}, which looks like an example; {reach}"))
+                .remedy("take it out: the gateway makes one of its own"),
             false => Check::ok("auth", format!("token from {from}; {reach}")),
         };
     }
@@ -186,7 +191,8 @@ fn stored(context: &Context, reach: &str) -> Check {
         Ok(None) if path.exists() => Check::error("auth", format!("{} is empty", path.display()))
             .remedy("delete it: the gateway makes a new one"),
         Ok(None) => Check::ok("auth", format!("token will be made in {}; {reach}", path.display())),
-        Err(error) => Check::error("auth", format!("cannot read {}: {error}", path.display())),
+        Err(error) => Check::error("auth", format!("cannot read {}: {error}", path.display()))
+            .remedy("change its owner or rights"),
     }
 }
 

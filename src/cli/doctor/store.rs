@@ -3,13 +3,16 @@
 use super::check::{Check, State};
 use super::{files, Context};
 use crate::cli::instance::Instance;
+use crate::spool::{self, Left};
 use crate::store::{Error, Reader};
 
 pub fn check(context: &Context) -> Vec<Check> {
     let path = context.paths.store();
     let shown = path.display();
+    let running = !matches!(context.instance, Ok(Instance::None));
     if !path.exists() {
-        return vec![Check::ok("store", format!("{shown} does not exist yet"))];
+        let none = Check::ok("store", format!("{shown} does not exist yet"));
+        return [none].into_iter().chain(spool(context, running)).collect();
     }
     if files::foreign(&path).is_some() {
         // Opening leaves a file beside it that its owner could not write.
@@ -32,7 +35,6 @@ pub fn check(context: &Context) -> Vec<Check> {
         Ok(None) => {}
         Err(error) => checks.push(failed(format!("{shown}: {error}"), &error)),
     }
-    let running = !matches!(context.instance, Ok(Instance::None));
     match reader.owed() {
         Ok(owed) => {
             let text = format!(
@@ -56,6 +58,7 @@ pub fn check(context: &Context) -> Vec<Check> {
         }
         Err(error) => checks.push(failed(format!("{shown}: {error}"), &error)),
     }
+    checks.extend(spool(context, running));
     match reader.closed() {
         // A running one is always open.
         Ok(false) if !running => checks.push(
@@ -66,6 +69,39 @@ pub fn check(context: &Context) -> Vec<Check> {
         Err(error) => checks.push(failed(format!("{shown}: {error}"), &error)),
     }
     checks
+}
+
+/// What `pi-gw send` left for the gateway.
+fn spool(context: &Context, running: bool) -> Vec<Check> {
+    let dir = context.paths.spool_dir();
+    let all = match spool::all(&dir) {
+        Ok(all) => all,
+        Err(e) => {
+            let check = Check::error("spool", format!("{}: {e}", dir.display()));
+            return vec![check.remedy("change its owner or rights")];
+        }
+    };
+    let (aside, waiting): (Vec<_>, Vec<_>) = all.iter().partition(|left| left.aside);
+    let mut checks = Vec::new();
+    if !waiting.is_empty() && !running {
+        let text =
+            format!("{} of pi-gw send {} for a gateway", count(waiting.len() as i64, "message"), waits(&waiting));
+        checks.push(Check::warning("spool", text).remedy("start the gateway: it sends what is not too old"));
+    }
+    if !aside.is_empty() {
+        let text = format!("{} of pi-gw send could not be sent", count(aside.len() as i64, "message"));
+        let remedy = "pi-gw outbox list says why; pi-gw outbox retry ID sends it all the same, drop ID forgets it";
+        checks.push(Check::warning("spool", text).remedy(remedy));
+    }
+    checks
+}
+
+fn waits(all: &[&Left]) -> &'static str {
+    if all.len() == 1 {
+        "waits"
+    } else {
+        "wait"
+    }
 }
 
 const DAMAGED: &str =

@@ -18,6 +18,7 @@ const NAME: &str = "telegram";
 const CALL: Duration = Duration::from_secs(10);
 /// Another program that was pushed aside comes back within that time, seconds.
 const RIVAL: u64 = 6;
+const NETWORK: &str = "look at the settings under network, and at the account's proxy";
 /// Waiting updates that are worth a word.
 const MANY: i64 = 50;
 
@@ -111,7 +112,7 @@ pub fn online(context: &Context) -> Vec<Check> {
     }
     let net = match Net::open(&c.network) {
         Ok(net) => net,
-        Err(why) => return vec![Check::error("online", why).remedy("look at the network settings")],
+        Err(why) => return vec![Check::error("online", why).remedy(NETWORK)],
     };
     let own = !matches!(context.instance, Ok(Instance::None));
     std::thread::scope(|scope| {
@@ -119,11 +120,12 @@ pub fn online(context: &Context) -> Vec<Check> {
             .into_iter()
             .map(|(id, a)| {
                 let bot = bot(&net, c, a);
-                scope
-                    .spawn(move || bot.map_or_else(|why| vec![Check::error(NAME, why)], |bot| of_bot(id, a, &bot, own)))
+                scope.spawn(move || {
+                    bot.map_or_else(|why| vec![Check::error(NAME, why).remedy(NETWORK)], |bot| of_bot(id, a, &bot, own))
+                })
             })
             .collect();
-        let failed = || vec![Check::error(NAME, "this check failed itself; please report that")];
+        let failed = || vec![Check::error(NAME, "this check failed itself").remedy("please report that")];
         asked.into_iter().flat_map(|a| a.join().unwrap_or_else(|_| failed())).collect()
     })
 }
@@ -145,7 +147,7 @@ fn ask(bot: &Bot, method: &str, params: &Value, within: Duration) -> Result<Valu
 
 /// The name of an account's bot, as the Bot API tells it; else what is wrong, and whether the token is.
 pub fn name_of(c: &crate::config::Config, id: &str, a: &TelegramAccount) -> Result<String, (bool, Check)> {
-    let fault = |why: String| (false, Check::error(NAME, format!("{id}: {why}")));
+    let fault = |why: String| (false, Check::error(NAME, format!("{id}: {why}")).remedy(NETWORK));
     let net = Net::open(&c.network).map_err(fault)?;
     let bot = bot(&net, c, a).map_err(fault)?;
     match ask(&bot, "getMe", &json!({}), CALL) {
@@ -236,7 +238,8 @@ fn rival(id: &str, bot: &Bot) -> Check {
     match ask(bot, "getUpdates", &params, CALL + Duration::from_secs(RIVAL)) {
         Err(Fail::Api { code: 409, .. }) => Check::error(NAME, format!("{id}: another program polls this bot"))
             .remedy("end it, or give one of the two a bot of its own: each takes the other's messages"),
-        Err(fail) => Check::warning(NAME, format!("{id}: it could not be found out who else polls: {fail}")),
+        Err(fail) => Check::warning(NAME, format!("{id}: it could not be found out who else polls: {fail}"))
+            .remedy("try again in a moment"),
         Ok(_) => Check::ok(NAME, format!("{id}: nobody else polls it")),
     }
 }

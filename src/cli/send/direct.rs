@@ -4,15 +4,17 @@ use std::sync::mpsc::{channel, RecvTimeoutError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{exit, Failure, Order, Sent};
+use super::{again, exit, Failure, Order, Sent};
 use crate::channels::{telegram, Caller};
-use crate::config::types::OnAmbiguous;
 use crate::message::{Call, Content, Op, OutFile, Outcome, Target};
-use crate::net::{Backoff, Net, Route};
+use crate::net::{self, Backoff, Net, Route};
 use crate::store::random_id;
 
 /// The chat is another one: believed so often.
 const MOVES: usize = 2;
+
+/// A call ends so long before the end of all: it is known then whether anything left.
+const LAST_WORD: Duration = Duration::from_millis(200);
 
 /// What a thread tells of its work.
 enum News {
@@ -24,13 +26,15 @@ pub fn send(order: &Order, target: &Target, parts: Vec<Content>) -> Result<Sent,
     let caller = caller(order, target).map_err(|why| Failure::new(exit::CONFIG, why))?;
     let (of, mut target) = (parts.len(), target.clone());
     let (retries, deadline) = (order.retries, order.deadline);
-    let resend = order.config.delivery.on_ambiguous == OnAmbiguous::Resend;
+    let resend = again(order);
     let (tell, hear) = channel();
     let work = move || {
-        let end = parts.into_iter().try_for_each(|part| {
-            let ids = Part { caller: &*caller, retries, deadline, resend }.send(&mut target, part)?;
-            let _ = tell.send(News::Part(ids)); // nobody hears it any more: the deadline passed
-            Ok(())
+        let end = net::until(deadline - LAST_WORD, || {
+            parts.into_iter().try_for_each(|part| {
+                let ids = Part { caller: &*caller, retries, deadline, resend }.send(&mut target, part)?;
+                let _ = tell.send(News::Part(ids)); // nobody hears it any more: the deadline passed
+                Ok(())
+            })
         });
         let _ = tell.send(News::End(end));
     };
@@ -40,7 +44,7 @@ pub fn send(order: &Order, target: &Target, parts: Vec<Content>) -> Result<Sent,
     let failed = |code: u8, why: String, sent, doubt| {
         // What is there already must not be sent again as a whole.
         let code = if sent > 0 { exit::TEMPORARY } else { code };
-        Failure { code, why, sent, of, doubt }
+        Failure { code, why, sent, of, doubt, keyed: false }
     };
     loop {
         match hear.recv_timeout(deadline.saturating_duration_since(Instant::now())) {

@@ -88,6 +88,9 @@ fn on_telegram(place: &str, order: &Order) -> Result<Goal, Failed> {
     }
     let target =
         telegram::target(place, &active).map_err(|why| (exit::DATA, format!("--to telegram:{place}: {why}")))?;
+    if let Some(id) = order.reply_to.as_deref().filter(|id| !id.parse::<i64>().is_ok_and(|id| id > 0)) {
+        return Err((exit::DATA, format!("--reply-to {id}: messages of Telegram have numbers")));
+    }
     let account = &order.config.channels.telegram.accounts[&target.account];
     match account.bot_token {
         None => Err((exit::CONFIG, format!("the account {} of Telegram has no token", target.account))),

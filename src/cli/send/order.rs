@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::{exit, Call, Failed};
+use crate::cli::logs::window;
 use crate::cli::pairing::configured;
+use crate::clock;
 use crate::config::{Config, Env, Paths};
 use crate::message::{Form, OutFile};
 
@@ -37,6 +39,10 @@ pub struct Order {
     pub deadline: Instant,
     pub timeout: Duration,
     pub spool: bool,
+    /// How long a spooled message is good for, ms; else as `delivery.maxAgeMs` says.
+    pub life: Option<i64>,
+    /// The clock is right.
+    pub timed: bool,
     pub key: Option<String>,
     pub dry: bool,
 }
@@ -67,6 +73,15 @@ pub fn read(call: &Call, env: &Env) -> Result<Option<Order>, Failed> {
         Some(other) => return Err(wrong(format!("--via is auto, direct or gateway, not \"{other}\""))),
     };
     let files = call.all("--file").iter().map(|path| file(path)).collect::<Result<Vec<_>, _>>()?;
+    if call.value("--caption").is_some() && files.is_empty() {
+        return Err(wrong("--caption goes with --file".into()));
+    }
+    let life = match call.value("--expire").map(window) {
+        None => None,
+        Some(_) if !call.has("--spool") => return Err(wrong("--expire goes with --spool".into())),
+        Some(Some(life)) if life > 0 => Some(life),
+        Some(_) => return Err(wrong("--expire is a time such as 30m, 6h or 2d".into())),
+    };
     if call.has("--spool") && !files.is_empty() {
         return Err(wrong("--spool keeps texts, not files".into()));
     }
@@ -94,6 +109,8 @@ pub fn read(call: &Call, env: &Env) -> Result<Option<Order>, Failed> {
         deadline,
         timeout,
         spool: call.has("--spool"),
+        life,
+        timed: clock::synchronised() || env.var(clock::TRUSTED) == Some("1"),
         key: call.value("--dedupe-key").map(str::to_owned),
         dry: call.has("--dry-run"),
     }))

@@ -37,8 +37,12 @@ pub fn send(order: &Order, goal: &Goal, key: &str) -> Result<Option<Sent>, Failu
         Ok(answer) => answer,
         Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
         Err(e) => {
-            let why = format!("the gateway at {url}: {e}");
-            return Err(Failure { doubt: true, ..Failure::new(exit::TEMPORARY, why) });
+            let e = match e.kind() {
+                io::ErrorKind::TimedOut => format!("no answer within {} s (--timeout)", order.timeout.as_secs()),
+                _ => e.to_string(),
+            };
+            let why = format!("the gateway at {url}: {e}; it may have taken it all the same");
+            return Err(Failure { doubt: true, keyed: true, ..Failure::new(exit::TEMPORARY, why) });
         }
     };
     let said: Value = serde_json::from_str(&body).unwrap_or_default();
