@@ -136,6 +136,9 @@ fn what_cannot_be_meant_is_refused_before_anything_is_sent() {
         assert_eq!((ran.code, ran.out.as_str()), (code, ""), "{args:?}: {}", ran.err);
         assert!(ran.err.contains(why), "{args:?}: {}", ran.err);
     }
+    fs::write(g.home.path().join("empty"), "").unwrap();
+    let ran = send(&g, &["--to", &to, "--message", "x", "--file", "empty"], None);
+    assert_eq!((ran.code, ran.err.as_str()), (65, "empty: it is empty\n"), "not half of it");
     let ran = send(&g, &["--to", &to], Some(&[0; 1000]));
     assert_eq!((ran.code, ran.out.as_str()), (65, ""), "nothing can be shown of it: {}", ran.err);
     assert!(api.calls("sendMessage").is_empty());
