@@ -247,3 +247,16 @@ fn a_spool_that_is_full_says_so() {
     assert_eq!(ran.code, 69, "{}", ran.err);
     assert!(ran.err.contains("cannot be spooled") && ran.err.contains("it is full, with 1000"), "{}", ran.err);
 }
+
+/// Linux may end a wait of 12 s on a socket more than a second too late; then nobody knew what became of the call.
+#[test]
+fn given_a_platform_that_stays_silent_for_long_then_what_became_of_it_is_told_in_time() {
+    let api = BotApi::start();
+    api.add_private(ANN);
+    let g = alone(&api, json!({}));
+    api.trouble(Rule::on("sendMessage", Trouble::Hold).times(1));
+    let begun = std::time::Instant::now();
+    let ran = send(&g, &["--to", &format!("telegram:{ANN}"), "--message", "x", "--timeout", "12"], None);
+    assert_eq!(ran.code, 75, "{}", ran.err);
+    assert!(ran.err.contains("no time is left (--timeout)"), "{} after {:?}", ran.err, begun.elapsed());
+}
