@@ -354,7 +354,7 @@ pub fn run(call: &Call, env: &Env, io: &mut Io<'_>) -> u8 {
         let body: Value = serde_json::from_str(&body).unwrap_or_default();
         match status {
             200 => {}
-            401 => return Err((exit::PERMISSION, "the gateway refused the token".into())),
+            401 => return Err((exit::PERMISSION, format!("the gateway: {}", instance::REFUSED))),
             404 | 409 => return Err((exit::FAILED, body["error"].as_str().unwrap_or("refused").to_owned())),
             _ => return Err((exit::UNAVAILABLE, format!("the gateway answered {status}: {}", body["error"]))),
         }

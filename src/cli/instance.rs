@@ -124,6 +124,9 @@ pub fn secret(config: &Config, paths: &Paths, at: SocketAddr) -> Option<Secret> 
     }
 }
 
+/// What a 401 means for the person who has to act.
+pub const REFUSED: &str = "it does not accept this secret; look at gateway.auth and PI_GATEWAY_AUTH_TOKEN";
+
 /// Whether a process has the file open.
 fn holds(pid: i32, file: &Path) -> bool {
     let Ok(wanted) = file.metadata() else { return false };

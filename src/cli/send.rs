@@ -160,7 +160,13 @@ fn deliver(order: &Order, goal: &Goal) -> Result<Sent, Failure> {
         Some(key) => match keys::claim(&order.paths.send_keys_dir(), key, &goal.to_string(), again(order)) {
             Ok(Some(claim)) => Some(claim),
             Ok(None) => return Ok(Sent { left: Some("duplicate"), ..Sent::default() }),
-            Err(e) => return Err(Failure::new(exit::CANNOT_WRITE, format!("the key cannot be kept: {e}"))),
+            Err(e) => {
+                let dir = order.paths.send_keys_dir();
+                return Err(Failure::new(
+                    exit::CANNOT_WRITE,
+                    format!("the key cannot be kept in {}: {e}", dir.display()),
+                ));
+            }
         },
     };
     let key = claim.as_ref().map_or_else(|| random_id(22), |claim| claim.nonce.clone());

@@ -39,9 +39,12 @@ pub(super) fn ask(
     if (200..300).contains(&status) {
         return Ok(said);
     }
+    if status == 401 {
+        return Err((exit::PERMISSION, format!("the gateway at {url}: {}", instance::REFUSED)));
+    }
     let why = said["error"]["message"].as_str().or(said["error"].as_str()).unwrap_or("no reason given");
     let code = match status {
-        401 | 403 => exit::PERMISSION,
+        403 => exit::PERMISSION,
         429 | 503 | 504 => exit::TEMPORARY,
         _ => exit::FAILED,
     };

@@ -177,3 +177,25 @@ fn a_gateway_that_hangs_is_told_from_one_that_does_not_run() {
         assert_eq!(home.run(line).code, 0, "a gateway that hangs holds nothing up: {line}");
     }
 }
+
+#[test]
+fn a_gateway_with_another_secret_is_named_by_all_who_ask_it() {
+    let home = Home::ready();
+    with(&home, r#", "auth": {"token": "the-right-secret-token"}"#, "");
+    let _running = Running::start(&home);
+    let text = fs::read_to_string(home.file()).unwrap().replace("the-right", "a-wrong-one");
+    fs::write(home.path().join("wrong.jsonc"), text).unwrap();
+    let begun = Instant::now();
+    while home.run("status").code != 0 {
+        assert!(begun.elapsed() < DEADLINE, "{}", home.run("status").out);
+    }
+    for line in ["status", "channel list", "send --to webchat:default --message x", "cron run x"] {
+        let ran = home.run(&format!("{line} --config wrong.jsonc"));
+        assert_eq!((ran.code, ran.out.as_str()), (77, ""), "{line}");
+        assert!(ran.err.contains("does not accept this secret; look at gateway.auth"), "{line}: {}", ran.err);
+    }
+    let ran = home.run("doctor --json --config wrong.jsonc");
+    assert_eq!(ran.code, 1, "{}", ran.out);
+    assert!(ran.check("auth error").contains("does not accept the secret"), "{}", ran.out);
+    assert_eq!(home.run("doctor").code, 0);
+}

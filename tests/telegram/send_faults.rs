@@ -136,6 +136,9 @@ fn what_cannot_be_meant_is_refused_before_anything_is_sent() {
         assert_eq!((ran.code, ran.out.as_str()), (code, ""), "{args:?}: {}", ran.err);
         assert!(ran.err.contains(why), "{args:?}: {}", ran.err);
     }
+    fs::write(g.home.path().join("empty"), "").unwrap();
+    let ran = send(&g, &["--to", &to, "--message", "x", "--file", "empty"], None);
+    assert_eq!((ran.code, ran.err.as_str()), (65, "empty: it is empty\n"), "not half of it");
     let ran = send(&g, &["--to", &to], Some(&[0; 1000]));
     assert_eq!((ran.code, ran.out.as_str()), (65, ""), "nothing can be shown of it: {}", ran.err);
     assert!(api.calls("sendMessage").is_empty());
@@ -243,4 +246,17 @@ fn a_spool_that_is_full_says_so() {
     let ran = send(&g, &["--to", "webchat:default", "--message", "x", "--spool"], None);
     assert_eq!(ran.code, 69, "{}", ran.err);
     assert!(ran.err.contains("cannot be spooled") && ran.err.contains("it is full, with 1000"), "{}", ran.err);
+}
+
+/// Linux may end a wait of 12 s on a socket more than a second too late; then nobody knew what became of the call.
+#[test]
+fn given_a_platform_that_stays_silent_for_long_then_what_became_of_it_is_told_in_time() {
+    let api = BotApi::start();
+    api.add_private(ANN);
+    let g = alone(&api, json!({}));
+    api.trouble(Rule::on("sendMessage", Trouble::Hold).times(1));
+    let begun = std::time::Instant::now();
+    let ran = send(&g, &["--to", &format!("telegram:{ANN}"), "--message", "x", "--timeout", "12"], None);
+    assert_eq!(ran.code, 75, "{}", ran.err);
+    assert!(ran.err.contains("no time is left (--timeout)"), "{} after {:?}", ran.err, begun.elapsed());
 }

@@ -103,7 +103,13 @@ fn running(context: &Context, pid: i32, url: &str) -> Vec<Check> {
         Check::warning("restart", format!("changed, takes effect after a restart: {}", waiting.join(", ")))
             .remedy("restart the gateway when nobody minds")
     });
-    [check].into_iter().chain(restart).collect()
+    // `/health` is for everybody.
+    let refused = get(context, at, "/api/channels").is_ok_and(|(status, _)| status == 401);
+    let secret = refused.then(|| {
+        Check::error("auth", format!("the gateway at {url} does not accept the secret of this configuration"))
+            .remedy("let pi-gw and the gateway use the same configuration and PI_GATEWAY_AUTH_TOKEN")
+    });
+    [check].into_iter().chain(restart).chain(secret).collect()
 }
 
 /// Whether a gateway could listen there.

@@ -124,6 +124,11 @@ fn file(path: &str) -> Result<OutFile, Failed> {
     if !data.is_file() {
         return Err(bad("this is no file".into()));
     }
+    // Found now, not when a text was sent before it.
+    std::fs::File::open(&full).map_err(|e| bad(e.to_string()))?;
+    if data.len() == 0 {
+        return Err(bad("it is empty".into()));
+    }
     let at = full.into_os_string().into_string().map_err(|_| bad("its path is not UTF-8".into()))?;
     Ok(OutFile { at, size: data.len(), ..OutFile::default() })
 }

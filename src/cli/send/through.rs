@@ -61,6 +61,9 @@ pub fn send(order: &Order, goal: &Goal, key: &str) -> Result<Option<Sent>, Failu
         429 | 503 | 504 => exit::TEMPORARY,
         _ => exit::FAILED,
     };
-    let why = why.map_or_else(|| format!("answer {status}"), str::to_owned);
+    let why = match status {
+        401 => instance::REFUSED.to_owned(),
+        _ => why.map_or_else(|| format!("answer {status}"), str::to_owned),
+    };
     Err(Failure::new(code, format!("the gateway at {url}: {why}")))
 }
