@@ -105,9 +105,6 @@ pub fn parse(args: Vec<OsString>) -> Result<Call, Wrong> {
     if let Some(extra) = words.get(command.most) {
         let text = match (command.inner.is_empty(), help) {
             (_, true) => None,
-            (false, _) if LATER.contains(&format!("{line} {extra}").as_str()) => {
-                return Err(later(&format!("{line} {extra}")))
-            }
             (true, _) => Some(format!("unexpected \"{extra}\"")),
             (false, _) => Some(unknown_command(&format!("{line} "), extra, command.inner)),
         };
