@@ -1,13 +1,33 @@
 //! Writing files that survive a crash and that only their owner may read.
+//!
+//! root works for somebody else where the place is theirs (`sudo pi-gw …`, a crontab of root's): what it makes there
+//! belongs to them, so that their gateway can read it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{fchown, lchown, DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Makes a directory (0700) and those above it that are missing.
 pub fn create_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let above = missing.last().and_then(|top| top.parent()).filter(|dir| !dir.as_os_str().is_empty());
+    if let Some((uid, gid)) = owner(above.unwrap_or(Path::new("."))) {
+        missing.iter().try_for_each(|dir| lchown(dir, Some(uid), Some(gid)))?;
+    }
+    Ok(())
+}
+
+/// A file that was just made gets the owner of that one, or of its directory, if root made it.
+pub fn hand_over(file: &File, like: &Path) -> io::Result<()> {
+    owner(like).map_or(Ok(()), |(uid, gid)| fchown(file, Some(uid), Some(gid)))
+}
+
+/// Whose a thing beside or in place of this one has to be; `None`: whoever makes it.
+fn owner(like: &Path) -> Option<(u32, u32)> {
+    let there = fs::metadata(like).ok().filter(|_| rustix::process::geteuid().is_root())?;
+    Some((there.uid(), there.gid()))
 }
 
 /// Replaces a file (0600) so that at any moment either the old or the new content is there: written beside it,
@@ -18,7 +38,8 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
         Err(_) => path.to_path_buf(),
     };
     let (dir, temp) = beside(&path)?;
-    let written = write_new(&temp, content).and_then(|()| fs::rename(&temp, &path));
+    let like = if path.exists() { &path } else { &dir };
+    let written = write_new(&temp, content, like).and_then(|()| fs::rename(&temp, &path));
     if written.is_err() {
         // The write's own error is the one to tell about.
         let _ = fs::remove_file(&temp);
@@ -30,7 +51,7 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
 /// As [`write_atomic`], but leaves an existing file alone. Gives whether this call created it.
 pub fn create_atomic(path: &Path, content: &[u8]) -> io::Result<bool> {
     let (dir, temp) = beside(path)?;
-    let linked = write_new(&temp, content).and_then(|()| fs::hard_link(&temp, path));
+    let linked = write_new(&temp, content, &dir).and_then(|()| fs::hard_link(&temp, path));
     let _ = fs::remove_file(&temp);
     match linked {
         Ok(()) => File::open(dir)?.sync_all().map(|()| true),
@@ -50,10 +71,11 @@ fn beside(path: &Path) -> io::Result<(PathBuf, PathBuf)> {
     Ok((dir, temp))
 }
 
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, content: &[u8], like: &Path) -> io::Result<()> {
     // A leftover of a crash may be in the way.
     let _ = fs::remove_file(path);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    hand_over(&file, like)?;
     file.write_all(content)?;
     file.sync_all()
 }
@@ -114,6 +136,25 @@ mod tests {
                 assert!(seen.iter().all(|b| *b == first));
             }
         });
+    }
+
+    #[test]
+    fn what_root_makes_belongs_to_whom_the_place_belongs_to() {
+        if !rustix::process::geteuid().is_root() {
+            return; // nobody else can give files away
+        }
+        let temp = tempfile::tempdir().unwrap();
+        lchown(temp.path(), Some(1234), Some(5678)).unwrap();
+        let dir = temp.path().join("a/b");
+        create_dir(&dir).unwrap();
+        let (file, other) = (dir.join("f"), dir.join("g"));
+        assert!(create_atomic(&file, b"one").unwrap());
+        lchown(&file, Some(99), Some(98)).unwrap();
+        write_atomic(&file, b"two").unwrap();
+        write_atomic(&other, b"new").unwrap();
+        let whose = |path: &Path| owner(path).unwrap();
+        assert_eq!([whose(&temp.path().join("a")), whose(&dir), whose(&other)], [(1234, 5678); 3]);
+        assert_eq!(whose(&file), (99, 98));
     }
 
     #[test]

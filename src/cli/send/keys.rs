@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::config::files::create_dir;
+use crate::config::files::{create_dir, hand_over};
 use crate::store::random_id;
 
 const LIFE: Duration = Duration::from_secs(86_400);
@@ -51,6 +51,7 @@ pub fn claim(dir: &Path, key: &str, place: &str, again: bool) -> io::Result<Opti
         return match text.split_once(' ') {
             Some((OPEN, nonce)) if again => Ok(Some(Claim { file, path, nonce: nonce.to_owned() })),
             None if text.is_empty() => {
+                hand_over(&file, dir)?;
                 let nonce = random_id(22);
                 file.write_all_at(format!("{OPEN} {nonce}").as_bytes(), 0)?;
                 // On the disk before the message is anywhere.
