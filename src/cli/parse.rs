@@ -137,6 +137,9 @@ struct Valued {
     last: Vec<OsString>,
 }
 
+/// What others call an option.
+const ALSO: [(&[u8], &str); 1] = [(b"--retry", "--retries")];
+
 /// From the left to the right: what stands where a value is expected is one, whatever it looks like, unless it is an
 /// option's name. `--option=VALUE` takes that too.
 fn valued(args: Vec<OsString>, flags: &[&'static Flag]) -> Result<Valued, String> {
@@ -154,6 +157,7 @@ fn valued(args: Vec<OsString>, flags: &[&'static Flag]) -> Result<Valued, String
             Some(at) => (&arg.as_bytes()[..at], Some(&arg.as_bytes()[at + 1..])),
             None => (arg.as_bytes(), None),
         };
+        let name = ALSO.iter().find(|(also, _)| *also == name).map_or(name, |(_, name)| name.as_bytes());
         let Some(flag) = flags.iter().find(|flag| flag.value.is_some() && flag.name.as_bytes() == name) else {
             found.rest.push(arg);
             continue;
@@ -243,6 +247,13 @@ mod tests {
             assert_eq!(call.config(), Some("/x".into()));
         }
         assert_eq!(call("config show --path a.b").map(|c| c.line).ok(), Some("config show".into()));
+    }
+
+    #[test]
+    fn an_option_may_have_another_name() {
+        for line in ["send --retry 2", "send --retry=2", "send --retries 2"] {
+            assert_eq!(call(line).unwrap().value("--retries"), Some("2"), "{line}");
+        }
     }
 
     #[test]
