@@ -8,7 +8,7 @@ SEED    ?=
 SEEDS   ?= 4000
 
 BINARY  := target/release/pi-gw
-MUSL    := $(shell uname -m)-unknown-linux-musl
+MUSL    := $(patsubst arm%-unknown-linux-musl,arm-unknown-linux-musleabihf,$(shell uname -m)-unknown-linux-musl)
 # What `make dist` packs.
 TRIPLES ?= x86_64-unknown-linux-musl aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-linux-musleabihf
 
@@ -54,12 +54,12 @@ test: test-deps ## run every test
 	node --test tests/web/*.test.mjs
 	$(CARGO) test --no-fail-fast
 
-bench: ## measure latency, throughput, memory (static build if its target is installed; PI_GW_BENCH_QUICK=1: short)
+bench: ## measure latency, throughput, memory (of the static build, after `make musl`; PI_GW_BENCH_QUICK=1: short)
 	$(CARGO) build --release --bin pi-gw --example fake-pi --example fake-bot-api
-	@if [ -d "$$(rustc --print sysroot)/lib/rustlib/$(MUSL)" ]; then \
-		$(CARGO) build --release --bin pi-gw --target $(MUSL) && \
-		export PI_GW_BENCH_BINARY='$(CURDIR)/target/$(MUSL)/release/pi-gw'; \
-	fi && $(CARGO) bench --bench gateway
+	@static=target/static/$(MUSL)/release/pi-gw; \
+	if [ -x $$static ] && [ -z "$$(find src Cargo.lock -newer $$static -print -quit)" ]; then \
+		export PI_GW_BENCH_BINARY="$(CURDIR)/$$static"; \
+	fi; $(CARGO) bench --bench gateway
 	@benches/footprint-of target/release/pi-gw $(wildcard target/static/*/release/pi-gw)
 
 simulate: ## run the mind under random faults: SEEDS=n fresh seeds, or SEED=n to replay one with its trace
