@@ -87,6 +87,7 @@ pub(crate) fn written(result: io::Result<u8>, io: &mut Io<'_>) -> u8 {
 
 /// What this process was called with, carried out. Gives the exit code.
 pub fn main() -> u8 {
+    crate::store::share_memory();
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let env = Env::from_process();
     // Not locked: a gateway's threads write too.
