@@ -33,9 +33,7 @@ fn install() {
     };
     // SAFETY: SQLite is not in use yet, and copies the methods.
     let code = unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, &methods) };
-    if code != ffi::SQLITE_OK {
-        log::debug!("SQLite keeps its own memory: {code}");
-    }
+    debug_assert_eq!(code, ffi::SQLITE_OK, "it was in use; it keeps its own memory then");
 }
 
 fn layout(bytes: usize) -> Option<Layout> {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 /// It counts for both: what is changed there is changed here.
 const TEMPLATE: &str = include_str!("../../../.ci/dist/pi-gateway@.service");
 
-const HEAD: &str =
-    "# Written by pi-gw install-daemon, and anew whenever it is called; changes of yours: systemctl edit";
+/// What to call for that follows.
+const HEAD: &str = "# Written by pi-gw install-daemon, and anew whenever it is called; changes of yours: ";
 
 /// From this line to the next section a user's manager cannot do what it says.
 const MACHINE: &str = "# What only the manager of the machine can do.";
@@ -167,6 +167,7 @@ mod tests {
         for line in ["NoNewPrivileges=yes", "LimitNOFILE=4096", "WantedBy=default.target", "[Install]", "[Service]"] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
+        assert!(text.lines().next().is_some_and(|l| l.ends_with("changes of yours: systemctl --user edit pi-gateway")));
         assert!(!text.contains(MACHINE) && text.contains("\n\n[Install]\n"), "{text}");
     }
 
